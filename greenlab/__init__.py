@@ -1,0 +1,1 @@
+"""greenlab: feel and measure concurrency in Jupyter."""

@@ -1,0 +1,88 @@
+"""Every exception that greenlab raises itself.
+
+Guarantees: all derive from `GreenlabError`; each docstring says when it is raised and what to do.
+Must not import: anything of greenlab, IPython or eventlet, so that worker processes can load it cheaply.
+"""
+
+from __future__ import annotations
+
+
+class GreenlabError(Exception):
+    """The root of greenlab's exceptions: catch it to catch them all."""
+
+
+class _OneLineError(GreenlabError):
+    """Renders as one line in a notebook, and is an error of the cell.
+
+    IPython's own UsageError prints to stderr and leaves the cell looking healthy to nbconvert and nbval; an
+    exception with `_render_traceback_` prints what it returns and still fails the cell (IPython 9.x).
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UsageError(_OneLineError):
+    """A mistake in how greenlab was asked: an unknown option, pool or value. The message says what to write."""
+
+
+class NotSendableError(_OneLineError):
+    """Something that must travel to or from a worker process cannot be pickled.
+
+    The message names it. Make it inside the task (a connection, a lock, an open file), or use a pool that
+    stays in this process: `-p green`.
+    """
+
+
+class SourceError(GreenlabError):
+    """The iterable of items raised half-way. Its exception is `__cause__`; tasks already begun have finished."""
+
+
+class WorkerLostError(GreenlabError):
+    """A worker process died while it held this task; every other task goes on, on a new worker.
+
+    Attributes:
+        pid: the process id of the worker.
+        signal: the number of the signal that ended it, or None if it exited by itself.
+        exitcode: the status it exited with, or None if a signal ended it.
+    """
+
+    def __init__(self, pid: int, *, signal: int | None = None, exitcode: int | None = None) -> None:
+        how = f"killed by signal {signal}" if signal is not None else f"exited with status {exitcode}"
+        super().__init__(f"worker {pid} was lost ({how}) while it held this task")
+        self.pid = pid
+        self.signal = signal
+        self.exitcode = exitcode
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_worker_lost, (self.pid, self.signal, self.exitcode)
+
+
+def _rebuild_worker_lost(pid: int, signal: int | None, exitcode: int | None) -> WorkerLostError:
+    return WorkerLostError(pid, signal=signal, exitcode=exitcode)
+
+
+class TaskTimeoutError(GreenlabError, TimeoutError):
+    """A task ran longer than `--timeout`. It was stopped where it waited, or its worker was replaced."""
+
+
+class CancelledError(GreenlabError):
+    """The task was not finished because its run was cancelled. `run.resume()` runs what is missing."""
+
+
+class PendingError(GreenlabError):
+    """A result was asked for while its task had not ended. Call `run.wait()` first."""
+
+
+class RunError(_OneLineError):
+    """A run failed as a whole: every task failed, or the first failure of a run with `-x`.
+
+    The run itself is its attribute, and its outcomes are readable.
+
+    Attributes:
+        run: the `Run`.
+    """
+
+    def __init__(self, message: str, run: object = None) -> None:
+        super().__init__(message)
+        self.run = run

@@ -1,0 +1,1 @@
+"""Pools: where tasks run. One protocol (`protocol.py`), one module a pool."""

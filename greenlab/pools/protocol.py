@@ -1,0 +1,85 @@
+"""What a run and a pool say to each other.
+
+A run hands a pool a `Job`; the pool pulls tasks from it, runs `job.func` on each item and tells the job how
+each task ended. A pool knows nothing of records, retries or figures; a job knows nothing of workers.
+
+Guarantees asked of every pool, and held by one contract suite (tests/test_pools.py):
+
+* each task that is pulled is ended exactly once, by `succeed` or `fail`, unless the run is cancelled;
+* a task that raises fails alone; the others go on;
+* tasks are pulled only as fast as they start (a pool may prefetch a bounded number of tiny ones);
+* `run` returns when the job has nothing more to pull and all that was pulled has ended;
+* killing the green thread that is in `run` stops the tasks in flight before `run` lets go.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Job(Protocol):
+    """The tasks of one run, as a pool sees them.
+
+    Every method is called on the hub's thread, from the green threads of the pool.
+
+    Attributes:
+        concurrency: how many tasks may be in flight; it may change while the run goes on.
+        timeout_s: how long one task may take, or None.
+        started: times at which tasks began, by index; `succeed` and `fail` fill it.
+    """
+
+    concurrency: int
+    timeout_s: float | None
+
+    @property
+    def func(self) -> Any:
+        """The function of one item: `func(item)` is the task."""
+
+    def pull(self) -> tuple[int, Any]:
+        """Take the next task.
+
+        Returns:
+            its index (0, 1, 2 … in input order) and its item.
+
+        Raises:
+            StopIteration: there is nothing more to do (the items are exhausted, their iterator raised, or the
+                run was cancelled).
+        """
+
+    def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
+        """Say that a task returned `value`. Times are `time.perf_counter()` seconds, of any process."""
+
+    def fail(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
+        """Say that a task raised `error`."""
+
+    def size_hint(self) -> int | None:
+        """How many tasks are left to pull at the most, or None if that is not known."""
+
+    def write(self, stream: str, text: str) -> None:
+        """Show what a task in another process printed; `stream` is "stdout" or "stderr"."""
+
+
+class Pool(Protocol):
+    """Runs jobs. A pool is long-lived: it may run many jobs, one after another or at once.
+
+    Attributes:
+        name: the word that `-p` takes.
+        in_flight: how many tasks are being run at this moment, over all jobs.
+    """
+
+    name: str
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks being run at this moment."""
+
+    def start(self) -> None:
+        """Make the workers ready. What this costs is charged apart from the run."""
+
+    def run(self, job: Job) -> None:
+        """Run every task of `job`; wait for the last. Called from a green thread, and cooperates."""
+
+    def close(self) -> None:
+        """End the workers. Safe to call twice."""
