@@ -1,0 +1,204 @@
+"""As much of HTTP as the lab's servers need: GET, HEAD and POST without a body, answered after a delay.
+
+Guarantees: one bad client harms only itself: heads are limited to 8 KB, what it does not read stops what we
+read from it, and a hang-up cancels its answer. Answers go out in the order of the requests.
+It shares the machine's cores with the client that a lesson measures, hence the plain parsing.
+Must not import: anything of greenlab.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_HEAD_BYTES = 8192
+
+_REASONS = {
+    200: b"OK",
+    400: b"Bad Request",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+_HEADS = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, reason)
+    + b"Content-Type: %b\r\nContent-Length: %d\r\nConnection: %b\r\n\r\n"
+    for status, reason in _REASONS.items()
+}
+_METHODS = (b"GET", b"HEAD", b"POST")
+
+
+class Answer(NamedTuple):
+    """What to send, and when.
+
+    Attributes:
+        body: the content; a HEAD request gets its length only.
+        status: an HTTP status, one of those that this module knows.
+        kind: the media type.
+        delay_s: seconds from the request's arrival to the answer.
+        counted: whether the counters take notice.
+    """
+
+    body: bytes
+    status: int = 200
+    kind: bytes = b"text/plain; charset=utf-8"
+    delay_s: float = 0.0
+    counted: bool = True
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a server counts; `greenlab.lab.Stats` says what each means."""
+
+    requests: int = 0
+    in_flight: int = 0
+    peak_in_flight: int = 0
+    bytes_sent: int = 0
+    errors: int = 0
+
+    def arrive(self) -> None:
+        """A request arrived."""
+        self.requests += 1
+        self.in_flight += 1
+        self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
+
+    def reset(self) -> None:
+        """Begin anew; what is in flight still is."""
+        self.requests = self.bytes_sent = self.errors = 0
+        self.peak_in_flight = self.in_flight
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection.
+
+    Args:
+        respond: gives the answer to a method and a path (without its query).
+        counters: told of each request and answer.
+    """
+
+    __slots__ = (
+        "_answer", "_buffer", "_counters", "_keep", "_loop", "_method", "_paused", "_respond", "_timer",
+        "_transport",
+    )  # fmt: skip
+
+    _transport: asyncio.Transport
+
+    def __init__(self, respond: Callable[[bytes, bytes], Answer], counters: Counters) -> None:
+        self._respond = respond
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._buffer = b""
+        self._answer: Answer | None = None
+        self._timer: asyncio.Handle | None = None
+        self._method = b""
+        self._keep = False
+        self._paused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = transport  # type: ignore[assignment]  # of a socket, hence a full Transport
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's signature
+        """Forget the request that nobody waits for any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._answer is not None:
+            if self._answer.counted:
+                self._counters.in_flight -= 1
+            self._answer = None
+
+    def pause_writing(self) -> None:
+        """The client does not read: stop taking its requests."""
+        self._paused = True
+        self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read: go on."""
+        self._paused = False
+        self._transport.resume_reading()
+        self._read_next_soon()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; one request is answered at a time."""
+        self._buffer += data
+        if self._answer is None and self._timer is None and not self._paused:
+            self._read_request()
+        elif len(self._buffer) > MAX_HEAD_BYTES:
+            self._transport.abort()  # it sends on and on while its first request waits
+
+    def _read_request(self) -> None:
+        if self._transport.is_closing():
+            return
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
+        if len(head) > MAX_HEAD_BYTES:
+            self._accept(b"GET", Answer(b"the request's head is longer than 8 KB\n", 431), keep=False)
+            return
+        if not end:
+            return
+        self._buffer = rest
+        line, _, fields = head.partition(b"\r\n")
+        words = line.split(b" ")
+        if len(words) != 3 or words[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+            self._accept(b"GET", Answer(b"not a request of HTTP/1.0 or 1.1\n", 400), keep=False)
+            return
+        method, target, version = words
+        fields = b"\r\n" + fields.lower() + b"\r\n"
+        if _field(fields, b"content-length") not in (b"", b"0") or b"\r\ntransfer-encoding:" in fields:
+            self._accept(method, Answer(b"requests have no body here\n", 400), keep=False)
+            return
+        wish = _field(fields, b"connection")
+        keep = b"close" not in wish if version == b"HTTP/1.1" else b"keep-alive" in wish
+        if method in _METHODS:
+            answer = self._respond(method, target.partition(b"?")[0])
+        else:
+            answer = Answer(b"the methods are GET and HEAD\n", 405)
+        self._accept(method, answer, keep=keep)
+
+    def _accept(self, method: bytes, answer: Answer, *, keep: bool) -> None:
+        if answer.counted:
+            self._counters.arrive()
+        self._method, self._answer, self._keep = method, answer, keep
+        if answer.delay_s > 0:
+            self._timer = self._loop.call_later(answer.delay_s, self._send)
+        else:
+            self._send()
+
+    def _send(self) -> None:
+        answer = self._answer
+        assert answer is not None  # noqa: S101  a hang-up cancels the timer that leads here
+        self._answer = self._timer = None
+        head = _HEADS[answer.status] % (
+            answer.kind,
+            len(answer.body),
+            b"keep-alive" if self._keep else b"close",
+        )
+        data = head if self._method == b"HEAD" else head + answer.body
+        if answer.counted:
+            counters = self._counters
+            counters.in_flight -= 1
+            counters.bytes_sent += len(data)
+            counters.errors += answer.status >= 400
+        self._transport.write(data)
+        if not self._keep:
+            self._transport.close()
+        else:
+            self._read_next_soon()
+
+    def _read_next_soon(self) -> None:
+        # Not at once: a client that sends many short requests together would fill the stack.
+        if self._buffer and self._answer is None and self._timer is None and not self._paused:
+            self._timer = self._loop.call_soon(self._read_next)
+
+    def _read_next(self) -> None:
+        self._timer = None
+        self._read_request()
+
+
+def _field(fields: bytes, name: bytes) -> bytes:
+    """The value of a header field, empty if there is none. `fields` is all of them, in lower case."""
+    return fields.partition(b"\r\n" + name + b":")[2].partition(b"\r\n")[0].strip()
