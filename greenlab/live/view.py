@@ -1,0 +1,153 @@
+"""The live view of one run: an observer that looks at it four times a second.
+
+Guarantees:
+
+* nothing is asked of the tasks: a view reads counts, and one green thread of its own keeps the time;
+* the hub's thread never draws while the run goes on, see `greenlab.live.artist`;
+* after `run_ended` there is no green thread, widget or process of the view's own left.
+
+Must not import: matplotlib, numpy, ipywidgets, IPython (a face imports the last two when it is shown).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from greenlab.live.artist import Artist, Drawing, eventlet
+from greenlab.live.faces import Face, Last, Now, choose_face
+from greenlab.live.source import Columns, Facts, Samples, Watched, facts_of, records_of
+from greenlab.live.words import header_html, progress_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TICK_S = 0.25
+RECENT_TICKS = 8
+"""Ticks over which the header's rate is taken: two seconds."""
+FIRST_FRAME_S = 0.3
+"""A run that is over by then shows its last picture only: anything before would flicker."""
+FRAMES_A_RUN = 40
+LONGEST_FRAME_S = 2.0
+"""A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, this at most."""
+LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
+FINAL_WAIT_S = 3.0
+
+
+class View:
+    """Shows a run while it goes on, and leaves its picture when it has ended.
+
+    Hand it to one run as an observer.
+
+    Args:
+        call_soon_threadsafe: runs a function on the hub's thread, soon; called from any thread.
+        artist: who draws. Without one the view starts its own, and ends it with the run; sharing one keeps it
+            warm between runs.
+        widgets: whether the front end can show widgets; without them a picture is replaced in place.
+    """
+
+    def __init__(
+        self,
+        call_soon_threadsafe: Callable[[Callable[[], object]], object],
+        *,
+        artist: Artist | None = None,
+        widgets: bool = True,
+    ) -> None:
+        self._soon = call_soon_threadsafe
+        self._own_artist = artist is None
+        self._artist = artist or Artist()
+        self._widgets = widgets
+        self._face = Face()
+        self._run: Watched | None = None
+        self._columns = Columns()
+        self._recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=RECENT_TICKS + 1)
+        self._ticker: Any = None
+        self._frame_due_s = FIRST_FRAME_S
+        self._drawing = False
+
+    def run_started(self, run: Watched) -> None:
+        """Appear under the cell, and begin to look."""
+        self._run = run
+        self._face = choose_face(lambda: self._soon(self._stop), widgets=self._widgets)
+        facts = facts_of(run, titled=self._face.titled)
+        self._face.show(self._say(run, facts, 0.0))
+        if self._face.draws:
+            self._artist.start()
+        self._ticker = eventlet.spawn(self._keep_looking)
+
+    def run_ended(self, run: Watched) -> None:
+        """Replace the live view by what a notebook keeps: the exact picture and the numbers."""
+        self._stop_looking()
+        try:
+            self._columns.note(run)
+            drawing = self._last_drawing(run) if self._face.draws else None
+            self._face.finish(Last(name_line(run), run.summary(), drawing))
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop looking, wherever the run is. Safe to call twice."""
+        self._stop_looking()
+        self._face.close()
+        self._run = None
+        if self._own_artist:
+            self._artist.close()
+
+    def tick(self) -> None:
+        """Take a sample, change the header, and ask for a picture if the last has come and is old enough."""
+        run = self._run
+        if run is None:
+            return
+        self._columns.note(run)
+        facts = facts_of(run, titled=self._face.titled)
+        self._face.update(self._say(run, facts, self._recent_rate(facts)))
+        if self._face.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
+            self._drawing = True
+            self._frame_due_s = facts.elapsed_s + min(facts.elapsed_s / FRAMES_A_RUN, LONGEST_FRAME_S)
+            eventlet.spawn(self._draw_frame, facts)
+
+    def _say(self, run: Watched, facts: Facts, rate: float) -> Now:
+        name, in_flight = name_line(run), run.in_flight
+        return Now(name, progress_line(name, facts, in_flight, rate), header_html(facts, in_flight, rate))
+
+    def _keep_looking(self) -> None:
+        while True:
+            eventlet.sleep(TICK_S)
+            self.tick()
+
+    def _draw_frame(self, facts: Facts) -> None:
+        drawing = self._artist.draw(Samples(facts, self._columns), LIVE_SCALE)
+        # Without an artist `_drawing` stays: there is no point in asking again.
+        if drawing is not None:
+            self._drawing = False
+            if self._run is not None:
+                self._face.picture(drawing)
+
+    def _last_drawing(self, run: Watched) -> Drawing:
+        records = records_of(run, self._columns)
+        drawing = self._artist.draw(records, FINAL_SCALE, FINAL_WAIT_S)
+        if drawing is None:
+            from greenlab.live.easel import answer
+
+            drawing = Drawing(*answer(records, FINAL_SCALE)[1:])
+        return drawing
+
+    def _recent_rate(self, facts: Facts) -> float:
+        self._recent.append((facts.elapsed_s, facts.done))
+        then_s, done = self._recent[0]
+        return (facts.done - done) / max(facts.elapsed_s - then_s, 1e-6)
+
+    def _stop(self) -> None:
+        if self._run is not None:
+            self._face.stopping()
+            self._run.cancel()
+
+    def _stop_looking(self) -> None:
+        ticker, self._ticker = self._ticker, None
+        if ticker is not None:
+            ticker.kill()
+
+
+def name_line(run: Watched) -> str:
+    """Name a run in a line without a number that varies: test tools compare it with a saved one."""
+    return f"{run.pool} run: {run.label}"

@@ -1,0 +1,169 @@
+"""How numbers, durations and pools are written and coloured, the same in the header and in the picture.
+
+Must not import: numpy, matplotlib, ipywidgets, eventlet.
+"""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from greenlab.live.source import Facts
+
+# Okabe and Ito's palette, which people with any common colour blindness can tell apart
+# (https://jfly.uni-koeln.de/color/).
+POOL_COLORS = {
+    "green": "#009e73",
+    "threads": "#0072b2",
+    "prefork": "#e69f00",
+    "hybrid": "#cc79a7",
+    "celery": "#56b4e9",
+}
+"""One colour a pool, in every figure and widget."""
+
+NOT_KNOWN = "\N{EN DASH}"
+RED = "#c4321f"
+"""Failures. Darker than every colour of a pool, so that it stands out without its hue."""
+INK, MUTED = "#23272e", "#646a73"
+
+
+def pool_color(pool: str) -> str:
+    """Give a pool's colour; grey for a pool that has none."""
+    return POOL_COLORS.get(pool, "#6b7280")
+
+
+def ink_on(color: str) -> str:
+    """Choose black or white text, whichever reads better on a colour (WCAG 2 relative luminance)."""
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    return "#ffffff" if luminance < 0.3 else "#1d2025"
+
+
+def count_words(value: float) -> str:
+    """Write a count or a rate with what matters of it: 0.25, 4.3, 433, 12,300, 1.25M."""
+    if not math.isfinite(value):
+        return NOT_KNOWN
+    size = abs(value)
+    if size >= 999_950:
+        return f"{value / 1e6:.3g}M" if size < 999.5e6 else f"{value / 1e6:,.0f}M"
+    if size >= 99.95 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def duration_words(seconds: float) -> str:
+    """Write a duration: 12 µs, 3.4 ms, 2.31 s, 3 min 20 s, 2 h 5 min; a dash if it is not known."""
+    if not math.isfinite(seconds):
+        return NOT_KNOWN
+    for limit, size, unit in ((0.9995e-3, 1e-6, "µs"), (0.9995, 1e-3, "ms"), (99.95, 1.0, "s")):
+        if seconds < limit:
+            return f"{_short(seconds / size)} {unit}"
+    whole = round(seconds)
+    if whole < 3600:
+        return _pair(whole // 60, "min", whole % 60, "s")
+    minutes = round(seconds / 60)
+    return _pair(minutes // 60, "h", minutes % 60, "min")
+
+
+def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
+    """Say a run's numbers, each with whether it is bad news."""
+    of = "" if facts.total in {None, facts.done} else f" of {facts.total:,}"
+    noun = "task" if facts.done == 1 and not of else "tasks"
+    line = [
+        (f"{facts.done:,}{of} {noun}", False),
+        (duration_words(facts.elapsed_s), False),
+        (f"{count_words(facts.throughput)} tasks/s", False),
+    ]
+    if math.isfinite(facts.p50_s):
+        line += [(f"p50 {duration_words(facts.p50_s)}", False), (f"p99 {duration_words(facts.p99_s)}", False)]
+    if facts.failed:
+        line.append((f"{facts.failed:,} failed", True))
+    if facts.blocked:
+        held_s = sum(end_s - start_s for start_s, end_s in facts.blocked)
+        line.append((f"hub blocked {duration_words(held_s)}", True))
+    return line
+
+
+def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
+    """Write in plain text how far a run is."""
+    of = "" if facts.total is None else f" of {facts.total:,}"
+    failed = f", {facts.failed:,} failed" if facts.failed else ""
+    return f"{name}: {facts.done:,}{of} tasks, {count_words(rate)} tasks/s, {in_flight:,} in flight{failed}"
+
+
+def header_html(facts: Facts, in_flight: int, rate: float) -> str:
+    """Write the header of a live view: who runs, how far it is, and how fast.
+
+    Args:
+        facts: the run so far.
+        in_flight: tasks in flight now.
+        rate: tasks/s over the last seconds.
+
+    Returns:
+        HTML that takes its text colours from the notebook's theme.
+    """
+    color = pool_color(facts.pool)
+    numbers = [f"<b>{count_words(rate)}</b> tasks/s", f"<b>{in_flight:,}</b> in flight", _failed(facts)]
+    of = "" if facts.total is None else f" / {facts.total:,}"
+    numbers.insert(0, f"<b>{facts.done:,}</b>{of}")
+    return (
+        f'<div style="{_FONT}"><div style="display:flex;align-items:baseline;gap:10px">'
+        f'<span style="background:{color};color:{ink_on(color)};border-radius:9px;padding:1px 9px;'
+        f'font-weight:600">{escape(facts.pool)}</span>'
+        f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(facts.label)}</b>'
+        f'<span style="{_DIM}">-c {facts.concurrency:,}</span>'
+        f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts)}</span></div>'
+        f"{_bar(facts, color)}"
+        f'<div style="display:flex;gap:22px;font-variant-numeric:tabular-nums">{_spans(numbers)}</div></div>'
+    )
+
+
+_FONT = (
+    "font:13px/1.5 var(--jp-ui-font-family,system-ui,sans-serif);"
+    "color:var(--jp-content-font-color1,var(--vscode-foreground,inherit))"
+)
+_DIM = "opacity:.68"
+
+
+def _spans(parts: list[str]) -> str:
+    return "".join(f"<span>{part}</span>" for part in parts if part)
+
+
+def _failed(facts: Facts) -> str:
+    return (
+        f'<span style="color:var(--jp-error-color1,{RED})"><b>{facts.failed:,}</b> failed</span>'
+        if facts.failed
+        else ""
+    )
+
+
+def _bar(facts: Facts, color: str) -> str:
+    if not facts.total:
+        return '<div style="height:6px"></div>'
+    good = 100 * (facts.done - facts.failed) / facts.total
+    bad = 100 * facts.failed / facts.total
+    return (
+        '<div role="progressbar" style="display:flex;height:6px;margin:6px 0 5px;border-radius:3px;'
+        'overflow:hidden;background:rgba(128,128,128,.22)">'
+        f'<div style="width:{good:.2f}%;background:{color}"></div>'
+        f'<div style="width:{bad:.2f}%;background:{RED}"></div></div>'
+    )
+
+
+def _clock(facts: Facts) -> str:
+    spent = duration_words(round(facts.elapsed_s, 1))
+    if facts.total is None or not facts.done or facts.elapsed_s < 1:
+        return spent
+    left_s = float(f"{(facts.total - facts.done) / facts.throughput:.2g}")
+    return f"{spent} · about {duration_words(left_s)} left" if left_s >= 0.5 else spent
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.5 or value == int(value) else f"{value:.3g}"
+
+
+def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
+    return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
