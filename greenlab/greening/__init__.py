@@ -1,1 +1,79 @@
-"""."""
+"""Greening: implicit dispatch. Ordinary blocking code cooperates on the hub's thread, and only there.
+
+Unlike eventlet's `monkey_patch`, which puts other classes into place for every thread (and hangs a kernel, whose
+own threads share locks and events with the main one), the greening replaces functions and methods by ones that ask
+who calls: green threads and the main greenlet of the hub's thread wait on the hub; every other OS thread, every
+forked child, the hub's own callbacks and `native()` blocks get the native call.
+
+`green(hub)` starts it and returns what was replaced; `ungreen()` puts every object back.
+
+Must not import: pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from greenlab.greening import imported, locks, names, processes, selecting, sockets, tls, waiting
+from greenlab.greening.patches import Patches
+from greenlab.greening.scope import native, scope
+from greenlab.hub import eventlet
+
+if TYPE_CHECKING:
+    from greenlab.hub import GuestHub
+
+__all__ = ["green", "is_green", "native", "replaced", "ungreen"]
+
+_patches = Patches()
+_native_sleep = time.sleep
+
+
+def green(hub: GuestHub) -> None:
+    """Make the standard library cooperate on the thread of `hub`. It is put back when the hub stops."""
+    if is_green():
+        return
+    scope.open(hub)
+    patches = _patches
+    patches.replace(time, "sleep", sleep)
+    for room in (sockets, tls, names, selecting, processes, locks):
+        room.patch(patches)
+    # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
+    for owner in (eventlet, eventlet.patcher):
+        patches.replace(owner, "monkey_patch", monkey_patch)
+    imported.exchange(patches.pairs())
+    hub.close_with(ungreen)
+
+
+def ungreen() -> None:
+    """Put every replaced object back."""
+    if not is_green():
+        return
+    pairs = [(new, old) for old, new in _patches.pairs()]
+    scope.close()
+    _patches.restore()
+    imported.exchange(pairs)
+
+
+def is_green() -> bool:
+    """Tell whether some thread of this process is greened."""
+    return scope.hub is not None
+
+
+def replaced() -> list[tuple[str, str]]:
+    """List what is replaced now, as (owner, attribute)."""
+    return _patches.replaced()
+
+
+def sleep(seconds: float, /) -> None:
+    """As time.sleep; a green thread lets the others run meanwhile."""
+    from greenlab.greening.scope import green_hub
+
+    if green_hub() is None:
+        _native_sleep(seconds)
+    else:
+        waiting.sleep(seconds)
+
+
+def monkey_patch(**_on: Any) -> None:
+    """Do nothing: under greenlab the hub's thread is green already."""

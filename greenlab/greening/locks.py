@@ -1,0 +1,268 @@
+"""Locks that work across green threads and OS threads.
+
+A green lock holds a native one, and that is the lock: whoever has the native lock has the green one. OS threads
+acquire it natively. A green thread first tries without waiting; if that fails it queues itself and waits on the
+hub, and every release wakes the first in the queue, through the hub's thread-safe door if need be.
+
+Guarantees:
+
+* no lost wake-up: a waiter is queued *before* the try that fails, so that a release in between sees it; a waiter
+  that leaves after it was woken (a kill, a timeout) passes the wake on;
+* a woken waiter tries again and may be overtaken, by native threads too: as with native locks, no fairness;
+* an RLock belongs to a greenlet: two green threads of one OS thread exclude each other.
+
+Condition, Event, Semaphore, Barrier and queue.Queue are Python code over these two, and so need nothing more.
+"""
+
+from __future__ import annotations
+
+import _thread
+import queue
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+
+from greenlab.greening.scope import green_hub
+from greenlab.greening.waiting import in_thread
+
+if TYPE_CHECKING:
+    from greenlab.greening.patches import Patches
+    from greenlab.hub import GuestHub
+
+_allocate = _thread.allocate_lock
+_get_ident = _thread.get_ident
+_getcurrent = greenlet.getcurrent
+_monotonic = time.monotonic
+_join = threading.Thread.join
+
+
+class _Waiter:
+    """A green thread in the queue of a lock."""
+
+    __slots__ = ("greenlet", "hub", "woken")
+
+    def __init__(self, hub: GuestHub) -> None:
+        self.hub = hub
+        self.greenlet: Any = _getcurrent()
+        self.woken = False
+
+    def wake(self) -> None:
+        """Let the waiter try again. From any thread."""
+        self.woken = True
+        if _get_ident() == self.hub.thread_id:
+            self.hub.schedule_call_global(0, self._resume)
+        else:
+            self.hub.call_soon_threadsafe(self._resume)
+
+    def _resume(self) -> None:
+        if self.greenlet is not None:
+            self.greenlet.switch()
+
+    def wait(self, end: float | None) -> bool:
+        """Wait for `wake`, until the time `end`; tell whether it came."""
+        timer = None
+        if end is not None:
+            timer = self.hub.schedule_call_global(max(0.0, end - _monotonic()), self._resume)
+        try:
+            while not self.woken:
+                self.hub.switch()
+                if end is not None and not self.woken and _monotonic() >= end:
+                    return False
+        finally:
+            if timer is not None:
+                timer.cancel()
+        return True
+
+
+def _acquire_green(hub: GuestHub, native: Any, waiters: deque[_Waiter], timeout: float) -> bool:
+    """Acquire a native lock from a green thread, waiting on the hub."""
+    end = None if timeout < 0 else _monotonic() + timeout
+    while True:
+        waiter = _Waiter(hub)
+        waiters.append(waiter)
+        try:
+            if native.acquire(False):
+                return True
+            if not waiter.wait(end):
+                return bool(native.acquire(False))
+        except BaseException:
+            if waiter.woken:
+                _wake_next(waiters)
+            raise
+        finally:
+            waiter.greenlet = None
+            if not waiter.woken:
+                try:
+                    waiters.remove(waiter)
+                except ValueError:
+                    pass  # a release took it out of the queue just now, and it has what it came for
+
+
+def _wake_next(waiters: deque[_Waiter]) -> None:
+    try:
+        waiter = waiters.popleft()
+    except IndexError:
+        return
+    waiter.wake()
+
+
+class Lock:
+    """threading.Lock for green threads and OS threads alike."""
+
+    __slots__ = ("__weakref__", "_native", "_waiters")
+
+    def __init__(self) -> None:
+        self._native = _allocate()
+        self._waiters: deque[_Waiter] = deque()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As threading.Lock.acquire."""
+        native = self._native
+        if native.acquire(False):
+            if timeout != -1:
+                self._check(blocking, timeout)
+            return True
+        if not blocking:
+            self._check(blocking, timeout)
+            return False
+        hub = green_hub()
+        if hub is None:
+            return native.acquire(True, timeout)
+        self._check(blocking, timeout)
+        return _acquire_green(hub, native, self._waiters, timeout)
+
+    def _check(self, blocking: bool, timeout: float) -> None:
+        """Refuse what the native lock refuses."""
+        if not blocking and timeout != -1:
+            raise ValueError("can't specify a timeout for a non-blocking call")
+        if timeout != -1 and timeout < 0:
+            raise ValueError("timeout value must be a non-negative number")
+        if timeout > threading.TIMEOUT_MAX:
+            raise OverflowError("timeout value is too large")
+
+    def release(self) -> None:
+        """As threading.Lock.release."""
+        self._native.release()
+        if self._waiters:
+            _wake_next(self._waiters)
+
+    def locked(self) -> bool:
+        """As threading.Lock.locked."""
+        return self._native.locked()
+
+    def __enter__(self) -> bool:
+        return self._native.acquire(False) or self.acquire()
+
+    def __exit__(self, *_exc: object) -> None:
+        self._native.release()
+        if self._waiters:
+            _wake_next(self._waiters)
+
+    def _at_fork_reinit(self) -> None:
+        self._native = _allocate()
+        self._waiters = deque()
+
+    acquire_lock = acquire
+    release_lock = release
+    locked_lock = locked
+
+    def __repr__(self) -> str:
+        state = "locked" if self.locked() else "unlocked"
+        return f"<{state} {type(self).__module__}.{type(self).__qualname__} object at {id(self):#x}>"
+
+
+class RLock:
+    """threading.RLock for green threads and OS threads alike; its owner is a greenlet."""
+
+    __slots__ = ("__weakref__", "_block", "_count", "_owner")
+
+    def __init__(self) -> None:
+        self._block = Lock()
+        self._owner: Any = None
+        self._count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """As threading.RLock.acquire."""
+        current = _getcurrent()
+        if self._owner is current:
+            self._count += 1
+            return True
+        if self._block.acquire(blocking, timeout):
+            self._owner = current
+            self._count = 1
+            return True
+        return False
+
+    def release(self) -> None:
+        """As threading.RLock.release."""
+        if self._owner is not _getcurrent():
+            raise RuntimeError("cannot release un-acquired lock")
+        self._count -= 1
+        if not self._count:
+            self._owner = None
+            self._block.release()
+
+    __enter__ = acquire
+
+    def __exit__(self, *_exc: object) -> None:
+        self.release()
+
+    def locked(self) -> bool:
+        """Whether anybody holds it."""
+        return self._block.locked()
+
+    def _is_owned(self) -> bool:
+        return self._owner is _getcurrent()
+
+    def _recursion_count(self) -> int:
+        return self._count if self._is_owned() else 0
+
+    def _release_save(self) -> tuple[int, Any]:
+        if not self._count:
+            raise RuntimeError("cannot release un-acquired lock")
+        state = self._count, self._owner
+        self._count, self._owner = 0, None
+        self._block.release()
+        return state
+
+    def _acquire_restore(self, state: tuple[int, Any]) -> None:
+        self._block.acquire()
+        self._count, self._owner = state
+
+    def _at_fork_reinit(self) -> None:
+        self._block._at_fork_reinit()
+        self._count, self._owner = 0, None
+
+    def __repr__(self) -> str:
+        state = "locked" if self._block.locked() else "unlocked"
+        return (
+            f"<{state} {type(self).__module__}.{type(self).__qualname__} object "
+            f"owner={self._owner!r} count={self._count} at {id(self):#x}>"
+        )
+
+
+def join(self: threading.Thread, timeout: float | None = None) -> None:
+    """As threading.Thread.join. The end of an OS thread is known to C alone, so another thread waits for it."""
+    hub = green_hub()
+    if hub is None or not self.is_alive() or self is threading.current_thread() or (timeout or 1) <= 0:
+        _join(self, timeout)
+    else:
+        in_thread(hub, _join, self, timeout)
+
+
+def patch(patches: Patches) -> None:
+    """Make the primitives of threading, and the queues above them, work across green and OS threads."""
+    for module, names in (
+        (_thread, ("allocate_lock", "allocate")),
+        (threading, ("Lock", "_allocate_lock")),
+    ):
+        for name in names:
+            patches.replace(module, name, Lock)
+    for module in (_thread, threading):
+        patches.replace(module, "RLock", RLock)
+    patches.replace(threading.Thread, "join", join)
+    # C's SimpleQueue waits on a lock of its own; the Python one is the same over a Semaphore.
+    patches.replace(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]

@@ -1,0 +1,56 @@
+"""Host names looked up cooperatively: the system's own resolver, in a native thread.
+
+What stands in /etc/hosts, nsswitch.conf and resolv.conf keeps its meaning, which a resolver in Python cannot
+promise. Numeric addresses and the local host need no thread.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from greenlab.greening.scope import green_hub
+from greenlab.greening.waiting import in_thread
+
+if TYPE_CHECKING:
+    from greenlab.greening.patches import Patches
+
+_getaddrinfo = socket.getaddrinfo
+_LOCAL = {None, "", "localhost", b"localhost", "127.0.0.1", "::1"}
+
+
+def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:  # noqa: A002
+    """As socket.getaddrinfo, waiting cooperatively."""
+    hub = green_hub()
+    if hub is None or (isinstance(host, (str, bytes, type_of_none)) and host in _LOCAL):
+        return _getaddrinfo(host, port, family, type, proto, flags)
+    try:
+        return _getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
+    except socket.gaierror as error:
+        if error.errno != socket.EAI_NONAME or flags & socket.AI_NUMERICHOST:
+            raise
+    return in_thread(hub, _getaddrinfo, host, port, family, type, proto, flags)
+
+
+type_of_none = type(None)
+
+
+def _threaded(name: str) -> Any:
+    native = getattr(socket, name)
+
+    def lookup(*args: Any) -> Any:
+        hub = green_hub()
+        if hub is None or (args and isinstance(args[0], str) and args[0] in _LOCAL):
+            return native(*args)
+        return in_thread(hub, native, *args)
+
+    lookup.__name__ = lookup.__qualname__ = name
+    lookup.__doc__ = native.__doc__
+    return lookup
+
+
+def patch(patches: Patches) -> None:
+    """Make the look-ups of the socket module cooperate."""
+    patches.replace(socket, "getaddrinfo", getaddrinfo)
+    for name in ("gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"):
+        patches.replace(socket, name, _threaded(name))

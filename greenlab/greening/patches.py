@@ -1,0 +1,44 @@
+"""What was replaced, and the way back.
+
+Guarantees: `restore` puts back every object by identity, last replaced first, also names that were added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_MISSING = object()
+
+
+class Patches:
+    """A list of replaced attributes."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[Any, str, Any]] = []
+
+    def replace(self, owner: Any, name: str, new: Any) -> None:
+        """Set `owner.name`, and remember what stood in the owner's own namespace before."""
+        # Not getattr: a method inherited from a base must be deleted again, not copied down.
+        self._done.append((owner, name, vars(owner).get(name, _MISSING)))
+        setattr(owner, name, new)
+
+    def restore(self) -> None:
+        """Put everything back."""
+        while self._done:
+            owner, name, old = self._done.pop()
+            if old is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, old)
+
+    def replaced(self) -> list[tuple[str, str]]:
+        """List what is replaced now, as (owner's name, attribute)."""
+        return [(getattr(owner, "__name__", str(owner)), name) for owner, name, _ in self._done]
+
+    def pairs(self) -> list[tuple[Any, Any]]:
+        """List (original, replacement) of what stands in modules: what others may have imported by name."""
+        return [
+            (old, getattr(owner, name))
+            for owner, name, old in self._done
+            if old is not _MISSING and not isinstance(owner, type)
+        ]

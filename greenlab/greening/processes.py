@@ -1,0 +1,135 @@
+"""Cooperative child processes, pipes and descriptors: os.read, os.write, os.wait*, subprocess.
+
+Regular files are always ready, so reading and writing them is native: their I/O blocks the hub for as long as the
+disk takes. A child is waited for through a pidfd where the system has them (Linux), else by asking with growing
+pauses of up to 50 ms.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from greenlab.greening.scope import green_hub
+from greenlab.greening.waiting import READ, WRITE, ready, sleep, wait_fd
+
+if TYPE_CHECKING:
+    from greenlab.greening.patches import Patches
+
+_read, _write, _waitpid, _wait = os.read, os.write, os.waitpid, os.wait
+_pidfd_open = getattr(os, "pidfd_open", None)
+_CHUNK = 4096  # PIPE_BUF: a pipe that polls as writable takes this much without blocking
+
+
+def _wait_ready(fd: int, event: int) -> None:
+    """Wait until `fd` is ready, if it is one that can keep its caller waiting."""
+    if ready(fd, event) or stat.S_ISREG(os.fstat(fd).st_mode) or not os.get_blocking(fd):
+        return
+    wait_fd(fd, event)
+
+
+def read(fd: int, length: int, /) -> bytes:
+    if green_hub() is not None:
+        _wait_ready(fd, READ)
+    return _read(fd, length)
+
+
+def write(fd: int, data: Any, /) -> int:
+    if green_hub() is None or stat.S_ISREG(os.fstat(fd).st_mode) or not os.get_blocking(fd):
+        return _write(fd, data)
+    with memoryview(data) as view, view.cast("B") as rest:
+        sent, total = 0, len(rest)
+        while True:
+            _wait_ready(fd, WRITE)
+            # A blocking write returns only when all is written, so this one does too, a safe piece at a time.
+            sent += _write(fd, rest[sent : sent + _CHUNK])
+            if sent >= total:
+                return sent
+
+
+def waitpid(pid: int, options: int, /) -> tuple[int, int]:
+    if green_hub() is None or options & os.WNOHANG:
+        return _waitpid(pid, options)
+    pidfd = -1
+    if _pidfd_open is not None and pid > 0 and not options:
+        try:
+            pidfd = _pidfd_open(pid)
+        except OSError:
+            pidfd = -1  # no such child: waitpid says so; or no pidfds in this sandbox
+    pause_s = 0.001
+    try:
+        while True:
+            done = _waitpid(pid, options | os.WNOHANG)
+            if done[0]:
+                return done
+            if pidfd >= 0:
+                wait_fd(pidfd, READ)
+            else:
+                sleep(pause_s)
+                pause_s = min(pause_s * 2, 0.05)
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def wait() -> tuple[int, int]:
+    return _wait() if green_hub() is None else waitpid(-1, 0)
+
+
+class PipeIO(io.FileIO):
+    """The raw file of a subprocess pipe; its reads and writes cooperate."""
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        if green_hub() is not None:
+            _wait_ready(self.fileno(), READ)
+        return super().readinto(buffer)
+
+    def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]
+        if size is None or size < 0:
+            return self.readall()
+        if green_hub() is not None:
+            _wait_ready(self.fileno(), READ)
+        return super().read(size)
+
+    def readall(self) -> bytes:
+        if green_hub() is None:
+            return super().readall()
+        chunks = []
+        while chunk := self.read(65536):
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def write(self, data: Any, /) -> int:  # type: ignore[override]
+        return write(self.fileno(), data)
+
+
+class _PipeModule:
+    """Stands for `io` inside subprocess, which opens its ends of pipes with `io.open`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(io, name)
+
+    @staticmethod
+    def open(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(file, int) or mode not in ("rb", "wb"):
+            return io.open(file, mode, buffering, *args, **kwargs)  # noqa: SIM115, UP020 (stands for io.open)
+        raw = PipeIO(file, mode)
+        if buffering == 0:
+            return raw
+        size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
+        return io.BufferedReader(raw, size) if mode == "rb" else io.BufferedWriter(raw, size)
+
+
+def patch(patches: Patches) -> None:
+    """Make descriptors and child processes cooperate."""
+    for name, function in (("read", read), ("write", write), ("waitpid", waitpid), ("wait", wait)):
+        function.__doc__ = getattr(os, name).__doc__
+        patches.replace(os, name, function)
+    patches.replace(subprocess, "io", _PipeModule())
+    # subprocess keeps some functions under names of its own, since interpreters die in pieces.
+    keeper: Any = getattr(subprocess, "_del_safe", None)
+    if keeper is not None:
+        patches.replace(keeper, "waitpid", waitpid)

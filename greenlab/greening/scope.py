@@ -1,0 +1,82 @@
+"""For whom the standard library is green: one OS thread, outside `native()` blocks.
+
+Guarantees: every replaced function asks `green_hub()` at each call, so that a thread other than the hub's, a forked
+child, the hub's own callbacks and native blocks get native behaviour, whatever object they call it on.
+
+Must not import: pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from greenlab.hub import GuestHub
+
+_get_ident = _thread.get_ident
+_getcurrent = greenlet.getcurrent
+
+
+class Scope:
+    """The hub that is served, its thread, and the greenlets that asked for native behaviour."""
+
+    def __init__(self) -> None:
+        self.hub: GuestHub | None = None
+        self.thread_id = -1
+        self.native: dict[Any, int] = {}
+        self._fork_hook_registered = False
+
+    def open(self, hub: GuestHub) -> None:
+        """Serve `hub`."""
+        self.hub, self.thread_id = hub, hub.thread_id
+        if not self._fork_hook_registered and hasattr(os, "register_at_fork"):
+            # There is no way to unregister, so the hook is registered once and looks at the scope.
+            os.register_at_fork(after_in_child=self._forget_in_child)
+            self._fork_hook_registered = True
+
+    def close(self) -> None:
+        """Serve nobody: every replaced function that somebody still holds is native from now on."""
+        self.hub, self.thread_id = None, -1
+        self.native.clear()
+
+    def _forget_in_child(self) -> None:
+        hub = self.hub
+        self.close()
+        if hub is not None:
+            hub.disown()
+
+
+scope = Scope()
+
+
+def green_hub() -> GuestHub | None:
+    """Give the hub if the caller should cooperate, or None if it should block natively."""
+    if _get_ident() != scope.thread_id:
+        return None
+    hub = scope.hub
+    current = _getcurrent()
+    if hub is None or current is hub.greenlet or (scope.native and current in scope.native):
+        return None
+    return hub
+
+
+@contextlib.contextmanager
+def native() -> Iterator[None]:
+    """Run this block with native blocking calls: nothing else runs on the hub while it waits."""
+    current = _getcurrent()
+    scope.native[current] = scope.native.get(current, 0) + 1
+    try:
+        yield
+    finally:
+        left = scope.native.get(current, 1) - 1
+        if left:
+            scope.native[current] = left
+        else:
+            scope.native.pop(current, None)

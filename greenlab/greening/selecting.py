@@ -1,0 +1,149 @@
+"""Cooperative select, poll and selectors.
+
+One way for all: ask natively without waiting; if nothing is ready, gather the descriptors in a poller of the
+kernel's (epoll or kqueue), whose own descriptor becomes readable when one of them is ready, and wait for that on
+the hub; then ask again. So any number of green threads may watch the same descriptors.
+
+The selector of the loop that hosts the hub is left alone: it is where the host itself rests.
+`select.epoll` and `select.kqueue` objects used directly stay native: they are C types without a Python face.
+"""
+
+from __future__ import annotations
+
+import select
+import selectors
+import time
+from typing import TYPE_CHECKING, Any
+
+from greenlab.greening.scope import green_hub
+from greenlab.greening.waiting import READ, WaitTimeout, wait_fd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from greenlab.greening.patches import Patches
+
+_select = select.select
+_poll = select.poll
+_monotonic = time.monotonic
+_Gatherer: Any = selectors.DefaultSelector
+
+
+def _wait_any(watched: Iterable[tuple[int, int]], timeout: float | None) -> None:
+    """Wait until one of (descriptor, EVENT_READ | EVENT_WRITE) may be ready, or the time is over."""
+    with _Gatherer() as gatherer:
+        for fd, events in watched:
+            try:
+                gatherer.register(fd, events)
+            except PermissionError:
+                return  # a regular file: always ready
+            except (KeyError, ValueError, OSError):
+                return  # let the native call say what is wrong with it
+        try:
+            wait_fd(gatherer.fileno(), READ, timeout)
+        except WaitTimeout:
+            pass
+
+
+def _cooperate(ask: Callable[[float], Any], ready: Callable[[Any], bool], watched: Any, timeout: float | None) -> Any:
+    """Ask until something is ready or `timeout` seconds are over."""
+    end = None if timeout is None else _monotonic() + timeout
+    while True:
+        answer = ask(0)
+        left = None if end is None else end - _monotonic()
+        if ready(answer) or (left is not None and left <= 0):
+            return answer
+        _wait_any(watched(), left)
+
+
+def green_select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) -> Any:
+    if green_hub() is None or (isinstance(timeout, (int, float)) and timeout <= 0):
+        return _select(rlist, wlist, xlist, timeout)
+    rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
+
+    def watched() -> Iterable[tuple[int, int]]:
+        events: dict[int, int] = {}
+        for event, objects in (
+            (selectors.EVENT_READ, (*rlist, *xlist)),
+            (selectors.EVENT_WRITE, wlist),
+        ):
+            for each in objects:
+                fd = each if isinstance(each, int) else each.fileno()
+                events[fd] = events.get(fd, 0) | event
+        return events.items()
+
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        return _select(rlist, wlist, xlist, timeout)  # C says what is wrong with it
+    return _cooperate(lambda _: _select(rlist, wlist, xlist, 0), lambda answer: any(answer), watched, timeout)
+
+
+class GreenPoll:
+    """A poll object whose `poll` cooperates. Made by `select.poll()`."""
+
+    def __init__(self) -> None:
+        self._native = _poll()
+        self._events: dict[int, int] = {}
+
+    def register(self, fd: Any, eventmask: int = select.POLLIN | select.POLLPRI | select.POLLOUT, /) -> None:
+        self._native.register(fd, eventmask)
+        self._events[fd if isinstance(fd, int) else fd.fileno()] = eventmask
+
+    def modify(self, fd: Any, eventmask: int, /) -> None:
+        self._native.modify(fd, eventmask)
+        self._events[fd if isinstance(fd, int) else fd.fileno()] = eventmask
+
+    def unregister(self, fd: Any, /) -> None:
+        self._native.unregister(fd)
+        self._events.pop(fd if isinstance(fd, int) else fd.fileno(), None)
+
+    def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
+        """As select.poll: `timeout` is in milliseconds, and None or less than 0 waits for ever."""
+        if green_hub() is None or timeout == 0:
+            return self._native.poll(timeout)
+
+        def watched() -> Iterable[tuple[int, int]]:
+            for fd, mask in self._events.items():
+                yield (
+                    fd,
+                    (selectors.EVENT_WRITE if mask & select.POLLOUT else 0)
+                    | (selectors.EVENT_READ if mask & ~select.POLLOUT or not mask else 0),
+                )
+
+        seconds = None if timeout is None or timeout < 0 else timeout / 1000
+        answer: list[tuple[int, int]] = _cooperate(lambda _: self._native.poll(0), bool, watched, seconds)
+        return answer
+
+
+def _selector_method(owner: Any) -> Any:
+    native = owner.select
+
+    def select_(self: Any, timeout: float | None = None) -> Any:
+        hub = green_hub()
+        if (
+            hub is None
+            or (timeout is not None and timeout <= 0)
+            or self is getattr(hub.host, "_selector", None)
+        ):
+            return native(self, timeout)
+
+        def watched() -> Iterable[tuple[int, int]]:
+            return [(key.fd, key.events) for key in self.get_map().values()]
+
+        return _cooperate(lambda _: native(self, 0), bool, watched, timeout)
+
+    select_.__name__ = "select"
+    select_.__qualname__ = f"{owner.__name__}.select"
+    select_.__doc__ = native.__doc__
+    return select_
+
+
+def patch(patches: Patches) -> None:
+    """Make select, poll and the selectors cooperate."""
+    green_select.__name__ = "select"
+    green_select.__doc__ = _select.__doc__
+    patches.replace(select, "select", green_select)
+    patches.replace(select, "poll", GreenPoll)
+    for name in ("SelectSelector", "_PollLikeSelector", "EpollSelector", "KqueueSelector"):
+        owner = getattr(selectors, name, None)
+        if owner is not None:
+            patches.replace(owner, "select", _selector_method(owner))

@@ -1,0 +1,102 @@
+"""Cooperative waits for descriptors, for native threads, and for the clock.
+
+Guarantees: a wait that is left by an exception (a kill, an interrupt, a timeout) leaves no listener and no timer.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+import select
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+
+from greenlab.hub import eventlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlab.hub import GuestHub
+
+_trampoline = eventlet.hubs.trampoline
+_native_sleep = time.sleep
+_native_poll = select.poll
+_start_thread = _thread.start_new_thread
+
+READ, WRITE = select.POLLIN, select.POLLOUT
+
+
+class WaitTimeout(Exception):  # noqa: N818 (an internal signal, never seen by users)
+    """The descriptor did not become ready in time."""
+
+
+def wait_fd(fd: int, event: int, timeout: float | None = None) -> None:
+    """Wait until `fd` is readable or writable.
+
+    Raises:
+        WaitTimeout: `timeout` seconds went by.
+        OSError: EBADF, if the descriptor was closed meanwhile.
+    """
+    try:
+        _trampoline(fd, read=event == READ, write=event == WRITE, timeout=timeout, timeout_exc=WaitTimeout)
+    except eventlet.hubs.IOClosed:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+
+
+def ready(fd: int, event: int) -> bool:
+    """Tell whether `fd` is ready now, without waiting."""
+    poll = _native_poll()
+    poll.register(fd, event)
+    return bool(poll.poll(0))
+
+
+def sleep(seconds: float) -> None:
+    """Sleep on the hub. Like time.sleep, it refuses rubbish before it waits."""
+    if not isinstance(seconds, (int, float)):
+        _native_sleep(seconds)  # raises what time.sleep raises, or takes what it takes
+    elif not seconds >= 0:
+        raise ValueError("sleep length must be non-negative")
+    else:
+        eventlet.sleep(seconds)
+
+
+def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Run a call that can only block in an OS thread of its own, and wait for it cooperatively.
+
+    If the waiting green thread is killed, the call goes on in its thread, and its outcome is dropped.
+    """
+    waiter = greenlet.getcurrent()
+    outcome: list[Any] = []
+
+    def wake() -> None:
+        if waiting:
+            waiter.switch()
+
+    def work() -> None:
+        try:
+            outcome.append((func(*args, **kwargs), None))
+        except BaseException as error:
+            outcome.append((None, error))
+        hub.call_soon_threadsafe(wake)
+
+    waiting = True
+    _start_thread(work, ())
+    try:
+        while not outcome:
+            hub.switch()
+    finally:
+        waiting = False
+    value, error = outcome[0]
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error, outcome  # a traceback that holds its own frame would keep the waiter alive
+    return value
+
+
+IS_LINUX = sys.platform.startswith("linux")

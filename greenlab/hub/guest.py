@@ -1,0 +1,300 @@
+"""The eventlet hub as a guest of another event loop.
+
+The kernel's asyncio loop stays the host. The guest is in one of three states:
+
+* *parked*: the main greenlet runs the host loop. The host watches the hub's poller descriptor and holds one
+  timer for the hub's next deadline; nothing else, so an idle hub causes no wake-ups. When either fires, the host
+  calls `_pump`, which switches into the hub for one turn; `wait` then parks again instead of blocking.
+* *blocking*: the main greenlet waits for something green (a cell in `task.wait()`, `time.sleep`, a socket). The
+  hub polls as eventlet always does, and the host stands still until the main greenlet is switched to.
+* *turning*: green threads run.
+
+Guarantees:
+
+* one turn a host callback: neither the host's callbacks nor the green threads starve the other;
+* an exception in a task, a timer or a callback never ends the hub, whatever its class;
+* an interrupt (SIGINT) of a waiting cell is raised in the main greenlet, where it waits, not in whichever green
+  thread happened to run; if a green thread hogs the hub, it gets the interrupt instead (see `_interrupts`);
+* a green thread starts with the context variables of whoever spawned it, also with plain `eventlet.spawn`:
+  output is routed to cells by a context variable (ipykernel 7), and greenlets start with an empty context.
+
+A host needs `call_soon`, `call_later`, `add_reader` and `remove_reader` with asyncio's meanings; without a host
+(plain scripts) the hub only turns while the main greenlet waits.
+
+Must not import: greening, pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import heapq
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import greenlet
+
+from greenlab.hub._door import Door
+from greenlab.hub._interrupts import Interrupts
+from greenlab.hub._quiet import eventlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_PlatformHub = eventlet.hubs.get_default_hub().Hub
+_getcurrent = greenlet.getcurrent
+_copy_context = contextvars.copy_context
+
+
+class Host(Protocol):
+    """The loop that the hub is a guest of. Any asyncio loop with `add_reader` is one."""
+
+    def call_soon(self, callback: Callable[[], object], /) -> Any:
+        """Call back in the loop's next iteration; the handle returned has `cancel()`."""
+
+    def call_later(self, delay: float, callback: Callable[[], object], /) -> Any:
+        """Call back after `delay` seconds; the handle returned has `cancel()`."""
+
+    def add_reader(self, fd: int, callback: Callable[[], object], /) -> Any:
+        """Call back whenever `fd` is readable."""
+
+    def remove_reader(self, fd: int, /) -> Any:
+        """Undo `add_reader`."""
+
+
+class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
+    """The hub of one OS thread. Make it with `greenlab.hub.start`, on the thread it shall serve.
+
+    Attributes:
+        thread_id: the ident of the hub's thread.
+        root: the thread's main greenlet: cells run in it, and the host loop.
+        switches: how often a green thread gave up the hub so far.
+        turn_started_s: when the present turn began, in the hub's clock (`time.monotonic`).
+        busy: whether the hub is turning; false while it polls or is parked.
+    """
+
+    # With no "system" exceptions eventlet's loop prints what a callback raised, and goes on.
+    SYSTEM_EXCEPTIONS = ()
+
+    def __init__(self, clock: Callable[[], float] | None = None) -> None:
+        super().__init__(clock or monotonic)
+        self.thread_id = _thread.get_ident()
+        root = _getcurrent()
+        while root.parent is not None:
+            root = root.parent
+        self.root = root
+        self.greenlet.parent = root
+        self.switches = 0
+        self.turns = 0
+        self.turn_started_s = self.clock()
+        self.busy = False
+        self.blocking = False
+        self.closed_down = False
+        self._parked = False
+        self._pumping = False
+        self._host: Host | None = None
+        self._handle: Any = None
+        self._handle_when = float("inf")
+        self._interrupts = Interrupts(self)
+        self._closers: list[Callable[[], object]] = []
+        self._door = Door()
+        self.add(self.READ, self._door.fd, self._answer_door, _ignore, _ignore)
+
+    # -- what the rest of greenlab calls -------------------------------------------------------------------
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
+        """Run `callback(*args)` in the hub, soon. May be called from any thread and any signal handler."""
+        self._door.knock(callback, *args)
+
+    def close_with(self, closer: Callable[[], object]) -> None:
+        """Have `closer()` called when the hub stops, last come first served."""
+        self._closers.append(closer)
+
+    @property
+    def host(self) -> Host | None:
+        """The loop that pumps this hub, if there is one."""
+        return self._host
+
+    def attach(self, host: Host) -> None:
+        """Become the guest of `host`: be pumped by it whenever the main greenlet does not wait."""
+        self._host = host
+        host.add_reader(self._poller_fd(), self._pump)
+        self._arm(self.clock())
+
+    def close(self) -> None:
+        """Leave the host, close every descriptor and end the hub's greenlet. Only from the main greenlet."""
+        if self.closed_down:
+            return
+        failures = []
+        while self._closers:
+            try:
+                self._closers.pop()()
+            except Exception as error:
+                failures.append(error)  # one that fails must not keep the others from closing
+        self.closed_down = True
+        self._disarm()
+        if self._host is not None:
+            self._host.remove_reader(self._poller_fd())
+            self._host = None
+        del self.timers[:], self.next_timers[:]
+        if self.greenlet:
+            self.greenlet.throw(greenlet.GreenletExit)
+        self.disown()
+        if failures:
+            raise failures[0]
+
+    def disown(self) -> None:
+        """Close descriptors and forget everything, without a last turn: all that a forked child may do."""
+        self.closed_down = True
+        for bucket in (*self.listeners.values(), *self.secondaries.values()):
+            bucket.clear()
+        poller = getattr(self, "poll", None) or getattr(self, "kqueue", None)
+        if hasattr(poller, "close"):
+            poller.close()
+        self._door.close()
+
+    # -- eventlet's own interface --------------------------------------------------------------------------
+
+    def switch(self) -> Any:
+        """Give up the hub until something switches back: every wait of every green thread comes through here."""
+        current = _getcurrent()
+        self.switches += 1
+        if current is self.root:
+            return self._block()
+        if current is self.greenlet:
+            raise RuntimeError("the hub itself cannot wait: do this in a green thread (greenlab.spawn)")
+        hub_greenlet = self.greenlet
+        if hub_greenlet.dead:
+            self.ensure_greenlet()
+            hub_greenlet = self.greenlet
+        if current.parent is not hub_greenlet:
+            # A greenlet that the user made by hand: when it ends, its end must come back to the hub.
+            try:
+                current.parent = hub_greenlet
+            except ValueError:
+                pass  # it is an ancestor of the hub
+        return hub_greenlet.switch()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Poll once. Parked hubs come back from here when the host pumps them, or when the main greenlet waits."""
+        self.busy = False
+        if self.closed_down:
+            raise greenlet.GreenletExit  # thrown by `close` into a callback, which had to survive it
+        if self._pumping:
+            super().wait(0)
+            self._parked = True
+            try:
+                self.root.switch()
+            finally:
+                self._parked = False
+        else:
+            super().wait(seconds)
+        self.turns += 1
+        self.turn_started_s = self.clock()
+        self.busy = True
+
+    def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
+        """As eventlet's; a greenlet that has not begun takes over the context variables of its spawner."""
+        target = getattr(cb, "__self__", None)
+        if (
+            isinstance(target, greenlet.greenlet)
+            and not target
+            and not target.dead
+            and target.gr_context is None
+        ):
+            target.gr_context = _copy_context()
+        return super().schedule_call_global(seconds, cb, *args, **kw)
+
+    def add_timer(self, timer: Any) -> float:
+        """As eventlet's; a parked hub tells its host of an earlier deadline."""
+        when: float = super().add_timer(timer)
+        if self._parked and not self._pumping:
+            self._arm(when)
+        return when
+
+    def squelch_generic_exception(self, exc_info: tuple[Any, Any, Any]) -> None:
+        """As eventlet's: print what a callback raised. A closing hub has nothing to say."""
+        if not self.closed_down:
+            super().squelch_generic_exception(exc_info)
+
+    def squelch_timer_exception(self, timer: Any, exc_info: tuple[Any, Any, Any]) -> None:
+        """As eventlet's: print what a timer, or the green thread that it started, raised."""
+        if not self.closed_down:
+            super().squelch_timer_exception(timer, exc_info)
+
+    def squelch_exception(self, fileno: int, exc_info: tuple[Any, Any, Any]) -> None:
+        """As eventlet's, but the door is never unwatched."""
+        if fileno == self._door.fd:
+            self.squelch_generic_exception(exc_info)
+        else:
+            super().squelch_exception(fileno, exc_info)
+
+    # -- the three states ----------------------------------------------------------------------------------
+
+    def _block(self) -> Any:
+        """Wait in the main greenlet. The hub, wherever it stands, goes on from there."""
+        if self._pumping:
+            raise RuntimeError("the main greenlet cannot wait while it pumps the hub")
+        self.ensure_greenlet()
+        self.blocking = True
+        restore = self._interrupts.take_over()
+        try:
+            return self.greenlet.switch()
+        finally:
+            self.blocking = False
+            restore()
+            # The hub was left in the middle of a turn: the host must resume it once the cell is over.
+            self._arm(self.clock())
+
+    def _pump(self) -> None:
+        """One turn, called by the host in the main greenlet."""
+        self._disarm()
+        if self._pumping or self.closed_down or _getcurrent() is not self.root:
+            return  # a loop that runs inside a green thread: the hub is turning already
+        self.ensure_greenlet()
+        self._pumping = True
+        restore = self._interrupts.take_over()
+        try:
+            self.greenlet.switch()
+            while not self._parked and not self.greenlet.dead:
+                # A late wake-up meant for a wait of the main greenlet that is long over.
+                self.greenlet.switch()
+        finally:
+            self._pumping = False
+            restore()
+        self.prepare_timers()
+        while self.timers and self.timers[0][1].called:
+            heapq.heappop(self.timers)
+            self.timers_canceled -= 1
+        if self.timers:
+            self._arm(self.timers[0][0])
+
+    def _arm(self, when: float) -> None:
+        """Ask the host for a pump at `when`, unless an earlier one is due."""
+        if self._host is None or when >= self._handle_when:
+            return
+        self._disarm()
+        delay = when - self.clock()
+        self._handle_when = when
+        if delay <= 0:
+            self._handle = self._host.call_soon(self._pump)
+        else:
+            self._handle = self._host.call_later(delay, self._pump)
+
+    def _disarm(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = None
+        self._handle_when = float("inf")
+
+    def _poller_fd(self) -> int:
+        poller = getattr(self, "kqueue", None) or self.poll
+        fd: int = poller.fileno()
+        return fd
+
+    def _answer_door(self, _fileno: int) -> None:
+        self._door.answer(self.squelch_generic_exception)
+
+
+def _ignore(*_args: Any) -> None:
+    pass

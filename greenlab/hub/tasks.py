@@ -1,0 +1,151 @@
+"""Tasks: green threads that can also be awaited, and that keep their failure for whoever asks.
+
+Guarantees: a task starts with the context variables of its spawner; a failure that nobody waits for is printed once,
+where the task's own output goes; awaiting works from the host loop and from a loop of any other thread.
+
+Must not import: greening, pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import contextvars
+import itertools
+import sys
+import time
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+
+from greenlab.errors import UsageError
+from greenlab.hub._quiet import eventlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from greenlab.hub.guest import GuestHub
+
+_ids = itertools.count(1)
+
+
+class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet ships no types
+    """One call that runs on the hub. Made by `greenlab.spawn`.
+
+    It has eventlet's `wait()`, `kill()`, `cancel()`, `dead`, `link()` and `unlink()`, and can be awaited.
+
+    Attributes:
+        id: a small number, unique in this kernel.
+        name: the name of what runs.
+        spawned_s: when it was spawned, `time.monotonic()` seconds.
+    """
+
+    def __init__(self, hub: GuestHub, name: str) -> None:
+        super().__init__(hub.greenlet)
+        self.hub = hub
+        self.id = next(_ids)
+        self.name = name
+        self.spawned_s = time.monotonic()
+        self._ended: str | None = None
+
+    @property
+    def state(self) -> str:
+        """"waiting to start", "running", "waiting", "done", "failed" or "killed"."""
+        if self._ended is not None:
+            return self._ended
+        if self.dead:
+            return "killed"
+        if not self:
+            return "waiting to start"
+        return "running" if self is greenlet.getcurrent() else "waiting"
+
+    def main(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run the function and keep its outcome. Called by eventlet when the green thread starts."""
+        try:
+            result = function(*args, **kwargs)
+        except greenlet.GreenletExit:
+            self._end("killed", exc_info=sys.exc_info())
+        except BaseException:
+            awaited = bool(self._exit_event._waiters or self._exit_funcs)
+            self._end("failed", exc_info=sys.exc_info())
+            if not awaited:
+                self._print_failure()
+        else:
+            self._end("done", result)
+
+    def _end(self, state: str, result: Any = None, exc_info: Any = None) -> None:
+        self._ended = state
+        if exc_info is None:
+            self._exit_event.send(result)
+        else:
+            self._exit_event.send_exception(*exc_info)
+        self._resolve_links()
+
+    def _print_failure(self) -> None:
+        kind, error, trace = sys.exc_info()
+        # The first frame is `main` above, which says nothing to the reader.
+        lines = traceback.format_exception(kind, error, trace.tb_next if trace else None)
+        sys.stderr.write(f"greenlab: task {self.id} ({self.name}) failed\n{''.join(lines)}")
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for the task in a coroutine. Cancelling the wait kills the task, as with asyncio's own tasks."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        here = _thread.get_ident() == self.hub.thread_id
+
+        def deliver(settle: Callable[[], None]) -> None:
+            if here:
+                settle()
+            else:
+                loop.call_soon_threadsafe(settle)
+
+        def ended(task: Task) -> None:
+            deliver(lambda: _settle(future, task))
+
+        def abandoned(settled: asyncio.Future[Any]) -> None:
+            if settled.cancelled() and not self.dead:
+                self.hub.call_soon_threadsafe(self._kill_soon)
+
+        future.add_done_callback(abandoned)
+        if here:
+            self.link(ended)
+        else:
+            self.hub.call_soon_threadsafe(self.link, ended)
+        return future.__await__()
+
+    def _kill_soon(self) -> None:
+        self.hub.schedule_call_global(0, self.kill)
+
+    def __repr__(self) -> str:
+        return f"<Task {self.id} {self.name}: {self.state}>"
+
+
+def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:
+    """Start `func(*args, **kwargs)` on `hub` at its next turn."""
+    if _thread.get_ident() != hub.thread_id:
+        raise UsageError("spawn works on the hub's own thread: from another one use hub.call_soon_threadsafe")
+    if not callable(func):
+        raise UsageError(f"spawn takes a function and its arguments, not {func!r}: write spawn(f, x), not spawn(f(x))")
+    task = Task(hub, getattr(func, "__name__", type(func).__name__))
+    task.gr_context = contextvars.copy_context()
+    hub.schedule_call_global(0, task.switch, func, args, kwargs)
+    return task
+
+
+def _settle(future: asyncio.Future[Any], task: Task) -> None:
+    if future.done():
+        return
+    try:
+        result = task.wait()
+    except greenlet.GreenletExit:
+        future.cancel()
+    except StopIteration as error:
+        # asyncio refuses StopIteration in a future; PEP 479 turns it into this one too.
+        wrapped = RuntimeError("the task raised StopIteration")
+        wrapped.__cause__ = error
+        future.set_exception(wrapped)
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
