@@ -1,0 +1,314 @@
+"""What travels between a pool and its worker processes, and what is said when it cannot.
+
+Functions, items and results go by cloudpickle where they must (what is defined in `__main__` travels by
+value) and by the plain pickler, many times faster, where they may.
+
+Guarantees:
+
+* what cannot be sent is named: the variable that the function uses, the item's index, the result's type;
+* a class of the notebook keeps its identity: an instance that comes back is one of the notebook's own class,
+  and that class is left as it is;
+* an error that would not survive the journey is replaced where it was raised by one that names it.
+
+Must not import: eventlet, asyncio, IPython; worker processes load this.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import linecache
+import pickle
+import traceback
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+from cloudpickle import cloudpickle as machinery
+
+from greenlab.errors import GreenlabError, NotSendableError
+from greenlab.pools.wire import NOTHING, PICKLED, RAW, SMALL, Bytes, Parcel, split_buffers, with_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PLAIN = frozenset({int, float, bool, complex, type(None), str, bytes})
+_NOTHING = Parcel(NOTHING, [])
+_DEEPEST = 12
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is a cause to read, not an error to handle
+    """The traceback of an error in a worker process, as text: the `__cause__` of that error here."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class RemoteTaskError(GreenlabError):
+    """Stands for a task's error that cannot be pickled (its constructor wants more than its message, say).
+
+    Attributes:
+        type_name: the type of the error that the task raised.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type, with its module unless that is builtins."""
+    kind = type(value)
+    where = "" if kind.__module__ in ("builtins", None) else f"{kind.__module__}."
+    return f"{where}{kind.__qualname__}"
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is a small builtin, or a short tuple or list of these: many share one pickle."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return len(value) <= 8 and all(  # type: ignore[arg-type] # it is a tuple or a list
+            type(part) in PLAIN and (type(part) not in (str, bytes) or len(part) < SMALL // 8)
+            for part in value  # type: ignore[attr-defined]
+        )
+    return kind in PLAIN and (kind not in (str, bytes) or len(value) < SMALL)  # type: ignore[arg-type]
+
+
+def dump(value: Any) -> Parcel:
+    """Pickle an item or a result.
+
+    Raises:
+        Exception: it cannot be pickled.
+    """
+    if value is None:
+        return _NOTHING
+    kind = type(value)
+    if kind is bytes and len(value) > SMALL:
+        return Parcel(RAW, [value])
+    if kind in PLAIN:
+        return Parcel(PICKLED, [pickle.dumps(value, 5)])
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        data = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        by_value = b"__main__" in data or cloudpickle.list_registry_pickle_by_value()
+    except Exception:  # cloudpickle can do more, and its error is the one to show
+        by_value = True
+    if by_value:
+        buffers.clear()
+        data = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+    if not buffers:
+        return Parcel(PICKLED, [data])
+    try:
+        return with_buffers(data, [buffer.raw() for buffer in buffers])
+    except BufferError:  # a buffer with gaps cannot be sent as it lies
+        return Parcel(PICKLED, [cloudpickle.dumps(value, 5)])
+
+
+def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> Any:
+    """Undo `dump`.
+
+    Args:
+        form: how the body is to be read (`wire.PICKLED` …).
+        buffers: the number of out-of-band buffers in the body.
+        body: as it was received.
+        known: says of the tracker id of a class whether this process has that class in its right state.
+    """
+    if form == NOTHING:
+        return None
+    if form == RAW:
+        return bytes(body)
+    beside: list[memoryview] = []
+    if buffers:
+        body, beside = split_buffers(body, buffers)
+    data = bytes(body)
+    if b"_class_setstate" not in data:
+        return pickle.loads(data, buffers=beside)
+    return _Unpickler(data, beside, known).load()
+
+
+def has_class(tracker_id: str) -> bool:
+    """Whether a class of this tracker id lives in this process (see `load`)."""
+    return tracker_id in machinery._DYNAMIC_CLASS_TRACKER_BY_ID
+
+
+class _Unpickler(pickle.Unpickler):
+    """Leaves classes alone that this process has.
+
+    cloudpickle 3.1 finds the notebook's own class when an instance comes home, but then sets each of its
+    attributes anew: its methods would from then on see copies of the notebook's globals.
+    """
+
+    # Where the tracker id stands among the arguments of cloudpickle's makers of classes.
+    _MAKERS = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}  # noqa: RUF012
+
+    def __init__(self, data: bytes, buffers: list[memoryview], known: Callable[[str], bool]) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self._known = known
+        self._kept: list[type] = []
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        found = super().find_class(module, name)
+        if module == machinery.__name__ and name == "_class_setstate":
+            return functools.partial(self._set_state, found)
+        if module == machinery.__name__ and name in self._MAKERS:
+            return functools.partial(self._make, found, self._MAKERS[name])
+        return found
+
+    def _make(self, maker: Callable[..., type], position: int, *args: Any) -> type:
+        keep = self._known(args[position])
+        made = maker(*args)
+        if keep:
+            self._kept.append(made)
+        return made
+
+    def _set_state(self, setter: Callable[..., Any], made: type, state: Any) -> Any:
+        return made if any(made is kept for kept in self._kept) else setter(made, state)
+
+
+# --- functions ---------------------------------------------------------------------------------------------
+
+
+def dump_function(func: Any) -> bytes:
+    """Pickle the function of a job, and the source lines that tracebacks of it will want.
+
+    Raises:
+        NotSendableError: something that it uses cannot be pickled; the message names it.
+    """
+    try:
+        data = cloudpickle.dumps(func, 5)
+    except Exception as error:
+        name, value = _find_culprit("", func, [])
+        what = (
+            f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
+        )
+        hint = "make it inside the task, or use -p green"
+        raise NotSendableError(f"cannot send {what} to a worker process: {hint}") from error
+    return pickle.dumps((_sources(func), data), 5)
+
+
+def load_function(data: Bytes) -> Any:
+    """Undo `dump_function`, and let tracebacks find the lines of notebook cells."""
+    sources, pickled = pickle.loads(data)
+    for name, lines in sources.items():
+        linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+    return pickle.loads(pickled)
+
+
+def _sources(func: Any) -> dict[str, list[str]]:
+    """The lines of those functions whose file is no file: cells, which live in the parent's linecache."""
+    found: dict[str, list[str]] = {}
+    todo, seen = [func], set()
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, FunctionType):
+            name = value.__code__.co_filename
+            entry = linecache.cache.get(name)
+            if entry is not None and len(entry) == 4 and entry[1] is None:
+                found[name] = entry[2]
+        if isinstance(value, FunctionType | MethodType | functools.partial):
+            todo.extend(part for _, part in _parts("", value))
+    return found
+
+
+def _is_sendable(value: object) -> bool:
+    try:
+        cloudpickle.dumps(value, 5)
+    except Exception:
+        return False
+    return True
+
+
+def _find_culprit(name: str, value: Any, above: list[object]) -> tuple[str, Any]:
+    """Follow what cannot be pickled down to the innermost thing that has a name."""
+    if len(above) < _DEEPEST:
+        for part_name, part in _parts(name, value):
+            if not any(part is one for one in above) and not _is_sendable(part):
+                return _find_culprit(part_name, part, [*above, value])
+    return name, value
+
+
+def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What the pickle of a value would hold, each with the name by which its author knows it."""
+    if isinstance(value, FunctionType):
+        yield from _captures(value)
+    elif isinstance(value, MethodType):
+        yield name, value.__func__
+        yield "self", value.__self__
+    elif isinstance(value, functools.partial):
+        yield name, value.func
+        yield from ((f"argument {i}", part) for i, part in enumerate(value.args))
+        yield from value.keywords.items()
+    elif isinstance(value, dict):
+        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, list | tuple):
+        yield from ((f"{name}[{i}]", part) for i, part in enumerate(value))
+    elif isinstance(value, type):
+        yield from ((f"{value.__name__}.{key}", part) for key, part in vars(value).items() if key[:2] != "__")
+    elif hasattr(value, "__dict__") and not isinstance(value, ModuleType):
+        yield from ((f"{name}.{key}" if name else key, part) for key, part in vars(value).items())
+
+
+def _captures(func: FunctionType) -> Iterator[tuple[str, Any]]:
+    for cell_name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
+        try:
+            yield cell_name, cell.cell_contents
+        except ValueError:  # a closure's variable that is not bound yet
+            continue
+    for global_name in sorted(_names(func.__code__)):
+        if global_name in func.__globals__:
+            yield global_name, func.__globals__[global_name]
+    defaults = func.__defaults__ or ()
+    positional = func.__code__.co_varnames[: func.__code__.co_argcount]
+    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
+    yield from (func.__kwdefaults__ or {}).items()
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return set(code.co_names).union(*map(_names, inner))
+
+
+# --- errors ------------------------------------------------------------------------------------------------
+
+
+def dump_error(error: BaseException) -> Parcel:
+    """Pickle what a task raised, with its traceback as text; called in the worker, where it was raised."""
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    text = "".join(traceback.format_exception(type(error), error, trace))
+    try:
+        data = cloudpickle.dumps(error, 5)
+        survives = isinstance(pickle.loads(data), BaseException)
+    except Exception:
+        survives = False
+    if not survives:
+        stand_in = RemoteTaskError(type_name(error), _message(error))
+        data = pickle.dumps(stand_in, 5)
+    return Parcel(PICKLED, [pickle.dumps((data, type_name(error), _message(error), text), 5)])
+
+
+def load_error(body: Bytes) -> BaseException:
+    """Undo `dump_error`: return the error, with a `RemoteTraceback` as its cause."""
+    data, name, message, text = pickle.loads(body)
+    try:
+        loaded = load(PICKLED, 0, data, has_class)
+    except Exception:  # it needs something that only the worker has
+        loaded = None
+    error = loaded if isinstance(loaded, BaseException) else RemoteTaskError(name, message)
+    error.__cause__ = RemoteTraceback(text)
+    return error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "<its str() failed>"
