@@ -1,1 +1,74 @@
-"""greenlab: feel and measure concurrency in Jupyter."""
+"""greenlab: feel and measure concurrency in Jupyter.
+
+In a notebook, `%load_ext greenlab`, then `%%greenrun -c 500 url in urls` above ordinary blocking code. In Python,
+`greenlab.run(func, items)`. The names below are loaded when they are first used, so that importing greenlab costs
+next to nothing, in worker processes too.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import (
+    CancelledError,
+    GreenlabError,
+    NotSendableError,
+    PendingError,
+    RunError,
+    SourceError,
+    TaskTimeoutError,
+    UsageError,
+    WorkerLostError,
+)
+
+if TYPE_CHECKING:
+    from greenlab import lab
+    from greenlab.api import native, run, spawn, start, stop
+    from greenlab.hub import Task
+    from greenlab.runs import Run
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError", "SourceError", "Task",
+    "TaskTimeoutError", "UsageError", "WorkerLostError", "lab", "load_ipython_extension", "native", "run", "spawn",
+    "start", "stop", "unload_ipython_extension",
+]  # fmt: skip
+
+_WHERE = {
+    "Run": "greenlab.runs",
+    "Task": "greenlab.hub",
+    "native": "greenlab.api",
+    "run": "greenlab.api",
+    "spawn": "greenlab.api",
+    "start": "greenlab.api",
+    "stop": "greenlab.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "lab":
+        return import_module("greenlab.lab")
+    if name in _WHERE:
+        value = globals()[name] = getattr(import_module(_WHERE[name]), name)
+        return value
+    raise AttributeError(f"module 'greenlab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Start the hub in the kernel, green its main thread, add the magics: `%load_ext greenlab`."""
+    from greenlab import magics
+
+    magics.load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Put every patched object back, stop workers, remove the magics: `%unload_ext greenlab`."""
+    from greenlab import magics
+
+    magics.unload(ip)

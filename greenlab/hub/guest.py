@@ -29,7 +29,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import heapq
-from time import monotonic
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import greenlet
@@ -69,7 +69,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         thread_id: the ident of the hub's thread.
         root: the thread's main greenlet: cells run in it, and the host loop.
         switches: how often a green thread gave up the hub so far.
-        turn_started_s: when the present turn began, in the hub's clock (`time.monotonic`).
+        turn_started_s: when the present turn began, `time.perf_counter()` seconds.
         busy: whether the hub is turning; false while it polls or is parked.
     """
 
@@ -86,7 +86,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.greenlet.parent = root
         self.switches = 0
         self.turns = 0
-        self.turn_started_s = self.clock()
+        self.turn_started_s = perf_counter()
         self.busy = False
         self.blocking = False
         self.closed_down = False
@@ -96,6 +96,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self._handle: Any = None
         self._handle_when = float("inf")
         self._interrupts = Interrupts(self)
+        self.kept: dict[Any, Any] = {}
         self._closers: list[Callable[[], object]] = []
         self._door = Door()
         self.add(self.READ, self._door.fd, self._answer_door, _ignore, _ignore)
@@ -109,6 +110,13 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     def close_with(self, closer: Callable[[], object]) -> None:
         """Have `closer()` called when the hub stops, last come first served."""
         self._closers.append(closer)
+
+    def keep(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Give what is kept under `key`, made if need be; its `close()` is called when the hub stops."""
+        if key not in self.kept:
+            self.kept[key] = made = make()
+            self.close_with(made.close)
+        return self.kept[key]
 
     @property
     def host(self) -> Host | None:
@@ -190,7 +198,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         else:
             super().wait(seconds)
         self.turns += 1
-        self.turn_started_s = self.clock()
+        self.turn_started_s = perf_counter()
         self.busy = True
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
@@ -224,6 +232,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
     def squelch_exception(self, fileno: int, exc_info: tuple[Any, Any, Any]) -> None:
         """As eventlet's, but the door is never unwatched."""
+        if self.closed_down:
+            return
         if fileno == self._door.fd:
             self.squelch_generic_exception(exc_info)
         else:

@@ -1,1 +1,109 @@
-"""."""
+"""The magics: parse, call runs, return. They decide nothing and draw nothing.
+
+Must not hold: work of its own. Everything a magic does can be done from `greenlab.run` and its kin.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from greenlab import api
+from greenlab.magics import body, options
+from greenlab.magics.completion import make_matcher
+
+_RUNS = {"greenrun": "green", "preforkrun": "prefork"}
+_KEY = "greenlab_magics"
+
+
+class Magics:
+    """The magics of one shell."""
+
+    def __init__(self, ip: Any) -> None:
+        self.ip = ip
+        self.parsers = {name: options.make_parser(name) for name in _RUNS}
+        for name, pool in _RUNS.items():
+            self.parsers[name].set_defaults(pool=pool)
+        self.matcher = make_matcher(self.parsers)
+
+    def greenrun(self, line: str, cell: str) -> Any:
+        """Run the cell once an item, as green tasks; wait; return a Run."""
+        return self._run("greenrun", line, cell)
+
+    def preforkrun(self, line: str, cell: str) -> Any:
+        """Run the cell once an item, in worker processes; wait; return a Run."""
+        return self._run("preforkrun", line, cell)
+
+    def greenspawn(self, line: str, cell: str | None = None) -> Any:
+        """Run a statement, or the cell, in the background on the hub; return a Task at once.
+
+        The value of an expression is the task's value; what is assigned is assigned in the notebook, when it
+        comes to it.
+        """
+        return body.spawn_statement(self.ip, line, cell)
+
+    def _run(self, name: str, line: str, cell: str) -> Any:
+        parsed = options.parse(self.parsers[name], line)
+        asked = parsed.options
+        namespace = self.ip.user_ns
+        task = body.compile_body(self.ip, name, line, cell, parsed.target, namespace)
+        items = None if parsed.iterable is None else body.evaluate(parsed.iterable, namespace)
+        run = api.prepare(
+            task,
+            items,
+            count=asked.count,
+            label=parsed.label,
+            pool=asked.pool,
+            concurrency=asked.concurrency,
+            workers=asked.workers,
+            timeout=asked.timeout,
+            retries=asked.retries,
+            rate=asked.rate,
+            fail_fast=asked.fail_fast,
+            live=False if asked.no_live else None,
+        )
+        # Known before it is waited for, so that an interrupt or an error leaves its results within reach.
+        namespace["_run"] = run
+        if asked.out:
+            namespace[asked.out] = run
+        run.start()
+        return run if asked.detach else run.wait().check()
+
+
+def load(ip: Any) -> None:
+    """Start greenlab in the shell's kernel and add the magics."""
+    api.start()
+    if getattr(ip, _KEY, None) is not None:
+        return
+    magics = Magics(ip)
+    setattr(ip, _KEY, magics)
+    for name in _RUNS:
+        function = _documented(getattr(magics, name), magics.parsers[name])
+        ip.register_magic_function(function, "cell", name)
+    ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
+    ip.Completer.custom_matchers.append(magics.matcher)
+
+
+def unload(ip: Any) -> None:
+    """Remove the magics and stop greenlab."""
+    magics = getattr(ip, _KEY, None)
+    if magics is not None:
+        delattr(ip, _KEY)
+        for kind, name in [("cell", name) for name in (*_RUNS, "greenspawn")] + [("line", "greenspawn")]:
+            ip.magics_manager.magics[kind].pop(name, None)
+        if magics.matcher in ip.Completer.custom_matchers:
+            ip.Completer.custom_matchers.remove(magics.matcher)
+    api.stop()
+
+
+def _documented(method: Any, parser: Any = None) -> Any:
+    """Make the plain function that IPython registers, with the options in its help."""
+
+    def magic(line: str, cell: str | None = None) -> Any:
+        return method(line) if cell is None else method(line, cell)
+
+    magic.__name__ = method.__name__
+    help_text = f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
+    magic.__doc__ = (method.__doc__ or "") + help_text
+    # IPython would expand {braces} in the line, and the iterable may well be a dict or a set.
+    magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
+    return magic

@@ -1,1 +1,12 @@
-"""."""
+"""Runs: many tasks in one pool, their records, and what can be said of them.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+from greenlab.runs.latency import Latency
+from greenlab.runs.ledger import Ledger
+from greenlab.runs.run import Run
+
+__all__ = ["Latency", "Ledger", "Run"]

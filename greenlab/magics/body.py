@@ -1,0 +1,148 @@
+"""From the text of a cell to a function of one item.
+
+The body becomes the body of a function: it reads the notebook's globals, what it assigns is its own, and the value
+of its last expression is what it returns. It is compiled under the cell's name, from its syntax tree, so that
+tracebacks show the lines of the cell with the numbers that the reader sees.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+from typing import TYPE_CHECKING, Any
+
+from greenlab import api
+from greenlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FUNCTION = "task"
+_ITEM = "item"
+
+
+class BodyError(UsageError):
+    """The cell's body cannot be a task: a syntax error, or a statement that makes no sense in one."""
+
+
+def compile_body(
+    ip: Any, magic: str, line: str, cell: str, target: str | None, namespace: dict[str, Any]
+) -> Callable[[Any], Any]:
+    """Make the function of one item.
+
+    Args:
+        ip: the shell, for the cell's number and for `!` and `%` in the body.
+        magic: the magic's name.
+        line: what stood after it.
+        cell: the body.
+        target: the name, or tuple of names, that the item is bound to; None for `i`.
+        namespace: the globals of the function.
+
+    Raises:
+        BodyError: names the line and what is wrong with it.
+    """
+    name = f"Cell In[{ip.execution_count}]"
+    source = f"%%{magic} {line}\n{cell}"
+    # So that tracebacks, also those of worker processes, find the lines. No mtime: checkcache keeps the entry.
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    tree = _parse(ip, cell, name)
+    body = tree.body
+    if not body:
+        raise BodyError(f"{magic}: the cell is empty: write what each task does below the first line")
+    _refuse(body, magic)
+    if isinstance(body[-1], ast.Expr):
+        body[-1] = ast.copy_location(ast.Return(body[-1].value), body[-1])
+    function = _function(target or "i", body)
+    ast.increment_lineno(tree, 1)  # the magic itself is line 1
+    code = compile(ast.fix_missing_locations(ast.Module([function], [])), name, "exec", dont_inherit=True)
+    made: dict[str, Any] = {}
+    exec(code, namespace, made)  # noqa: S102 (the user's own cell)
+    task: Any = made[_FUNCTION]
+    task.__module__ = "__main__"
+    return task  # type: ignore[no-any-return]
+
+
+def _parse(ip: Any, cell: str, name: str) -> ast.Module:
+    # IPython drops leading blank lines when it transforms a cell; they are put back to keep the numbering.
+    blank = len(cell) - len(cell.lstrip("\n"))
+    text = "\n" * blank + ip.transform_cell(cell[blank:])
+    try:
+        return ast.parse(text, filename=name)
+    except SyntaxError as error:
+        what = (error.text or "").strip()
+        raise BodyError(
+            f"line {(error.lineno or 0) + 1} of the cell: {error.msg}" + (f": {what}" if what else "")
+        ) from None
+
+
+def _refuse(body: list[ast.stmt], magic: str) -> None:
+    """Refuse what would turn the function into something else, or what its caller could not see."""
+    for node in _own_nodes(body):
+        line = getattr(node, "lineno", 0) + 1
+        if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
+            raise BodyError(f"line {line} of the cell: a task is blocking code, without await: call the blocking function")
+        if isinstance(node, (ast.Yield, ast.YieldFrom)):
+            raise BodyError(f"line {line} of the cell: a task has one result: {magic} cannot run a yield")
+
+
+def _own_nodes(body: list[ast.stmt]) -> Any:
+    """Walk the statements, but not into functions and classes that they define."""
+    todo: list[ast.AST] = list(body)
+    while todo:
+        node = todo.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            todo.extend(ast.iter_child_nodes(node))
+
+
+def _function(target: str, body: list[ast.stmt]) -> ast.FunctionDef:
+    """Build the function from a parsed one, so that only the body carries the reader's line numbers."""
+    if target.isidentifier():
+        shell: Any = ast.parse(f"def {_FUNCTION}({target}): pass").body[0]
+        shell.body = body
+        return shell  # type: ignore[no-any-return]
+    shell = ast.parse(f"def {_FUNCTION}({_ITEM}):\n {target} = {_ITEM}").body[0]
+    for node in ast.walk(shell):
+        if hasattr(node, "lineno"):
+            node.lineno = node.end_lineno = 0  # becomes line 1: unpacking is what the magic's own line does
+    shell.body += body
+    return shell  # type: ignore[no-any-return]
+
+
+def evaluate(text: str, namespace: dict[str, Any]) -> Any:
+    """Evaluate the iterable in the notebook's globals. What it raises is the cell's error, as anywhere else."""
+    return eval(compile(text, "<the items of the run>", "eval", dont_inherit=True), namespace)  # noqa: S307
+
+
+def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
+    """Start a line, or a cell, in the background.
+
+    Raises:
+        BodyError: it cannot be compiled, or there is nothing.
+    """
+    name = f"Cell In[{ip.execution_count}]"
+    text = line if cell is None else cell
+    if not text.strip():
+        raise BodyError("greenspawn: nothing to run: %greenspawn f(x), or %%greenspawn above a cell")
+    if cell is not None and line.strip():
+        raise BodyError(f"greenspawn: the cell takes no options, and {line.strip()!r} is one: leave it out")
+    shift = 0 if cell is None else 1
+    source = f"%greenspawn {text}" if cell is None else f"%%greenspawn\n{text}"
+    if cell is not None:
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    tree = _parse(ip, text, name)
+    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    ast.increment_lineno(tree, shift)
+    before = compile(tree, name, "exec", dont_inherit=True)
+    value = None
+    if last is not None:
+        ast.increment_lineno(last, shift)
+        value = compile(ast.Expression(last.value), name, "eval", dont_inherit=True)
+    namespace = ip.user_ns
+
+    def background() -> Any:
+        exec(before, namespace)  # noqa: S102 (the user's own cell)
+        return None if value is None else eval(value, namespace)  # noqa: S307
+
+    background.__name__ = text.strip().splitlines()[0][:40]
+    return api.spawn(background)

@@ -1,0 +1,185 @@
+"""The options of the magics: one declaration for parsing, help and completion.
+
+Guarantees: every mistake is a `UsageError` of one line that says what to write; the text of the iterable reaches
+Python exactly as it was typed, quotes and braces and all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from greenlab import pools
+from greenlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse speaks of programs and prefixes; what is kept is its sentence.
+        raise UsageError(f"{self.prog}: {message}; %%{self.prog}? lists the options")
+
+
+def _whole(least: int) -> Any:
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"takes a whole number of {least} or more, not {text!r}")
+        return value
+
+    return parse
+
+
+def _positive(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"takes a number greater than 0, not {text!r}")
+    return value
+
+
+def _pool(text: str) -> str:
+    try:
+        pools.check_name(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.isidentifier():
+        raise argparse.ArgumentTypeError(f"takes the name of a variable, not {text!r}")
+    return text
+
+
+def make_parser(name: str) -> argparse.ArgumentParser:
+    """Declare the options of `%%greenrun` and its kin."""
+    parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+    add = parser.add_argument
+    add("-c", "--concurrency", type=_whole(1), default=100, metavar="N", help="tasks in flight (default 100)")
+    add("-w", "--workers", type=_whole(1), metavar="N", help="worker processes of prefork (default: one a core)")
+    add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
+    add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
+    add("--timeout", type=_positive, metavar="S", help="seconds that one task may take")
+    add("--retries", type=_whole(0), default=0, metavar="N", help="tries after a failure, with back-off and jitter")
+    add("--rate", type=_positive, metavar="R", help="tasks started a second (open loop)")
+    add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
+    add("--detach", action="store_true", help="return at once, while the run goes on")
+    add("--no-live", action="store_true", help="no live view")
+    add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
+    return parser
+
+
+@dataclass(frozen=True)
+class Line:
+    """A magic's line, parsed.
+
+    Attributes:
+        options: the options, by their long names.
+        target: the text before `in`, such as `url` or `i, url`; None with `-n`.
+        iterable: the text after it; None with `-n`.
+    """
+
+    options: argparse.Namespace
+    target: str | None
+    iterable: str | None
+
+    @property
+    def label(self) -> str:
+        """What the run is called."""
+        return f"{self.target} in {self.iterable}" if self.target else f"{self.options.count} calls"
+
+
+_WORD = re.compile(r"\s*(\S+)")
+_TAIL = re.compile(r"\s(-{1,2}[A-Za-z][\w-]*)(\s+\S+)?\s*$")
+
+
+def _split(parser: argparse.ArgumentParser, line: str) -> tuple[list[str], str]:
+    """Split the leading options from the rest, which is left as it was typed."""
+    actions = parser._option_string_actions
+    words: list[str] = []
+    at = 0
+    while match := _WORD.match(line, at):
+        word = match[1]
+        if not word.startswith("-") or word == "-":
+            break
+        at = match.end()
+        if word == "--":
+            break
+        words.append(word)
+        action = actions.get(word)
+        if action is not None and action.nargs is None and (value := _WORD.match(line, at)):
+            words.append(value[1])
+            at = value.end()
+    return words, line[at:].strip()
+
+
+def parse(parser: argparse.ArgumentParser, line: str) -> Line:
+    """Parse `[options] [TARGET in ITERABLE]`.
+
+    Raises:
+        UsageError: the message says what to write instead.
+    """
+    words, rest = _split(parser, line)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise UsageError(f"{parser.prog}: no option {unknown[0]}; %%{parser.prog}? lists the options")
+    if not rest:
+        if options.count is None:
+            raise UsageError(
+                f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times"
+            )
+        return Line(options, None, None)
+    target, iterable = _loop(parser, rest)
+    if options.count is not None:
+        raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
+    return Line(options, target, iterable)
+
+
+def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
+    """Split `TARGET in ITERABLE`, letting Python's own parser say where."""
+    try:
+        loop: Any = ast.parse(f"for {text}: pass").body[0]
+    except SyntaxError:
+        loop = None
+    # More than one statement, or a loop that ends elsewhere, means that the text smuggled a colon in.
+    if not isinstance(loop, ast.For) or not isinstance(loop.body[0], ast.Pass):
+        tail = _TAIL.search(text)
+        if tail and tail[1] in parser._option_string_actions:
+            raise UsageError(f"{parser.prog}: options come first: %%{parser.prog} {tail[0].strip()} x in items")
+        raise UsageError(f"{parser.prog}: {text!r} is not of the form 'x in items', such as: url in urls")
+    source = f"for {text}: pass"
+    target = ast.get_source_segment(source, loop.target) or ""
+    iterable = source[source.index(" in ", source.index(target) + len(target)) + 4 : -len(": pass")].strip()
+    for node in ast.walk(loop.target):
+        if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
+            raise UsageError(f"{parser.prog}: {target!r} must be a name or a tuple of names: what it holds is the task's own")
+    return target, iterable
+
+
+def option_names(parser: argparse.ArgumentParser) -> Sequence[str]:
+    """List every option, long forms last."""
+    return sorted(parser._option_string_actions, key=lambda name: (name.startswith("--"), name))
+
+
+def values_of(parser: argparse.ArgumentParser, option: str) -> Sequence[str] | None:
+    """Give what may follow an option: names for -p, nothing to offer for others, None if it takes no value."""
+    action = parser._option_string_actions.get(option)
+    if action is None or action.nargs == 0:
+        return None
+    return pools.NAMES if action.dest == "pool" else ()
+
+
+def describe(parser: argparse.ArgumentParser) -> str:
+    """Give the options as the help of the magic shows them."""
+    return parser.format_help().partition("\n\n")[2]

@@ -1,0 +1,43 @@
+"""Observers: whoever wants to know what happens in a run.
+
+All hooks are optional: `run_started(run)`, `task_ended(run, index)`, `hub_blocked(run, block)`, `run_ended(run)`.
+They are called on the hub's thread and must not wait long.
+
+Guarantees: an observer that raises is dropped with one warning, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Observers:
+    """The observers of one run."""
+
+    def __init__(self, observers: Iterable[Any] = ()) -> None:
+        self._observers = list(observers)
+
+    def wants(self, hook: str) -> bool:
+        """Tell whether anybody has this hook, so that nobody pays for one without listeners."""
+        return any(hasattr(observer, hook) for observer in self._observers)
+
+    def tell(self, hook: str, *args: Any) -> None:
+        """Call a hook of every observer that has it."""
+        for observer in list(self._observers):
+            method = getattr(observer, hook, None)
+            if method is None:
+                continue
+            try:
+                method(*args)
+            except Exception as error:
+                self._observers.remove(observer)
+                warnings.warn(
+                    f"greenlab dropped the observer {type(observer).__name__}, whose {hook} raised "
+                    f"{type(error).__name__}: {error}; the run goes on without it",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )

@@ -1,0 +1,112 @@
+"""What a run says of itself: plain text, HTML and a table. Draws nothing."""
+
+from __future__ import annotations
+
+import html
+import os
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import UsageError
+from greenlab.runs.ledger import CANCELLED, FAILED, OK
+
+if TYPE_CHECKING:
+    from greenlab.runs.run import Run
+
+_PACKAGE = str(Path(__file__).parents[1]) + os.sep
+_STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
+
+
+def seconds(value: float) -> str:
+    """Write a time with a unit that suits it."""
+    if value != value:  # noqa: PLR0124 (nan)
+        return "–"
+    if value < 0.001:
+        return f"{value * 1e6:.0f} µs"
+    if value < 1:
+        return f"{value * 1e3:.{1 if value < 0.1 else 0}f} ms"
+    return f"{value:.2f} s"
+
+
+def rate(value: float) -> str:
+    """Write a throughput."""
+    return f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
+
+
+def lines(run: Run) -> list[str]:
+    """Tell a run in a few lines: the first names it, the rest are figures and failures."""
+    counts = run.counts
+    state = "running" if run.running else "cancelled" if counts["cancelled"] or run.cancelled else "ended"
+    total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
+    out = [
+        f"{run.pool} run of {run.label}: {counts['succeeded']:,}{total} tasks succeeded",
+        f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, concurrency {run.concurrency:,}",
+        "  latency " + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
+    ]
+    if run.startup_s > 0.001:
+        out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
+    if state != "ended":
+        out.append(f"  {state}: {counts['cancelled']:,} tasks cut short" if state == "cancelled" else "  still running")
+    out += [f"  blocked: {block}" for block in run.blocked[:3]]
+    if len(run.blocked) > 3:
+        out.append(f"  blocked: {len(run.blocked) - 3} more places or times, see run.blocked")
+    if run.source_error is not None:
+        out.append(f"  the items ended early: {type(run.source_error).__name__}: {run.source_error}")
+    if counts["failed"]:
+        by_type = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items())
+        out.append(f"  failed: {by_type}")
+    return out
+
+
+def first_traceback(run: Run) -> list[str]:
+    """Give the traceback of the first task that failed, from the task's own first line on."""
+    failed = [index for index, state in enumerate(run.ledger.state) if state == FAILED]
+    if not failed:
+        return []
+    error = run.errors[failed[0]]
+    formatted = traceback.TracebackException.from_exception(error)
+    formatted.stack = traceback.StackSummary.from_list(
+        [frame for frame in formatted.stack if not frame.filename.startswith(_PACKAGE)]
+    )
+    text = "".join(formatted.format()).rstrip()
+    return [f"  the first, task {failed[0]}:", *(f"    {line}" for line in text.splitlines())]
+
+
+def plain(run: Run) -> str:
+    """Give the plain-text report."""
+    return "\n".join(lines(run) + first_traceback(run))
+
+
+def rich(run: Run) -> str:
+    """Give the report as HTML, with the first traceback folded in."""
+    head, *rest = lines(run)
+    trace = first_traceback(run)
+    folded = (
+        f"<details><summary>first failure</summary><pre>{html.escape(chr(10).join(trace))}</pre></details>"
+        if trace
+        else ""
+    )
+    body = "<br>".join(html.escape(line.strip()) for line in rest)
+    return f'<div class="greenlab-run"><b>{html.escape(head)}</b><br>{body}{folded}</div>'
+
+
+def frame(run: Run) -> Any:
+    """Give a pandas DataFrame, a row a task: state, started_s and ended_s from the run's start, latency_s, value, error."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise UsageError("to_pandas needs pandas: pip install pandas") from None
+    ledger = run.ledger
+    size = len(ledger.state)
+    started = [value - run.started_s for value in ledger.started_s]
+    ended = [value - run.started_s for value in ledger.ended_s]
+    columns = {
+        "state": [_STATES.get(state, "pending") for state in ledger.state],
+        "started_s": started,
+        "ended_s": ended,
+        "latency_s": [end - start for start, end in zip(started, ended, strict=True)],
+        "value": pd.Series(ledger.values, dtype=object),
+        "error": pd.Series([run.errors.get(index) for index in range(size)], dtype=object),
+    }
+    return pd.DataFrame(columns, index=pd.RangeIndex(size, name="task"))
