@@ -1,7 +1,7 @@
 """As much of HTTP as the lab's servers need: GET, HEAD and POST without a body, answered after a delay.
 
-Guarantees: one bad client harms only itself: heads are limited to 8 KB, what it does not read stops what we
-read from it, and a hang-up cancels its answer. Answers go out in the order of the requests.
+Guarantees: one bad client harms only itself: heads, and what is sent ahead of an answer, are limited to 8 KB;
+who does not read is not read either; a hang-up cancels the answer. Answers go out in the order of requests.
 It shares the machine's cores with the client that a lesson measures, hence the plain parsing.
 Must not import: anything of greenlab.
 """
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answer", "_buffer", "_counters", "_keep", "_loop", "_method", "_paused", "_respond", "_timer",
+        "_answer", "_buffer", "_counters", "_keep", "_loop", "_method", "_respond", "_timer",
         "_transport",
     )  # fmt: skip
 
@@ -97,7 +97,6 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.Handle | None = None
         self._method = b""
         self._keep = False
-        self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -114,26 +113,21 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The client does not read: stop taking its requests."""
-        self._paused = True
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
         """The client has read: go on."""
-        self._paused = False
         self._transport.resume_reading()
-        self._read_next_soon()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; one request is answered at a time."""
         self._buffer += data
-        if self._answer is None and self._timer is None and not self._paused:
+        if self._answer is None and self._timer is None:
             self._read_request()
-        elif len(self._buffer) > MAX_HEAD_BYTES:
-            self._transport.abort()  # it sends on and on while its first request waits
+        if len(self._buffer) > MAX_HEAD_BYTES and not self._transport.is_closing():
+            self._transport.abort()  # it sends on and on, and waits for no answer
 
     def _read_request(self) -> None:
-        if self._transport.is_closing():
-            return
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if len(head) > MAX_HEAD_BYTES:
             self._accept(b"GET", Answer(b"the request's head is longer than 8 KB\n", 431), keep=False)
@@ -186,12 +180,8 @@ class Connection(asyncio.Protocol):
         self._transport.write(data)
         if not self._keep:
             self._transport.close()
-        else:
-            self._read_next_soon()
-
-    def _read_next_soon(self) -> None:
-        # Not at once: a client that sends many short requests together would fill the stack.
-        if self._buffer and self._answer is None and self._timer is None and not self._paused:
+        elif self._buffer:
+            # Not at once: a client that sends many short requests together would fill the stack.
             self._timer = self._loop.call_soon(self._read_next)
 
     def _read_next(self) -> None:

@@ -86,14 +86,10 @@ class ServerProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-        if self._starter_pid == os.getpid():
-            # It has nothing to save, and a parent that ignores SIGTERM hands that on to its children.
-            process.kill()
-            process.wait()
-        else:
-            # A forked child that exits must not take its parent's server along. Asked here, the system knows
-            # of no such child, which tells Popen not to warn of a process that still runs.
-            process.poll()
+        # Not SIGTERM: it has nothing to save, and a parent that ignores SIGTERM hands that on. In a forked
+        # child of ours Popen signals nothing, as the system tells it that this is no child of its own.
+        process.kill()
+        process.wait()
 
     def __enter__(self) -> Self:
         return self.start()
