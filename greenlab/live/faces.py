@@ -37,12 +37,12 @@ class Last(NamedTuple):
     """What a notebook keeps of a run.
 
     Attributes:
-        name: as in `Now`.
-        summary: lines of plain text.
+        text: what the output says where pictures are not shown.
+        summary: how the run went, in a few lines.
         drawing: the last picture, for faces that draw.
     """
 
-    name: str
+    text: str
     summary: str
     drawing: Drawing | None
 
@@ -110,11 +110,11 @@ class StillFace(Face):
     def picture(self, drawing: Drawing) -> None:
         """Replace the picture."""
         self._drawing = drawing
-        _display(*_picture_bundle("", drawing), display_id=self._id, update=True)
+        _display(*_picture_bundle("", "", drawing), display_id=self._id, update=True)
 
     def finish(self, last: Last) -> None:
         """Replace it all by the last picture and the summary."""
-        _display(*_picture_bundle(_joined(last), last.drawing), display_id=self._id, update=True)
+        _display(*_picture_bundle(*last), display_id=self._id, update=True)
 
 
 class WidgetFace(Face):
@@ -142,7 +142,9 @@ class WidgetFace(Face):
         self._header = self._keep(kinds.HTML(now.html, layout={"flex": "1 1 auto", "margin": "0 12px 0 0"}))
         self._button = self._keep(
             kinds.Button(
-                description="Stop", tooltip="Stop this run", layout={"width": "76px", "flex": "0 0 auto"}
+                description="Stop",
+                tooltip="Stop this run",
+                layout={"width": "76px", "flex": "0 0 auto", "margin": "0"},
             )
         )
         # The callback comes on another thread (JupyterLab 4.4, ipykernel 7): it may only post.
@@ -151,6 +153,7 @@ class WidgetFace(Face):
         self._root = self._keep(kinds.VBox([row], layout={"width": "100%", "max_width": "760px"}))
         view = {"version_major": 2, "version_minor": 0, "model_id": self._root.model_id}
         _display({WIDGET_MIME: view, "text/plain": now.name}, display_id=self._id)
+        _answer_on_any_shell(self._button)
 
     def update(self, now: Now) -> None:
         """Change the header: one message to the front end, or none if it reads the same."""
@@ -159,7 +162,7 @@ class WidgetFace(Face):
     def picture(self, drawing: Drawing) -> None:
         """Change the image."""
         if self._image is None:
-            layout = {"width": f"{drawing.width}px", "max_width": "100%", "object_fit": "contain"}
+            layout = {"width": f"{drawing.width}px", "max_width": "100%", "margin": "8px 0 0 0"}
             self._image = self._keep(self._kinds.Image(value=drawing.png, format="png", layout=layout))
             self._root.children = (*self._root.children, self._image)
         else:
@@ -173,12 +176,15 @@ class WidgetFace(Face):
 
     def finish(self, last: Last) -> None:
         """Replace the widgets by the last picture and the summary, and close them."""
-        _display(*_picture_bundle(_joined(last), last.drawing), display_id=self._id, update=True)
+        _display(*_picture_bundle(*last), display_id=self._id, update=True)
         self.close()
 
     def close(self) -> None:
         """Close the widgets, or the notebook would be saved with their state."""
         widgets, self._widgets = self._widgets, []
+        if self._image is not None and widgets:
+            # nbclient 0.10 saves the state of closed widgets too: let it be a small one.
+            self._image.value = b""
         for widget in widgets:
             widget.close()
 
@@ -205,21 +211,28 @@ def choose_face(stop: Callable[[], object], *, widgets: bool) -> Face:
     return StillFace()
 
 
+def _answer_on_any_shell(widget: Any) -> None:
+    """Let a widget's events go to the subshell that the front end sends them to.
+
+    ipykernel 7.4 hands what a front end says to a comm to the shell that spoke on that comm last: here the
+    the main one, which is busy with the cell until the run is over. It goes by an attribute that each message
+    sets.
+    """
+    vars(widget.comm).pop("_reply_subshell_id", None)
+
+
 def _in_kernel() -> bool:
     from IPython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
 
 
-def _joined(last: Last) -> str:
-    # Told apart from the first display's text by what follows the first line, which a sanitizer can cut off.
-    return last.summary if last.summary.startswith(last.name) else f"{last.name}\n{last.summary}"
-
-
-def _picture_bundle(text: str, drawing: Drawing | None) -> tuple[dict[str, Any], dict[str, Any]]:
+def _picture_bundle(
+    text: str, summary: str, drawing: Drawing | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     if drawing is None:
         return {"text/plain": text}, {}
-    size = {"width": drawing.width, "height": drawing.height, **({"alt": text} if text else {})}
+    size = {"width": drawing.width, "height": drawing.height, **({"alt": summary} if summary else {})}
     return {"image/png": drawing.png, "text/plain": text}, {"image/png": size}
 
 

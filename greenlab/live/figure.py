@@ -230,7 +230,7 @@ def _keys(axes: Axes, keys: list[tuple[str, str, str]]) -> None:
 
 def _scale(axes: Axes, top: float, formatter: Any, ticks: int) -> None:
     axes.set_ylim(0, top * 1.06 if top > 0 else 1)
-    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10], min_n_ticks=2))
+    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatter(value)))
 
 
