@@ -16,6 +16,7 @@ from greenlab.errors import (
     NotSendableError,
     PendingError,
     RunError,
+    RunInterrupted,
     SourceError,
     TaskTimeoutError,
     UsageError,
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError", "SourceError", "Task",
-    "TaskTimeoutError", "UsageError", "WorkerLostError", "lab", "load_ipython_extension", "native", "run", "spawn",
+    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError", "RunInterrupted",
+    "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab", "load_ipython_extension", "native", "run", "spawn",
     "start", "stop", "unload_ipython_extension",
 ]  # fmt: skip
 

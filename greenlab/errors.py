@@ -6,6 +6,8 @@ Must not import: anything of greenlab, IPython or eventlet, so that worker proce
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class GreenlabError(Exception):
     """The root of greenlab's exceptions: catch it to catch them all."""
@@ -72,6 +74,27 @@ class CancelledError(GreenlabError):
 
 class PendingError(GreenlabError):
     """A result was asked for while its task had not ended. Call `run.wait()` first."""
+
+
+class RunInterrupted(KeyboardInterrupt):  # noqa: N818 (it is an interrupt, not an error)
+    """A cell that waited for a run was interrupted. The run is cancelled, and what has ended stays readable.
+
+    Not a `GreenlabError`: like any KeyboardInterrupt it must pass `except Exception`.
+
+    Attributes:
+        run: the `Run`.
+    """
+
+    def __init__(self, run: Any) -> None:
+        counts = run.counts
+        super().__init__(
+            f"the run was interrupted after {counts['succeeded'] + counts['failed']:,} of {counts['total']:,} tasks; "
+            "what has ended is in _run, and _run.resume() does the rest"
+        )
+        self.run = run
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"KeyboardInterrupt: {self}"]
 
 
 class RunError(_OneLineError):

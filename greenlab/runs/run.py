@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.errors import CancelledError, PendingError, RunError, SourceError, UsageError
+from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupted, SourceError, UsageError
 from greenlab.hub import eventlet, spawn
 from greenlab.hub.watchdog import Watchdog
 from greenlab.runs import report
@@ -121,14 +121,15 @@ class Run:
 
         Raises:
             PendingError: the time was over first. The run goes on.
-            KeyboardInterrupt: the wait was interrupted. The run is cancelled; what has ended stays readable.
+            RunInterrupted: the wait was interrupted (a KeyboardInterrupt). The run is cancelled; what has ended
+                stays readable.
         """
         try:
             with eventlet.Timeout(timeout, False):
                 self._finished.wait()
         except KeyboardInterrupt:
             self.cancel()
-            raise
+            raise RunInterrupted(self) from None
         if self.running:
             raise PendingError(f"the run has not ended after {timeout:g} s; it goes on")
         return self
@@ -194,8 +195,9 @@ class Run:
 
     @property
     def total(self) -> int | None:
-        """How many tasks there are in all, or None if the items do not tell."""
-        return len(self.ledger.state) if not self.running else self.ledger.total
+        """How many tasks there are in all, begun or not; None while the items do not tell."""
+        known = self.ledger.total
+        return known if known is not None or self.running else len(self.ledger.state)
 
     @property
     def done(self) -> int:
@@ -261,7 +263,10 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many tasks: total, succeeded, failed, cancelled, pending."""
+        """How many tasks: total, and of these succeeded, failed, cancelled (cut short), pending (in flight).
+
+        What is missing to the total never began.
+        """
         state = self.ledger.state
         counts = {
             "succeeded": state.count(OK),

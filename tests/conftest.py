@@ -1,0 +1,90 @@
+"""What every test may ask for: a hub, a kernel; and a check that nothing is left behind."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+from kernel import Kernel
+
+import greenlab
+from greenlab import greening, hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Fail the test that leaves a thread, a child process or a patched name."""
+    threads, native = set(threading.enumerate()), _thread._count()
+    children = {child.pid for child in psutil.Process().children(recursive=True)}
+    sleep, recv = time.sleep, vars(__import__("socket").socket).get("recv")
+    yield
+    assert sleep is time.sleep, "the greening was left on"
+    assert recv is vars(__import__("socket").socket).get("recv"), "the greening was left on"
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        left = [t.name for t in set(threading.enumerate()) - threads if t.is_alive()]
+        more = _thread._count() - native
+        kids = [c for c in psutil.Process().children(recursive=True) if c.pid not in children and _alive(c)]
+        if not left and more <= 0 and not kids:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"left behind: threads {left}, {more} native threads, processes {kids}")
+
+
+def _alive(child: psutil.Process) -> bool:
+    try:
+        return child.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def guest() -> Iterator[hub.GuestHub]:
+    """A hub without a host, and nothing greened."""
+    here = hub.start()
+    yield here
+    hub.stop()
+
+
+@pytest.fixture
+def started() -> Iterator[hub.GuestHub]:
+    """greenlab started, as `%load_ext` does it, in this thread."""
+    yield greenlab.start()
+    greenlab.stop()
+    assert not greening.is_green()
+
+
+@pytest.fixture(scope="module")
+def shared_kernel() -> Iterator[Kernel]:
+    """A real kernel that has loaded greenlab, shared by the tests of a module."""
+    with Kernel() as kernel:
+        assert kernel.run("%load_ext greenlab").error is None
+        yield kernel
+
+
+@pytest.fixture
+def kernel(shared_kernel: Kernel, nothing_left: None) -> Kernel:
+    """The module's kernel, with the names of former tests gone."""
+    shared_kernel.run("%reset -f")
+    return shared_kernel
+
+
+def needs_system(program: str) -> str:
+    """Give the path of a system program; skip without it, but fail in CI, which installs what tests need."""
+    import shutil
+
+    path = shutil.which(program)
+    if path is None:
+        message = f"{program} is not installed"
+        if os.environ.get("CI"):
+            pytest.fail(f"{message}, and in CI nothing may be skipped for that")
+        pytest.skip(message)
+    return path

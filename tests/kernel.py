@@ -1,0 +1,92 @@
+"""A real kernel, as a front end sees it: cells go in, messages come out."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from jupyter_client.manager import start_new_kernel
+
+# The connection is over TCP on loopback, and recent kernels say so on every start.
+ARGUMENTS = ["--IPKernelApp.log_level=40"]
+
+
+@dataclass
+class Cell:
+    """What came back from one cell.
+
+    Attributes:
+        error: the rendered traceback, or None; `ename` its exception's class.
+        late: messages of other cells that arrived meanwhile, as (message id of the cell, text).
+    """
+
+    msg_id: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+    displays: list[dict[str, Any]] = field(default_factory=list)
+    updates: list[dict[str, Any]] = field(default_factory=list)
+    error: str | None = None
+    ename: str | None = None
+    late: list[tuple[str, str]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def value(self) -> str:
+        """The plain text of the cell's last expression."""
+        text: str = self.result.get("text/plain", "")
+        return text
+
+
+class Kernel:
+    """A kernel of this interpreter; use it in a `with` block."""
+
+    def __enter__(self) -> Self:
+        self.manager, self.client = start_new_kernel(kernel_name="python3", extra_arguments=ARGUMENTS)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+        self.manager.cleanup_resources()
+
+    def run(self, code: str, *, interrupt_after: float | None = None, timeout: float = 60) -> Cell:
+        """Run a cell to its end.
+
+        Args:
+            code: the cell.
+            interrupt_after: seconds after which the front end interrupts, or None.
+            timeout: seconds without any message after which the test fails.
+        """
+        cell = Cell(msg_id=self.client.execute(code))
+        begin = time.monotonic()
+        timer = threading.Timer(interrupt_after, self.manager.interrupt_kernel) if interrupt_after else None
+        if timer:
+            timer.start()
+        while self._take(cell, self.client.get_iopub_msg(timeout=timeout)):
+            pass
+        cell.seconds = time.monotonic() - begin
+        if timer:
+            timer.join()
+        return cell
+
+    def _take(self, cell: Cell, message: dict[str, Any]) -> bool:
+        kind, content = message["msg_type"], message["content"]
+        parent = message["parent_header"].get("msg_id")
+        if parent != cell.msg_id:
+            if kind == "stream":
+                cell.late.append((parent, content["text"]))
+            return True
+        if kind == "stream":
+            setattr(cell, content["name"], getattr(cell, content["name"]) + content["text"])
+        elif kind == "execute_result":
+            cell.result = content["data"]
+        elif kind == "display_data":
+            cell.displays.append(content["data"])
+        elif kind == "update_display_data":
+            cell.updates.append(content["data"])
+        elif kind == "error":
+            cell.error, cell.ename = "\n".join(content["traceback"]), content["ename"]
+        return not (kind == "status" and content["execution_state"] == "idle")
