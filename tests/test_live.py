@@ -343,6 +343,13 @@ def test_a_figure_of_a_run_is_drawn_without_a_view() -> None:
     assert "8 tasks" in written(static_figure(run))
 
 
+def test_a_notebook_shows_a_figure_at_its_size_without_pyplot() -> None:
+    run = FakeRun(done=8)
+    run.end(2.0)
+    png, size = static_figure(run)._repr_png_()  # type: ignore[attr-defined]
+    assert (2 * size["width"], 2 * size["height"]) == struct.unpack("!II", png[16:24])
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(0, "0"), (0.25, "0.25"), (4.321, "4.32"), (99.97, "100"), (433.4, "433"), (12_300, "12,300"),

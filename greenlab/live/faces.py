@@ -215,7 +215,7 @@ def _answer_on_any_shell(widget: Any) -> None:
     """Let a widget's events go to the subshell that the front end sends them to.
 
     ipykernel 7.4 hands what a front end says to a comm to the shell that spoke on that comm last: here the
-    the main one, which is busy with the cell until the run is over. It goes by an attribute that each message
+    main one, which is busy with the cell until the run is over. It goes by an attribute that each message
     sets.
     """
     vars(widget.comm).pop("_reply_subshell_id", None)

@@ -51,6 +51,14 @@ _MIN_SPAN_S = 1e-6
 _UNITS = ((7200.0, 3600.0, "h"), (180.0, 60.0, "min"), (1.0, 1.0, "s"), (0.0, 1e-3, "ms"))
 
 
+class RunFigure(Figure):
+    """A figure that a notebook shows by itself: IPython knows plain ones only once pyplot was set up."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = (round(inches * _DPI) for inches in self.get_size_inches())
+        return png(self), {"width": width, "height": height}
+
+
 def panels(picture: Picture) -> list[str]:
     """Name the panels that the picture has data for, from the top."""
     known = ["throughput", "in flight"]
@@ -65,7 +73,7 @@ def size_px(picture: Picture) -> tuple[int, int]:
     return WIDTH_PX, top + heights + _GAP * (len(names) - 1) + _FOOT
 
 
-def draw(picture: Picture, scale: float = 2.0) -> Figure:
+def draw(picture: Picture, scale: float = 2.0) -> RunFigure:
     """Draw a run.
 
     Args:
@@ -77,7 +85,7 @@ def draw(picture: Picture, scale: float = 2.0) -> Figure:
     """
     with mpl.rc_context(_plain_style()):
         width, height = size_px(picture)
-        figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI * scale, facecolor="none")
+        figure = RunFigure(figsize=(width / _DPI, height / _DPI), dpi=_DPI * scale, facecolor="none")
         FigureCanvasAgg(figure)
         _card(figure, width, height)
         top = _NO_TITLE

@@ -108,7 +108,7 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
     color = pool_color(facts.pool)
     numbers = [f"<b>{count_words(rate)}</b> tasks/s", f"<b>{in_flight:,}</b> in flight", _failed(facts)]
     of = "" if facts.total is None else f" / {facts.total:,}"
-    numbers.insert(0, f"<b>{facts.done:,}</b>{of}")
+    numbers.insert(0, f"<b>{facts.done:,}</b>{of} tasks")
     return (
         f'<div style="{_FONT}"><div style="display:flex;align-items:baseline;gap:10px">'
         f'<span style="background:{color};color:{ink_on(color)};border-radius:9px;padding:1px 9px;'
