@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _PlatformHub = eventlet.hubs.get_default_hub().Hub
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
+_LONGEST_POLL_S = 3600.0
 
 
 class Host(Protocol):
@@ -196,7 +197,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             finally:
                 self._parked = False
         else:
-            super().wait(seconds)
+            # epoll refuses more milliseconds than an int holds (24 days), and would end the hub by it.
+            super().wait(seconds if seconds is None else min(seconds, _LONGEST_POLL_S))
         self.turns += 1
         self.turn_started_s = perf_counter()
         self.busy = True
