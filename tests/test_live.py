@@ -473,6 +473,8 @@ def test_a_killed_artist_is_told_once_and_can_be_started_again(artist: Artist) -
     with pytest.warns(RuntimeWarning, match="its process ended") as told:
         assert artist.draw(samples(), 1.0) is None
     assert 1 == len(told)
+    artist.start()
+    os.kill(artist.pid, signal.SIGKILL)
     assert artist.draw(samples(), 1.0) is None
     artist.start()
     assert artist.draw(samples(), 1.0) is not None

@@ -165,9 +165,11 @@ class Artist:
 
 
 def _launch(fd: int) -> subprocess.Popen[bytes]:
-    # -P, and our own folder last: a `random.py` beside the notebook must not be what matplotlib imports.
+    # -P: a `random.py` beside the notebook must not be what matplotlib imports. Our own folder comes first
+    # only where it is not installed: the process must draw with the code that asks it.
     root = str(Path(__file__).parents[2])
-    code = f"import sys; sys.path.append({root!r}); from greenlab.live.easel import main; main()"
+    code = f"import sys; {root!r} in sys.path or sys.path.insert(0, {root!r})"
+    code += "; from greenlab.live.easel import main; main()"
     return subprocess.Popen(  # noqa: S603  # our own interpreter and code
         [sys.executable, "-P", "-c", code],
         stdin=fd,
