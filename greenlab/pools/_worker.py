@@ -56,8 +56,9 @@ class _Output(io.TextIOBase):
         """Take text, and ship it up to its last line end."""
         if not isinstance(text, str):
             raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        count = len(text)
         with self._lock:
-            self._size += len(text)
+            self._size += count
             if "\n" in text or self._size > _LONGEST_PARTIAL:
                 whole, end, rest = text.rpartition("\n")
                 if not end:
@@ -67,7 +68,7 @@ class _Output(io.TextIOBase):
                 text, self._size = rest, len(rest)
             if text:
                 self.partial.append(text)
-        return len(text)
+        return count
 
     def flush(self) -> None:
         """Ship what there is."""
@@ -116,7 +117,6 @@ class Worker:
         self._funcs: dict[int, Callable[[Any], Any]] = {}
         self._job = 0
         self._classes: set[str] = set()
-        self._setting: tuple[str, list[str], dict[str, str]] | None = None
         self._streams = (
             _Output(lambda text: self._ship(wire.STDOUT, text), 1),
             _Output(lambda text: self._ship(wire.STDERR, text), 2),
@@ -188,25 +188,11 @@ class Worker:
         try:
             setting, func = pickle.loads(self._jobs.pop(job))
             self._classes.clear()
-            self._move_to(setting)
+            _move_to(*setting)
             self._funcs[job] = sending.load_function(func)
         except BaseException as error:
             self._funcs[job] = _raiser(error)
         return self._funcs[job]
-
-    def _move_to(self, setting: tuple[str, list[str], dict[str, str]]) -> None:
-        """Take on the pool's working directory, import path and environment, where they have changed."""
-        if setting == self._setting:
-            return
-        cwd, path, environ = self._setting = setting
-        try:
-            os.chdir(cwd)
-        except OSError:  # it is gone for the parent too
-            pass
-        sys.path[:] = path
-        if os.environ != environ:
-            os.environ.clear()
-            os.environ.update(environ)
 
     def _knows(self, tracker_id: str) -> bool:
         """Whether a class came with this job before; if not, its state is set anew: it may have changed."""
@@ -269,6 +255,18 @@ class Worker:
         self._sock.close()
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _move_to(cwd: str, path: list[str], environ: dict[str, str]) -> None:
+    """Take on the pool's working directory, import path and environment."""
+    try:
+        os.chdir(cwd)
+    except OSError:  # it is gone for the pool too
+        pass
+    sys.path[:] = path
+    if os.environ != environ:
+        os.environ.clear()
+        os.environ.update(environ)
 
 
 def _raiser(error: BaseException) -> Callable[[Any], Any]:

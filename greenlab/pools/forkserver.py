@@ -47,15 +47,18 @@ class ForkServer:
     """The pool's half. It never blocks: wait for `fileno()` to be readable, then `read`."""
 
     def __init__(self) -> None:
-        self._sock, theirs = socket.socketpair()
-        self._sock.setblocking(False)
         path = [entry for entry in sys.path if isinstance(entry, str)]
-        with theirs, _sigint_held():
+        ours, theirs = socket.socketpair()
+        with theirs, contextlib.ExitStack() as stack, _sigint_held():
+            stack.callback(ours.close)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *path],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
+            stack.pop_all()
+        ours.setblocking(False)
+        self._sock = ours
         self._rest = b""
 
     @property
@@ -206,7 +209,10 @@ class _Server:
                 self._die_with_parent()
                 if os.getppid() != self._pid:
                     os._exit(status)
-            self._selector.close()
+            with contextlib.suppress(
+                OSError
+            ):  # macOS: a kqueue is not inherited, so there is nothing to close
+                self._selector.close()
             for sock in (self._sock, self._wakeups, self._wake):
                 sock.close()
             if self._parent is not None:

@@ -30,12 +30,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from greenlab.errors import (
     CancelledError,
     GreenlabError,
-    UsageError,
 )
 from greenlab.pools import forkserver
 from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.wire import Bytes, Page
-from greenlab.pools.worker import Active, Batch, Entry, Link, find_room
+from greenlab.pools.worker import Active, Batch, Entry, Link, checked_workers, count_cores, find_room
 
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
@@ -63,7 +62,7 @@ class PreforkPool:
     name = "prefork"
 
     def __init__(self, workers: int | None = None) -> None:
-        self._target = _checked(workers if workers is not None else _cores())
+        self._target = checked_workers(workers if workers is not None else count_cores())
         self._server: ForkServer | None = None
         self._listener: Any = None
         self._asked: deque[Link] = deque()  # links whose worker is being forked
@@ -72,6 +71,7 @@ class PreforkPool:
         self._starting = Semaphore(1)
         self._changed = Event()
         self._trouble: GreenlabError | None = None
+        self._useful = False  # the server has forked
         self._stillborn = 0
         self._jobs = 0
         self._numbers = itertools.count(1)  # of tasks, over all jobs; 0 is none's
@@ -89,7 +89,7 @@ class PreforkPool:
     @property
     def in_flight(self) -> int:
         """Tasks being run at this moment: one a worker at the most."""
-        return sum(bool(link.outstanding) for link in self._links)
+        return sum(link.is_busy for link in self._links)
 
     def __enter__(self) -> Self:
         self.start()
@@ -119,7 +119,7 @@ class PreforkPool:
         Raises:
             UsageError: `workers` is not a number above 0.
         """
-        self._target = _checked(workers)
+        self._target = checked_workers(workers)
         if self._server is not None:
             self.start()
 
@@ -146,10 +146,7 @@ class PreforkPool:
                 link.forget(active)
 
     def close(self) -> None:
-        """End the workers and the fork server; a run that is under way raises.
-
-        The pool may be started again.
-        """
+        """End the workers and the fork server; runs that are under way raise. It may be started again."""
         server, self._server = self._server, None
         for active in self._active.values():
             active.stop(GreenlabError("the pool was closed while it ran tasks"))
@@ -191,6 +188,8 @@ class PreforkPool:
                         self._place(active, index, item)
                         break
                     room -= batch.add(index, item)
+                    if timer is not None and timer.called:  # `pull` did wait, and may again
+                        break
             except StopIteration:
                 batch.post()
                 return fed
@@ -231,21 +230,7 @@ class PreforkPool:
         if len(self._active) > 1:  # to the end of the queue
             self._active[active.number] = self._active.pop(active.number)
         if active.job.timeout_s is not None and link.timer is None:
-            self._watch(link, active.job.timeout_s)
-
-    def _watch(self, link: Link, left_s: float) -> None:
-        """Look again when the task that a worker runs may have reached its limit. The hub calls this."""
-        link.timer = get_hub().schedule_call_global(left_s, self._check_time, link)
-
-    def _check_time(self, link: Link) -> None:
-        link.timer = None
-        left_s = link.time_left()
-        if left_s is not None and link.open:
-            if left_s > 0:
-                self._watch(link, left_s)
-            else:
-                link.overdue = link.page.running[0]
-                self._kill(link)
+            link.watch(active.job.timeout_s)
 
     def _resend(self, active: Active, entries: list[Entry]) -> None:
         try:
@@ -267,13 +252,19 @@ class PreforkPool:
     def _abandon(self, active: Active) -> None:
         """Stop what runs of this job; what waits at a worker behind another job's task is skipped there."""
         active.stop(CancelledError("the run was cancelled"))
-        doomed = []
-        for link in [link for link in self._links if link.holds(active)]:
+        concerned = [link for link in self._links if link.holds(active)]
+        for link in concerned:
             link.page.skip[Page.flag_of(active.number)] = 1
-            running = link.outstanding.get(link.page.running[0])
-            if running is not None and running[0] is active:
-                self._kill(link)
-                doomed.append(link)
+        for link in concerned:
+            turns = (
+                10 if link.is_shared else 0
+            )  # a short task ends by itself, and spares its neighbour a death
+            while turns and link.runs(active):
+                eventlet.sleep(0.002)
+                turns -= 1
+        doomed = [link for link in concerned if link.runs(active)]
+        for link in doomed:
+            self._kill(link)
         for link in doomed:
             link.gone.wait(_PATIENCE_S)
 
@@ -336,8 +327,9 @@ class PreforkPool:
             for _ in range(self._target - len(staying) - len(self._asked)):
                 if self._server is None:
                     self._server = ForkServer()
+                    self._useful = False
                     self._listener = eventlet.spawn(self._listen, self._server)
-                link = Link(self._wake_all)
+                link = Link(self._wake_all, self._kill)
                 self._asked.append(link)
                 link.hand_over(self._server)
         except OSError as error:
@@ -361,7 +353,9 @@ class PreforkPool:
             self._asked.clear()
             for link in unborn:
                 link.close()
-            if unborn:
+            if unborn and self._useful:
+                self._adjust()
+            elif unborn:
                 self._give_up(
                     GreenlabError(f"the fork server ended with status {status} before it was of use")
                 )
@@ -371,6 +365,7 @@ class PreforkPool:
     def _welcome(self, pid: int, errno: int) -> None:
         link = self._asked.popleft()
         if pid:
+            self._useful = True
             link.pid = pid
             link.open = True
             link.reader = eventlet.spawn(self._read, link)
@@ -394,27 +389,13 @@ class PreforkPool:
             self._server.kill(link.pid)
 
     def _give_up(self, error: GreenlabError) -> None:
-        """Let every run raise; the next start tries again."""
+        """Go on with the workers that there are, if any; the next start tries again."""
         self._trouble = error
         self._note_change()
-        for active in self._active.values():
-            active.stop(error)
+        if not self._links:
+            for active in self._active.values():
+                active.stop(error)
 
     def _note_change(self) -> None:
         changed, self._changed = self._changed, Event()
         changed.send()
-
-
-def _checked(workers: int) -> int:
-    if not isinstance(workers, int) or workers < 1:
-        raise UsageError(f"workers is a number of processes from 1 on, not {workers!r}")
-    return workers
-
-
-def _cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

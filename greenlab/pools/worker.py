@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import GreenlabError, NotSendableError, TaskTimeoutError, WorkerLostError
+from greenlab.errors import GreenlabError, NotSendableError, TaskTimeoutError, UsageError, WorkerLostError
 from greenlab.pools import sending, wire
 from greenlab.pools.wire import Bytes, Inbox, Outbox, Page, Parcel
 
@@ -24,7 +24,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
     import eventlet
     from eventlet.event import Event
-    from eventlet.hubs import trampoline
+    from eventlet.hubs import get_hub, trampoline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -91,12 +91,13 @@ Entry = tuple[Active, int, Any]
 class Link:
     """The pool's end of one worker process."""
 
-    def __init__(self, written: Callable[[], None]) -> None:
+    def __init__(self, written: Callable[[], None], kill: Callable[[Link], None]) -> None:
         self._written = written  # called when the outbox has been emptied after a wait
-        self.sock, self.theirs = socket.socketpair()
+        self._kill = kill
+        self.sock, self._theirs = socket.socketpair()
         self.sock.setblocking(False)
-        self.page_fd = Page.open_fd()
-        self.page = Page(self.page_fd)
+        self._page_fd = Page.open_fd()
+        self.page = Page(self._page_fd)
         self.inbox = Inbox(self.sock)
         self.outbox = Outbox(self.sock)
         self.pid = 0
@@ -108,7 +109,7 @@ class Link:
         self.posts = 0
         self.outstanding: dict[int, Entry] = {}
         self.jobs: set[int] = set()
-        self.overdue = 0
+        self.overdue = False
         self.timer: Any = None
         self.reader: Any = None
         self.writer: Any = None
@@ -117,15 +118,31 @@ class Link:
     def hand_over(self, server: ForkServer) -> None:
         """Have a worker forked at the other end."""
         try:
-            server.fork(self.theirs, self.page_fd)
+            server.fork(self._theirs, self._page_fd)
+        except ConnectionError:  # it has died, which whoever listens to it will notice
+            pass
         finally:
-            self.theirs.close()
-            os.close(self.page_fd)
-            self.page_fd = -1
+            self._theirs.close()
+            os.close(self._page_fd)
 
     def holds(self, active: Active) -> bool:
         """Whether tasks of this job are at the worker."""
         return any(entry[0] is active for entry in self.outstanding.values())
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has tasks that somebody still wants."""
+        return any(entry[0].error is None for entry in self.outstanding.values())
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether tasks of several jobs are at the worker."""
+        return len({entry[0].number for entry in self.outstanding.values()}) > 1
+
+    def runs(self, active: Active) -> bool:
+        """Whether the task that runs now is of this job."""
+        entry = self.outstanding.get(self.page.running[0]) if self.outstanding else None
+        return entry is not None and entry[0] is active
 
     def room(self, active: Active, shared: bool) -> int:
         """How many tasks of a job may be sent now; 0 also when so few may that it is better to wait."""
@@ -194,7 +211,22 @@ class Link:
         printed.flush()
         self.fresh = False
 
-    def time_left(self) -> float | None:
+    def watch(self, left_s: float) -> None:
+        """See to it that the task that runs in `left_s` seconds is not over its limit."""
+        self.timer = get_hub().schedule_call_global(left_s, self._check_time)
+
+    def _check_time(self) -> None:
+        """The hub calls this, so it must not wait."""
+        self.timer = None
+        left_s = self._time_left()
+        if left_s is not None and self.open:
+            if left_s > 0:
+                self.watch(left_s)
+            else:
+                self.overdue = True
+                self._kill(self)
+
+    def _time_left(self) -> float | None:
         """Seconds until the running task reaches its limit, at the soonest; None if no limit is near."""
         limits = [active.job.timeout_s for active, _, _ in self.outstanding.values()]
         soonest = min((limit for limit in limits if limit is not None), default=None)
@@ -341,3 +373,19 @@ class Batch:
             self._parts += wire.frame(wire.BATCH, self._active.number, self._first, parcel)
             self._plain = []
             self._first = 0
+
+
+def checked_workers(workers: int) -> int:
+    """Return a number of workers, or raise UsageError if it is none."""
+    if not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers is a number of processes from 1 on, not {workers!r}")
+    return workers
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,194 @@
+"""The prefork pool against its peers: tasks that do nothing, start-up, and a mebibyte in and out.
+
+Run as `python tests/benchmarks/bench_prefork.py [--rounds N]`. Two workers each; every peer gets its items
+one by one (chunksize 1), as the prefork pool pulls them. Contenders alternate, and the table shows medians over
+rounds and the ratio to the best peer, so that a noisy machine disturbs all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import multiprocessing
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import billiard
+import loky
+
+from greenlab.pools.prefork import PreforkPool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+WORKERS = 2
+MIB = bytes(1 << 20)
+
+
+def nothing(_: Any) -> None:
+    """Do nothing: what is left is the pool's own cost."""
+
+
+def same(data: bytes) -> bytes:
+    """Send the argument back."""
+    return data
+
+
+class CountingJob:
+    """A job that keeps no more than a count."""
+
+    concurrency = 1_000
+    timeout_s: float | None = None
+
+    def __init__(self, func: Callable[[Any], Any], items: Iterable[Any]) -> None:
+        self.func = func
+        self.ended = 0
+        self._items = enumerate(items)
+
+    def pull(self) -> tuple[int, Any]:
+        return next(self._items)
+
+    def succeed(self, _index: int, _started_s: float, _ended_s: float, _value: Any) -> None:
+        self.ended += 1
+
+    def fail(self, _index: int, _started_s: float, _ended_s: float, error: BaseException) -> None:
+        raise error
+
+    def size_hint(self) -> int | None:
+        return None
+
+    def write(self, _stream: str, _text: str) -> None:
+        pass
+
+
+class Prefork:
+    def __enter__(self) -> Self:
+        self.pool = PreforkPool(WORKERS)
+        self.pool.start()
+        return self
+
+    def run(self, func: Callable[[Any], Any], items: list[Any]) -> int:
+        job = CountingJob(func, items)
+        self.pool.run(job)
+        return job.ended
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.close()
+
+
+class Pool:
+    """`imap_unordered` of multiprocessing, or of billiard."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __enter__(self) -> Self:
+        self.pool = self.make(WORKERS)
+        return self
+
+    def run(self, func: Callable[[Any], Any], items: list[Any]) -> int:
+        return sum(1 for _ in self.pool.imap_unordered(func, items))
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.terminate()
+        self.pool.join()
+
+
+class Executor:
+    """`map` of concurrent.futures, or of loky."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __enter__(self) -> Self:
+        self.pool = self.make(WORKERS)
+        return self
+
+    def run(self, func: Callable[[Any], Any], items: list[Any]) -> int:
+        return sum(1 for _ in self.pool.map(func, items))
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+
+
+CONTENDERS: dict[str, Callable[[], Any]] = {
+    "greenlab prefork": Prefork,
+    "multiprocessing.Pool": lambda: Pool(multiprocessing.get_context("fork").Pool),
+    "billiard.Pool": lambda: Pool(billiard.Pool),
+    "ProcessPoolExecutor": lambda: Executor(concurrent.futures.ProcessPoolExecutor),
+    "loky": lambda: Executor(loky.ProcessPoolExecutor),
+}
+
+
+def rates(
+    func: Callable[[Any], Any], counts: dict[str, int], item: Any, rounds: int
+) -> dict[str, list[float]]:
+    """Tasks a second, by contender and round; pools are warm, and alive one at a time."""
+    found: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in range(rounds):
+        for name, make in CONTENDERS.items():
+            items = [item] * counts[name]
+            with make() as pool:
+                pool.run(func, items[:50])
+                began_s = time.perf_counter()
+                ended = pool.run(func, items)
+                found[name].append(ended / (time.perf_counter() - began_s))
+            assert ended == len(items)
+    return found
+
+
+def starts(rounds: int) -> dict[str, list[float]]:
+    """Seconds from nothing to the first result."""
+    found: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    for _ in range(rounds):
+        for name, make in CONTENDERS.items():
+            began_s = time.perf_counter()
+            with make() as pool:
+                pool.run(nothing, [0, 0])
+                found[name].append(time.perf_counter() - began_s)
+    return found
+
+
+def warm_starts(rounds: int) -> list[float]:
+    """Seconds for two more workers from a fork server that runs."""
+    found = []
+    for _ in range(rounds):
+        with PreforkPool(1) as pool:
+            began_s = time.perf_counter()
+            pool.resize(3)
+            found.append(time.perf_counter() - began_s)
+    return found
+
+
+def show(title: str, unit: str, found: dict[str, list[float]]) -> None:
+    ours, *others = (statistics.median(values) for values in found.values())
+    print(f"\n{title}")
+    for name, values in found.items():
+        middle = statistics.median(values)
+        print(f"  {name:22} {middle:12,.4g} {unit}   ({min(values):,.4g} … {max(values):,.4g})")
+    best = max(others) if unit.endswith("/s") else min(others)
+    print(f"  ratio to the best peer: {ours / best if unit.endswith('/s') else best / ours:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
+    warnings.simplefilter("ignore", DeprecationWarning)  # the peers fork, and eventlet warns of forks
+    print(f"{WORKERS} workers, chunksize 1, {rounds} rounds, Python {sys.version.split()[0]}")
+    few = dict.fromkeys(CONTENDERS, 4_000)
+    many = {**few, "greenlab prefork": 100_000, "multiprocessing.Pool": 20_000, "billiard.Pool": 20_000}
+    show("tasks that do nothing", "tasks/s", rates(nothing, many, 0, rounds))
+    show("1 MiB in, 1 MiB out", "tasks/s", rates(same, dict.fromkeys(CONTENDERS, 300), MIB, rounds))
+    show("start to first results, cold", "s", starts(rounds))
+    print(f"\n2 workers from a warm fork server: {statistics.median(warm_starts(rounds)) * 1e3:.1f} ms")
+
+
+if __name__ == "__main__":
+    main()
