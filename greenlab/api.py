@@ -123,7 +123,9 @@ def prepare(
     if unknown:
         raise UsageError(f"there is no option {sorted(unknown)[0]!r}: use {', '.join(_DEFAULTS)}")
     if not callable(func):
-        raise UsageError(f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))")
+        raise UsageError(
+            f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))"
+        )
     _check(settings)
     if ledger is None:
         source = _source(items, count)
@@ -200,7 +202,9 @@ def _source(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
     try:
         iter(items)  # type: ignore[arg-type]
     except TypeError:
-        raise UsageError(f"the items must be iterable, and {_a(items)} is not: a list, or count=N for N tasks") from None
+        raise UsageError(
+            f"the items must be iterable, and {_a(items)} is not: a list, or count=N for N tasks"
+        ) from None
     with contextlib.suppress(TypeError):
         if not len(items):  # type: ignore[arg-type]
             raise UsageError("there is nothing to run: the items are empty")

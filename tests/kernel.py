@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import jupyter_core.utils as _core
 from jupyter_client.manager import start_new_kernel
 
 # The connection is over TCP on loopback, and recent kernels say so on every start.
@@ -44,13 +48,24 @@ class Kernel:
     """A kernel of this interpreter; use it in a `with` block."""
 
     def __enter__(self) -> Self:
-        self.manager, self.client = start_new_kernel(kernel_name="python3", extra_arguments=ARGUMENTS)
+        self._loop = asyncio.new_event_loop()
+        _core._loop.set(self._loop)
+        self.manager, self._client = start_new_kernel(kernel_name="python3", extra_arguments=ARGUMENTS)
         return self
 
     def __exit__(self, *_exc: object) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
+        self._loop.close()
+
+    @property
+    def client(self) -> Any:
+        """The blocking client."""
+        # jupyter_core 5.9 keeps the loop of its blocking calls in a context variable, and each test has a context
+        # of its own: without this every test would leave a loop behind.
+        _core._loop.set(self._loop)
+        return self._client
 
     def run(self, code: str, *, interrupt_after: float | None = None, timeout: float = 60) -> Cell:
         """Run a cell to its end.
@@ -62,7 +77,7 @@ class Kernel:
         """
         cell = Cell(msg_id=self.client.execute(code))
         begin = time.monotonic()
-        timer = threading.Timer(interrupt_after, self.manager.interrupt_kernel) if interrupt_after else None
+        timer = threading.Timer(interrupt_after, self._interrupt) if interrupt_after else None
         if timer:
             timer.start()
         while self._take(cell, self.client.get_iopub_msg(timeout=timeout)):
@@ -71,6 +86,10 @@ class Kernel:
         if timer:
             timer.join()
         return cell
+
+    def _interrupt(self) -> None:
+        # As a kernel manager does it: the whole process group is signalled.
+        os.killpg(os.getpgid(self.manager.provisioner.pid), signal.SIGINT)
 
     def _take(self, cell: Cell, message: dict[str, Any]) -> bool:
         kind, content = message["msg_type"], message["content"]

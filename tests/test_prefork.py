@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from greenlet import GreenletExit
 
 from greenlab.errors import (
     CancelledError,
@@ -35,6 +34,7 @@ from greenlab.errors import (
 )
 from greenlab.hub import eventlet
 from greenlab.pools import wire
+from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.prefork import PreforkPool
 from greenlab.pools.sending import RemoteTaskError, RemoteTraceback
 
@@ -141,7 +141,7 @@ def server_pid(pool: PreforkPool) -> int:
 
 def kill(thread: Any) -> None:
     thread.kill()
-    with contextlib.suppress(GreenletExit):
+    with contextlib.suppress(eventlet.greenlet.GreenletExit):
         thread.wait()
 
 
@@ -475,6 +475,20 @@ def test_workers_that_cannot_live_end_the_run(pool: PreforkPool, monkeypatch: py
     assert 1 == len(run(pool, abs, [1]).values)
 
 
+def test_workers_that_die_as_they_start_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    fork = ForkServer.fork
+
+    def fork_for_nobody(server: ForkServer, _: socket.socket, page_fd: int) -> None:
+        ours, theirs = socket.socketpair()
+        ours.close()
+        with theirs:
+            fork(server, theirs, page_fd)
+
+    monkeypatch.setattr(ForkServer, "fork", fork_for_nobody)
+    with PreforkPool(2) as pool, pytest.raises(GreenlabError, match="as soon as they start"):
+        pool.run(FakeJob(lambda x: time.sleep(600), range(5)))
+
+
 def test_a_task_that_outlasts_the_limit_is_stopped_and_fails_alone(pool: PreforkPool) -> None:
     before = pool.pids
     job = run(pool, lambda x: time.sleep(600 if x == 3 else 0.001), range(10), timeout_s=0.2)
@@ -598,6 +612,19 @@ def test_workers_see_path_directory_and_environment_of_the_parent(
 
     job = run(pool, look, [0])
     assert {0: (42, str(tmp_path), "here", "")} == job.values
+
+
+def test_a_worker_lets_go_of_a_job_that_has_ended(pool: PreforkPool, tmp_path: Path) -> None:
+    here, log = os.getpid(), tmp_path / "log"
+
+    class Held:
+        def __del__(self) -> None:
+            if os.getpid() != here:
+                log.touch()
+
+    held = Held()
+    run(pool, lambda x: (x, held)[0], range(3))
+    until(log.exists)
 
 
 def test_resizing_adds_workers_and_lets_idle_ones_go(pool: PreforkPool) -> None:

@@ -51,7 +51,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
 
     @property
     def state(self) -> str:
-        """"waiting to start", "running", "waiting", "done", "failed" or "killed"."""
+        """ "waiting to start", "running", "waiting", "done", "failed" or "killed"."""
         if self._ended is not None:
             return self._ended
         if self.dead:
@@ -126,7 +126,9 @@ def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) ->
     if _thread.get_ident() != hub.thread_id:
         raise UsageError("spawn works on the hub's own thread: from another one use hub.call_soon_threadsafe")
     if not callable(func):
-        raise UsageError(f"spawn takes a function and its arguments, not {func!r}: write spawn(f, x), not spawn(f(x))")
+        raise UsageError(
+            f"spawn takes a function and its arguments, not {func!r}: write spawn(f, x), not spawn(f(x))"
+        )
     task = Task(hub, getattr(func, "__name__", type(func).__name__))
     task.gr_context = contextvars.copy_context()
     hub.schedule_call_global(0, task.switch, func, args, kwargs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from greenlab import api
+from greenlab.errors import UsageError
 from greenlab.magics import body, options
 from greenlab.magics.completion import make_matcher
 
@@ -25,12 +26,14 @@ class Magics:
             self.parsers[name].set_defaults(pool=pool)
         self.matcher = make_matcher(self.parsers)
 
-    def greenrun(self, line: str, cell: str) -> Any:
+    def greenrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, as green tasks; wait; return a Run."""
+        __tracebackhide__ = True  # IPython leaves such frames out
         return self._run("greenrun", line, cell)
 
-    def preforkrun(self, line: str, cell: str) -> Any:
+    def preforkrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, in worker processes; wait; return a Run."""
+        __tracebackhide__ = True  # IPython leaves such frames out
         return self._run("preforkrun", line, cell)
 
     def greenspawn(self, line: str, cell: str | None = None) -> Any:
@@ -41,12 +44,17 @@ class Magics:
         """
         return body.spawn_statement(self.ip, line, cell)
 
-    def _run(self, name: str, line: str, cell: str) -> Any:
+    def _run(self, name: str, line: str, cell: str | None) -> Any:
+        __tracebackhide__ = True
+        if cell is None:
+            raise UsageError(
+                f"{name} stands above a cell: %%{name} x in items, and below it what each task does"
+            )
         parsed = options.parse(self.parsers[name], line)
         asked = parsed.options
         namespace = self.ip.user_ns
         task = body.compile_body(self.ip, name, line, cell, parsed.target, namespace)
-        items = None if parsed.iterable is None else body.evaluate(parsed.iterable, namespace)
+        items = None if parsed.iterable is None else body.evaluate(self.ip, parsed.iterable)
         run = api.prepare(
             task,
             items,
@@ -78,9 +86,10 @@ def load(ip: Any) -> None:
     setattr(ip, _KEY, magics)
     for name in _RUNS:
         function = _documented(getattr(magics, name), magics.parsers[name])
-        ip.register_magic_function(function, "cell", name)
+        ip.register_magic_function(function, "line_cell", name)
     ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
     ip.Completer.custom_matchers.append(magics.matcher)
+    ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
 
 
 def unload(ip: Any) -> None:
@@ -88,8 +97,10 @@ def unload(ip: Any) -> None:
     magics = getattr(ip, _KEY, None)
     if magics is not None:
         delattr(ip, _KEY)
-        for kind, name in [("cell", name) for name in (*_RUNS, "greenspawn")] + [("line", "greenspawn")]:
-            ip.magics_manager.magics[kind].pop(name, None)
+        for kind in ("line", "cell"):
+            for name in (*_RUNS, "greenspawn"):
+                ip.magics_manager.magics[kind].pop(name, None)
+        ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
         if magics.matcher in ip.Completer.custom_matchers:
             ip.Completer.custom_matchers.remove(magics.matcher)
     api.stop()
@@ -99,11 +110,30 @@ def _documented(method: Any, parser: Any = None) -> Any:
     """Make the plain function that IPython registers, with the options in its help."""
 
     def magic(line: str, cell: str | None = None) -> Any:
+        __tracebackhide__ = True
         return method(line) if cell is None else method(line, cell)
 
     magic.__name__ = method.__name__
-    help_text = f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
+    help_text = (
+        f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}"
+        if parser
+        else ""
+    )
     magic.__doc__ = (method.__doc__ or "") + help_text
     # IPython would expand {braces} in the line, and the iterable may well be a dict or a set.
     magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
     return magic
+
+
+def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
+    """Give a magic that stands alone a body of one empty line.
+
+    IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
+    """
+    if (
+        lines
+        and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, "greenspawn")))
+        and len(lines) == 1
+    ):
+        return [lines[0].rstrip("\n") + "\n", "\n"]
+    return lines

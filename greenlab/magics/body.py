@@ -25,6 +25,11 @@ class BodyError(UsageError):
     """The cell's body cannot be a task: a syntax error, or a statement that makes no sense in one."""
 
 
+def cell_name(ip: Any) -> str:
+    """Give the name that tracebacks call the present cell by."""
+    return f"Cell In[{ip.execution_count}]"
+
+
 def compile_body(
     ip: Any, magic: str, line: str, cell: str, target: str | None, namespace: dict[str, Any]
 ) -> Callable[[Any], Any]:
@@ -41,7 +46,7 @@ def compile_body(
     Raises:
         BodyError: names the line and what is wrong with it.
     """
-    name = f"Cell In[{ip.execution_count}]"
+    name = cell_name(ip)
     source = f"%%{magic} {line}\n{cell}"
     # So that tracebacks, also those of worker processes, find the lines. No mtime: checkcache keeps the entry.
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
@@ -80,7 +85,9 @@ def _refuse(body: list[ast.stmt], magic: str) -> None:
     for node in _own_nodes(body):
         line = getattr(node, "lineno", 0) + 1
         if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
-            raise BodyError(f"line {line} of the cell: a task is blocking code, without await: call the blocking function")
+            raise BodyError(
+                f"line {line} of the cell: a task is blocking code, without await: call the blocking function"
+            )
         if isinstance(node, (ast.Yield, ast.YieldFrom)):
             raise BodyError(f"line {line} of the cell: a task has one result: {magic} cannot run a yield")
 
@@ -109,9 +116,12 @@ def _function(target: str, body: list[ast.stmt]) -> ast.FunctionDef:
     return shell  # type: ignore[no-any-return]
 
 
-def evaluate(text: str, namespace: dict[str, Any]) -> Any:
-    """Evaluate the iterable in the notebook's globals. What it raises is the cell's error, as anywhere else."""
-    return eval(compile(text, "<the items of the run>", "eval", dont_inherit=True), namespace)  # noqa: S307
+def evaluate(ip: Any, text: str) -> Any:
+    """Evaluate the iterable in the notebook's globals. What it raises is the cell's error, at its first line."""
+    __tracebackhide__ = True
+    # `compile_body` has made the cell's lines known under this name.
+    code = compile(text, cell_name(ip), "eval", dont_inherit=True)
+    return eval(code, ip.user_ns)  # noqa: S307 (the user's own cell)
 
 
 def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
@@ -120,7 +130,7 @@ def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
     Raises:
         BodyError: it cannot be compiled, or there is nothing.
     """
-    name = f"Cell In[{ip.execution_count}]"
+    name = cell_name(ip)
     text = line if cell is None else cell
     if not text.strip():
         raise BodyError("greenspawn: nothing to run: %greenspawn f(x), or %%greenspawn above a cell")

@@ -67,16 +67,30 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
     add = parser.add_argument
     add("-c", "--concurrency", type=_whole(1), default=100, metavar="N", help="tasks in flight (default 100)")
-    add("-w", "--workers", type=_whole(1), metavar="N", help="worker processes of prefork (default: one a core)")
+    add(
+        "-w",
+        "--workers",
+        type=_whole(1),
+        metavar="N",
+        help="worker processes of prefork (default: one a core)",
+    )
     add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
     add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
     add("--timeout", type=_positive, metavar="S", help="seconds that one task may take")
-    add("--retries", type=_whole(0), default=0, metavar="N", help="tries after a failure, with back-off and jitter")
+    add(
+        "--retries",
+        type=_whole(0),
+        default=0,
+        metavar="N",
+        help="tries after a failure, with back-off and jitter",
+    )
     add("--rate", type=_positive, metavar="R", help="tasks started a second (open loop)")
     add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
     add("--detach", action="store_true", help="return at once, while the run goes on")
     add("--no-live", action="store_true", help="no live view")
-    add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
+    add(
+        "-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins"
+    )
     return parser
 
 
@@ -142,7 +156,9 @@ def parse(parser: argparse.ArgumentParser, line: str) -> Line:
         return Line(options, None, None)
     target, iterable = _loop(parser, rest)
     if options.count is not None:
-        raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
+        raise UsageError(
+            f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out"
+        )
     return Line(options, target, iterable)
 
 
@@ -156,14 +172,18 @@ def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     if not isinstance(loop, ast.For) or not isinstance(loop.body[0], ast.Pass):
         tail = _TAIL.search(text)
         if tail and tail[1] in parser._option_string_actions:
-            raise UsageError(f"{parser.prog}: options come first: %%{parser.prog} {tail[0].strip()} x in items")
+            raise UsageError(
+                f"{parser.prog}: options come first: %%{parser.prog} {tail[0].strip()} x in items"
+            )
         raise UsageError(f"{parser.prog}: {text!r} is not of the form 'x in items', such as: url in urls")
     source = f"for {text}: pass"
     target = ast.get_source_segment(source, loop.target) or ""
     iterable = source[source.index(" in ", source.index(target) + len(target)) + 4 : -len(": pass")].strip()
     for node in ast.walk(loop.target):
         if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred)):
-            raise UsageError(f"{parser.prog}: {target!r} must be a name or a tuple of names: what it holds is the task's own")
+            raise UsageError(
+                f"{parser.prog}: {target!r} must be a name or a tuple of names: what it holds is the task's own"
+            )
     return target, iterable
 
 

@@ -91,8 +91,20 @@ class Ledger:
 
     def resumed(self) -> Ledger:
         """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
-        new = Ledger(self.func, (), concurrency=self.concurrency, timeout_s=self.timeout_s, retries=self.retries, rate=self.rate)
-        new.total, new.items, new._kept, new._source_lock = self.total, self.items, self._kept, self._source_lock
+        new = Ledger(
+            self.func,
+            (),
+            concurrency=self.concurrency,
+            timeout_s=self.timeout_s,
+            retries=self.retries,
+            rate=self.rate,
+        )
+        new.total, new.items, new._kept, new._source_lock = (
+            self.total,
+            self.items,
+            self._kept,
+            self._source_lock,
+        )
         new.values, new.state = list(self.values), bytearray(self.state)
         new.started_s, new.ended_s = array("d", self.started_s), array("d", self.ended_s)
         redo = [index for index, state in enumerate(self.state) if state != OK]
@@ -198,8 +210,8 @@ class Ledger:
                     return self._pull_new(now)
                 except StopIteration:
                     continue
-            if not self._retry_heap and self.done >= self.pulled:
-                break
+            if not self._retry_heap and (not self.retries or self.done >= self.pulled):
+                break  # nothing that is in flight can come back
             wait_s = self._retry_heap[0][0] - now if self._retry_heap else None
             with eventlet.Timeout(wait_s, False):
                 self._changed.wait()

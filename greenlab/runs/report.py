@@ -31,7 +31,13 @@ def seconds(value: float) -> str:
 
 def rate(value: float) -> str:
     """Write a throughput."""
-    return f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
+    return (
+        f"{value:,.0f} tasks/s"
+        if value >= 100
+        else f"{value:,.2g} tasks/s"
+        if value < 10
+        else f"{value:.1f} tasks/s"
+    )
 
 
 def lines(run: Run) -> list[str]:
@@ -42,12 +48,17 @@ def lines(run: Run) -> list[str]:
     out = [
         f"{run.pool} run of {run.label}: {counts['succeeded']:,}{total} tasks succeeded",
         f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, concurrency {run.concurrency:,}",
-        "  latency " + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
+        "  latency "
+        + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
     ]
     if run.startup_s > 0.001:
         out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
     if state != "ended":
-        out.append(f"  {state}: {counts['cancelled']:,} tasks cut short" if state == "cancelled" else "  still running")
+        out.append(
+            f"  {state}: {counts['cancelled']:,} tasks cut short"
+            if state == "cancelled"
+            else "  still running"
+        )
     out += [f"  blocked: {block}" for block in run.blocked[:3]]
     if len(run.blocked) > 3:
         out.append(f"  blocked: {len(run.blocked) - 3} more places or times, see run.blocked")

@@ -9,6 +9,7 @@ Must not import: live, magics.
 from __future__ import annotations
 
 import sys
+from contextvars import copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,9 @@ class Run:
         """Begin, in the background. Called once, by whoever makes the run."""
         if self.fail_fast:
             self.ledger.on_failure = self._stop_early
-        self.ledger.on_write = _write
+        # A pool that outlives cells speaks from a green thread of an earlier one; output goes by the context.
+        context = copy_context()
+        self.ledger.on_write = lambda stream, text: context.copy().run(_write, stream, text)
         self._driver = spawn(self._hub, self._drive)
         self._driver.name = f"run of {self.label}"
         return self
@@ -158,6 +161,7 @@ class Run:
         Raises:
             NotSendableError: the function could not be sent to worker processes.
             SourceError: the items' iterator raised.
+            UsageError: the items' iterator gave nothing.
             RunError: every task failed, or one did and the run was to fail fast.
         """
         if self._pool_error is not None:
@@ -167,6 +171,8 @@ class Run:
                 f"the items ended early, after {self.ledger.pulled:,}: "
                 f"{type(self.source_error).__name__}: {self.source_error}"
             ) from self.source_error
+        if not self.ledger.state and not self.cancelled:
+            raise UsageError("there was nothing to run: the items are empty")
         failed = self.ledger.failed
         if failed and (self.fail_fast or failed == len(self.ledger.state)):
             raise RunError(self._verdict(), self)

@@ -1,0 +1,300 @@
+"""Runs: what is known of many tasks, while they run and after."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+
+import pytest
+
+import greenlab
+from greenlab.hub import eventlet
+from greenlab.runs.latency import latency_of
+from greenlab.runs.report import seconds
+
+
+def one_in_three(x):
+    return 1 // (x % 3)
+
+
+@pytest.fixture(autouse=True)
+def _hub(started):
+    return started
+
+
+def test_results_stand_in_input_order_however_the_tasks_end():
+    run = greenlab.run(lambda s: time.sleep(s) or s, [0.03, 0.02, 0.01])
+    assert [0.03, 0.02, 0.01] == run.results
+
+
+def test_results_raise_the_first_error_in_input_order_and_outcomes_hold_all():
+    run = greenlab.run(one_in_three, range(5))
+    with pytest.raises(ZeroDivisionError):
+        _ = run.results
+    assert [ZeroDivisionError, 1, 0, ZeroDivisionError, 1] == [
+        type(o) if isinstance(o, Exception) else o for o in run.outcomes
+    ]
+    assert [0, 3] == list(run.errors)
+    assert {"total": 5, "succeeded": 3, "failed": 2, "cancelled": 0, "pending": 0} == run.counts
+    assert {"ZeroDivisionError": 2} == run.error_types
+
+
+def test_times_agree_with_each_other():
+    run = greenlab.run(lambda _: time.sleep(0.02), range(20), concurrency=10)
+    assert 0.04 <= run.elapsed_s
+    assert run.throughput == pytest.approx(20 / run.elapsed_s)
+    assert 0.02 <= run.latency.p50 <= run.latency.p90 <= run.latency.p99 <= run.latency.max <= run.elapsed_s
+    starts, ends = run.spans()
+    assert all(0 <= s < e <= run.elapsed_s for s, e in zip(starts, ends, strict=True))
+    assert sorted(ends) == run.ended_s_sorted()
+
+
+def test_latency_is_by_nearest_rank_and_skips_what_has_not_ended():
+    nan = math.nan
+    latency = latency_of([0.0] * 101, [*(float(i) for i in range(1, 101)), nan])
+    assert (50.0, 90.0, 99.0, 100.0) == (latency.p50, latency.p90, latency.p99, latency.max)
+    assert math.isnan(latency_of([], []).p50)
+
+
+def test_the_report_counts_failures_and_shows_the_first_traceback_from_the_users_line_on():
+    run = greenlab.run(one_in_three, range(5))
+    text = repr(run)
+    assert "3 of 5 tasks succeeded" in text
+    assert "failed: 2 ZeroDivisionError" in text
+    assert "return 1 // (x % 3)" in text
+    assert "greenlab/pools" not in text
+    html = run._repr_mimebundle_()["text/html"]
+    assert "<details>" in html
+    assert "1 // (x % 3)" in html
+
+
+def test_the_report_as_html_escapes_what_tasks_say():
+    def bad(x):
+        raise ValueError("<script>")
+
+    run = greenlab.api.prepare(bad, [1]).start().wait()
+    assert "<script>" not in run._repr_mimebundle_()["text/html"]
+
+
+def test_a_run_in_which_everything_fails_raises_and_is_within_reach():
+    with pytest.raises(greenlab.RunError, match="every task failed: 3 ZeroDivisionError") as caught:
+        greenlab.run(lambda x: 1 / 0, range(3))
+    assert 3 == caught.value.run.counts["failed"]
+
+
+def test_fail_fast_stops_at_the_first_failure():
+    def third(x):
+        time.sleep(0.01)
+        return 1 / (x - 2)
+
+    with pytest.raises(greenlab.RunError, match="fail fast") as caught:
+        greenlab.run(third, range(1000), concurrency=1, fail_fast=True)
+    counts = caught.value.run.counts
+    assert (2, 1) == (counts["succeeded"], counts["failed"])
+    assert len(caught.value.run.outcomes) < 10
+
+
+def test_cancel_keeps_what_has_ended_and_resume_does_the_rest():
+    calls = []
+
+    def task(x):
+        calls.append(x)
+        time.sleep(0.01)
+        return x
+
+    run = greenlab.api.prepare(task, range(40), concurrency=4).start()
+    while run.done < 8:
+        eventlet.sleep(0.005)
+    run.cancel()
+    assert not run.running
+    before = run.counts["succeeded"]
+    assert 8 <= before < 40
+    whole = run.resume()
+    assert list(range(40)) == whole.results
+    assert before == run.counts["succeeded"]
+    assert len(calls) == 40 + run.counts["cancelled"]
+
+
+def test_resume_runs_failed_tasks_again_and_no_other():
+    broken = {3, 5}
+    calls = []
+
+    def task(x):
+        calls.append(x)
+        if x in broken:
+            raise OSError(x)
+        return x
+
+    run = greenlab.run(task, iter(range(8)))
+    broken.clear()
+    calls.clear()
+    assert list(range(8)) == run.resume().results
+    assert [3, 5] == sorted(calls)
+
+
+def test_resume_goes_on_with_an_iterator_where_the_run_left_it():
+    run = greenlab.api.prepare(lambda x: time.sleep(0.005) or x, iter(range(30)), concurrency=2).start()
+    while run.done < 4:
+        eventlet.sleep(0.002)
+    run.cancel()
+    assert list(range(30)) == run.resume().results
+
+
+def test_rerun_changes_the_options_it_is_given():
+    run = greenlab.run(lambda x: x * 2, range(5), concurrency=2)
+    again = run.rerun(pool="prefork", workers=2)
+    assert ("prefork", [0, 2, 4, 6, 8]) == (again.pool, again.results)
+    assert 2 == again.concurrency
+
+
+def test_rerun_of_a_generator_uses_what_it_gave():
+    run = greenlab.run(lambda x: x, (i for i in range(3)))
+    assert [0, 1, 2] == run.rerun().results
+
+
+def test_rerun_with_an_unknown_option_lists_those_there_are():
+    run = greenlab.run(lambda x: x, [1])
+    with pytest.raises(greenlab.UsageError, match=r"no option 'workrs'.*workers"):
+        run.rerun(workrs=3)
+
+
+def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended():
+    run = greenlab.api.prepare(lambda x: time.sleep(0.02) or x, range(4)).start()
+    with pytest.raises(greenlab.PendingError):
+        _ = run.results
+    with pytest.raises(greenlab.PendingError):
+        run.wait(0.001)
+    assert [0, 1, 2, 3] == run.wait().results
+
+
+def test_two_runs_at_once_do_not_mix():
+    runs = [
+        greenlab.api.prepare(lambda x, k=k: time.sleep(0.005) or k * x, range(20)).start() for k in (1, 10)
+    ]
+    assert [list(range(20)), list(range(0, 200, 10))] == [run.wait().results for run in runs]
+
+
+def test_a_run_inside_a_task_of_another_ends():
+    def outer(x):
+        return sum(greenlab.run(lambda y: time.sleep(0.001) or y, range(x), live=False).results)
+
+    assert [0, 1, 3, 6] == greenlab.run(outer, range(1, 5), concurrency=2).results
+
+
+def test_observers_hear_of_start_and_end_and_one_that_raises_is_dropped_with_a_warning():
+    heard = []
+
+    class Good:
+        def run_started(self, run):
+            heard.append(("started", run.running))
+
+        def run_ended(self, run):
+            heard.append(("ended", run.running))
+
+    class Bad:
+        def run_started(self, run):
+            raise ValueError("no")
+
+        def run_ended(self, run):
+            heard.append("bad")
+
+    run = greenlab.api.prepare(lambda x: x, [1, 2])
+    run._observers._observers[:] = [Bad(), Good()]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run.start().wait()
+    assert [("started", True), ("ended", False)] == heard
+    assert [
+        "greenlab dropped the observer Bad, whose run_started raised ValueError: no; the run goes on without it"
+    ] == [str(w.message) for w in caught]
+    assert [1, 2] == run.results
+
+
+def test_a_task_that_holds_the_hub_is_named_with_its_line():
+    def hold(x):
+        with greenlab.native():
+            time.sleep(0.3 if x == 1 else 0)
+        time.sleep(0.01)
+
+    run = greenlab.run(hold, range(3))
+    (block,) = run.blocked
+    assert 0.2 < block.duration_s < 2
+    assert "in hold" in str(block)
+    assert "test_runs.py" in str(block)
+
+
+def test_a_healthy_run_reports_no_block():
+    run = greenlab.run(lambda x: time.sleep(0.3), range(50), concurrency=50)
+    assert [] == run.blocked
+
+
+def test_to_pandas_gives_a_row_a_task():
+    frame = greenlab.run(one_in_three, range(5)).to_pandas()
+    assert ["failed", "succeeded", "succeeded", "failed", "succeeded"] == list(frame.state)
+    assert (frame.latency_s >= 0).all()
+    assert "ZeroDivisionError" == type(frame.error[0]).__name__
+
+
+def test_plot_gives_a_figure_with_axes():
+    figure = greenlab.run(lambda x: time.sleep(0.01), range(20)).plot()
+    assert len(figure.axes) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"items": None}, "items, or count=N"),
+        ({"items": [1], "count": 3}, "once"),
+        ({"items": 5}, "an int is not"),
+        ({"items": []}, "empty"),
+        ({"items": {}}, "empty"),
+        ({"count": 0}, "1 or more"),
+        ({"count": 2.5}, "whole number"),
+        ({"items": [1], "pool": "fork"}, "no pool 'fork'"),
+        ({"items": [1], "pool": "hybrid"}, "later version"),
+        ({"items": [1], "concurrency": 0}, "concurrency must be"),
+        ({"items": [1], "concurrency": True}, "concurrency must be"),
+        ({"items": [1], "concurrency": "5"}, "concurrency must be"),
+        ({"items": [1], "workers": 2}, "no worker processes"),
+        ({"items": [1], "pool": "prefork", "workers": 0}, "workers must be"),
+        ({"items": [1], "timeout": 0}, "timeout must be"),
+        ({"items": [1], "timeout": math.nan}, "timeout must be"),
+        ({"items": [1], "rate": -1}, "rate must be"),
+        ({"items": [1], "retries": -1}, "retries must be"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(arguments, says):
+    with pytest.raises(greenlab.UsageError, match=says) as caught:
+        greenlab.run(lambda x: x, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_call_instead_of_a_function_says_what_to_write():
+    with pytest.raises(greenlab.UsageError, match=r"run\(f, items\)"):
+        greenlab.run(42, [1])
+
+
+def test_items_that_raise_half_way_are_a_source_error_and_results_stay():
+    def items():
+        yield 1
+        yield 2
+        raise OSError("gone")
+
+    run = greenlab.api.prepare(lambda x: x, items()).start().wait()
+    with pytest.raises(greenlab.SourceError, match="after 2: OSError: gone"):
+        run.check()
+    assert [1, 2] == run.results
+
+
+def test_a_generator_that_gives_nothing_is_nothing_to_run():
+    with pytest.raises(greenlab.UsageError, match="empty"):
+        greenlab.run(lambda x: x, iter([]))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(math.nan, "–"), (12e-6, "12 µs"), (0.0123, "12.3 ms"), (0.456, "456 ms"), (3.14159, "3.14 s")],
+)
+def test_times_are_written_with_a_unit_that_suits(value, text):
+    assert text == seconds(value)
