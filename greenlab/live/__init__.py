@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from greenlab.live.artist import Artist
 from greenlab.live.source import Watched, records_of
-from greenlab.live.view import View, full_text, name_line
+from greenlab.live.view import View, name_line
 from greenlab.live.words import POOL_COLORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["POOL_COLORS", "Artist", "View", "Watched", "full_text", "name_line", "static_figure"]
+__all__ = ["POOL_COLORS", "Artist", "View", "Watched", "name_line", "static_figure"]
 
 
 def static_figure(run: Watched) -> Figure:

@@ -7,7 +7,7 @@ Must not import: matplotlib, ipywidgets, eventlet. Imported late, for numpy is h
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -126,7 +126,11 @@ def _of_records(records: Records) -> Picture:
     at = np.append(np.searchsorted(ends_s, edges_s[:-1]), len(ends_s))
     throughput = np.diff(at) / np.diff(edges_s)
     flight_edges_s = np.linspace(0.0, edges_s[-1], FLIGHT_CELLS + 1)
-    p50_s, p99_s = _percentiles(ends_s - starts_s, at)
+    taken_s = ends_s - starts_s
+    p50_s, p99_s = _percentiles(taken_s, at)
+    if len(taken_s):
+        of_all = _nearest_ranks(taken_s)
+        facts = replace(facts, p50_s=of_all[0], p99_s=of_all[1])
     return Picture(
         facts=facts,
         bin_s=width_s,
@@ -169,5 +173,11 @@ def _percentiles(latency_s: Floats, at: NDArray[np.int64]) -> tuple[Floats, Floa
     p50_s, p99_s = np.full(len(at) - 1, np.nan), np.full(len(at) - 1, np.nan)
     for i in range(len(at) - 1):
         if at[i + 1] > at[i]:
-            p50_s[i], p99_s[i] = np.percentile(latency_s[at[i] : at[i + 1] : stride], (50, 99))
+            p50_s[i], p99_s[i] = _nearest_ranks(latency_s[at[i] : at[i + 1] : stride])
     return p50_s, p99_s
+
+
+def _nearest_ranks(latency_s: Floats) -> tuple[float, float]:
+    # As `greenlab.runs` counts them: each is a latency that did occur.
+    p50_s, p99_s = np.percentile(latency_s, (50, 99), method="inverted_cdf")
+    return float(p50_s), float(p99_s)

@@ -8,6 +8,7 @@ Must not import: numpy, matplotlib, ipywidgets, eventlet: this is loaded with th
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,18 +18,6 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 960
 """Samples kept of a run: four minutes at four a second; then every other one is dropped."""
-
-
-class Latency(Protocol):
-    """How long tasks took, in seconds; nan while none has ended."""
-
-    @property
-    def p50(self) -> float:
-        """The median."""
-
-    @property
-    def p99(self) -> float:
-        """What one task in a hundred exceeds."""
 
 
 class Watched(Protocol):
@@ -75,14 +64,6 @@ class Watched(Protocol):
         """Whether the run goes on."""
 
     @property
-    def throughput(self) -> float:
-        """Tasks/s over the whole run so far."""
-
-    @property
-    def latency(self) -> Latency:
-        """Percentiles of what the ended tasks took."""
-
-    @property
     def blocked(self) -> Sequence[Any]:
         """What held the hub: objects with `started_s` and `ended_s`, on `time.perf_counter`."""
 
@@ -91,9 +72,6 @@ class Watched(Protocol):
 
     def summary(self) -> str:
         """Say in a few lines of plain text how the run went."""
-
-    def ended_s_sorted(self) -> Sequence[float]:
-        """When tasks ended, in seconds from the start, ascending."""
 
     def spans(self) -> tuple[Sequence[float], Sequence[float]]:
         """When each ended task started and ended, in seconds from the start."""
@@ -111,11 +89,11 @@ class Facts:
         done: tasks that ended, both ways.
         failed: tasks that ended by an exception.
         elapsed_s: seconds since the start.
-        p50_s: median latency in seconds, or nan.
-        p99_s: latency in seconds that one task in a hundred exceeds, or nan.
         blocked: from when to when the hub was held, in seconds from the start.
         running: whether the run goes on.
         titled: whether the picture says all this itself, because nothing beside it does.
+        p50_s: median latency in seconds, or nan.
+        p99_s: latency in seconds that one task in a hundred exceeds, or nan.
     """
 
     pool: str
@@ -125,11 +103,11 @@ class Facts:
     done: int
     failed: int
     elapsed_s: float
-    p50_s: float
-    p99_s: float
     blocked: tuple[tuple[float, float], ...]
     running: bool
     titled: bool
+    p50_s: float = math.nan
+    p99_s: float = math.nan
 
     @property
     def throughput(self) -> float:
@@ -199,14 +177,7 @@ class Records:
 
 
 def facts_of(run: Watched, *, titled: bool) -> Facts:
-    """Read what is said about a run beside its curves.
-
-    Percentiles only of a run that has ended: they cost a look at every task.
-    """
-    p50_s = p99_s = float("nan")
-    if not run.running:
-        latency = run.latency
-        p50_s, p99_s = float(latency.p50), float(latency.p99)
+    """Read what is said about a run beside its curves; its percentiles are left to whoever draws."""
     blocked = tuple((held.started_s - run.started_s, held.ended_s - run.started_s) for held in run.blocked)
     return Facts(
         pool=run.pool,
@@ -216,8 +187,6 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
         done=run.done,
         failed=run.failed,
         elapsed_s=run.elapsed_s,
-        p50_s=p50_s,
-        p99_s=p99_s,
         blocked=blocked,
         running=run.running,
         titled=titled,

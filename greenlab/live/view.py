@@ -56,7 +56,7 @@ class View:
         widgets: bool = True,
         saved_text: Callable[[Watched], str] | None = None,
     ) -> None:
-        self._saved_text = saved_text or full_text
+        self._saved_text = saved_text
         self._soon = call_soon_threadsafe
         self._own_artist = artist is None
         self._artist = artist or Artist()
@@ -85,7 +85,9 @@ class View:
         try:
             self._columns.note(run)
             drawing = self._last_drawing(run) if self._face.draws else None
-            self._face.finish(Last(self._saved_text(run), run.summary(), drawing))
+            summary = run.summary()
+            text = self._saved_text(run) if self._saved_text else _joined(name_line(run), summary)
+            self._face.finish(Last(text, summary, drawing))
         finally:
             self.close()
 
@@ -157,7 +159,6 @@ def name_line(run: Watched) -> str:
     return f"{run.pool} run: {run.label}"
 
 
-def full_text(run: Watched) -> str:
-    """Tell how a run went. The first line is `name_line`, so that a sanitizer can cut off what varies."""
-    name, summary = name_line(run), run.summary()
+def _joined(name: str, summary: str) -> str:
+    # The first line is `name_line`, so that a sanitizer can cut off what varies.
     return summary if summary.startswith(name + "\n") else f"{name}\n{summary}"
