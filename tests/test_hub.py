@@ -10,6 +10,7 @@ import os
 import select
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -23,34 +24,34 @@ VALUE = contextvars.ContextVar("value", default="none")
 class QueueHost:
     """A host loop in thirty lines: what is due, what is readable, and how often it was woken."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.due = []
         self.readers = {}
         self.order = itertools.count()
         self.calls = 0
 
-    def call_soon(self, callback, /):
+    def call_soon(self, callback: Any, /) -> Any:
         return self.call_later(0, callback)
 
-    def call_later(self, delay, callback, /):
+    def call_later(self, delay: Any, callback: Any, /) -> Any:
         handle = _Handle()
         heapq.heappush(self.due, (time.monotonic() + delay, next(self.order), handle, callback))
         return handle
 
-    def add_reader(self, fd, callback, /):
+    def add_reader(self, fd: Any, callback: Any, /) -> None:
         self.readers[fd] = callback
 
-    def remove_reader(self, fd, /):
+    def remove_reader(self, fd: Any, /) -> None:
         del self.readers[fd]
 
-    def run_until(self, done, most_s=5.0):
+    def run_until(self, done: Any, most_s: Any = 5.0) -> None:
         """Serve callbacks until `done()` is true."""
         end = time.monotonic() + most_s
         while not done():
             assert time.monotonic() < end, "the host's time is over"
             self.step(0.5)
 
-    def step(self, most_s):
+    def step(self, most_s: Any) -> None:
         """Rest until something is due or readable, and call back."""
         while self.due and self.due[0][2].cancelled:
             heapq.heappop(self.due)
@@ -69,12 +70,12 @@ class QueueHost:
 class _Handle:
     cancelled = False
 
-    def cancel(self):
+    def cancel(self) -> None:
         self.cancelled = True
 
 
 @pytest.fixture
-def host():
+def host() -> Any:
     host = QueueHost()
     hub.start(host)
     yield host
@@ -82,7 +83,7 @@ def host():
     assert not host.readers
 
 
-def test_a_task_runs_when_the_host_pumps(host):
+def test_a_task_runs_when_the_host_pumps(host: Any) -> None:
     ran = []
     eventlet.spawn(ran.append, 1)
     assert [] == ran
@@ -90,17 +91,17 @@ def test_a_task_runs_when_the_host_pumps(host):
     assert [1] == ran
 
 
-def test_a_sleeping_task_is_woken_by_the_hosts_timer(host):
+def test_a_sleeping_task_is_woken_by_the_hosts_timer(host: Any) -> None:
     task = hub.spawn(hub.current(), lambda: eventlet.sleep(0.02) or "slept")
     host.run_until(lambda: task.dead)
     assert "slept" == task.wait()
 
 
-def test_a_task_that_waits_for_a_descriptor_is_woken_through_the_poller(host):
+def test_a_task_that_waits_for_a_descriptor_is_woken_through_the_poller(host: Any) -> None:
     read, write = os.pipe()
     got = []
 
-    def wait():
+    def wait() -> None:
         eventlet.hubs.trampoline(read, read=True)
         got.append(os.read(read, 10))
 
@@ -113,7 +114,7 @@ def test_a_task_that_waits_for_a_descriptor_is_woken_through_the_poller(host):
     os.close(write)
 
 
-def test_a_parked_hub_with_nothing_to_do_wakes_nobody(host):
+def test_a_parked_hub_with_nothing_to_do_wakes_nobody(host: Any) -> None:
     task = hub.spawn(hub.current(), lambda: None)
     host.run_until(lambda: task.dead)
     for _ in range(3):
@@ -124,15 +125,15 @@ def test_a_parked_hub_with_nothing_to_do_wakes_nobody(host):
     assert before == host.calls
 
 
-def test_one_turn_a_host_callback_lets_host_and_tasks_alternate(host):
+def test_one_turn_a_host_callback_lets_host_and_tasks_alternate(host: Any) -> None:
     seen = []
 
-    def task():
+    def task() -> None:
         for _ in range(5):
             seen.append("task")
             eventlet.sleep(0)
 
-    def tick():
+    def tick() -> None:
         seen.append("host")
         if seen.count("task") < 5:
             host.call_soon(tick)
@@ -143,14 +144,14 @@ def test_one_turn_a_host_callback_lets_host_and_tasks_alternate(host):
     assert seen.count("host") >= 4
 
 
-def test_the_main_greenlet_may_wait_while_the_host_stands_still(host):
+def test_the_main_greenlet_may_wait_while_the_host_stands_still(host: Any) -> None:
     background = []
     eventlet.spawn_after(0.01, background.append, 1)
     eventlet.sleep(0.05)
     assert [1] == background
 
 
-def test_what_a_wait_interrupted_in_the_middle_of_a_turn_is_taken_up_by_the_host(host):
+def test_what_a_wait_interrupted_in_the_middle_of_a_turn_is_taken_up_by_the_host(host: Any) -> None:
     later = []
     eventlet.spawn_after(0.01, lambda: None)
     eventlet.spawn_after(0.0100001, later.append, 1)
@@ -159,7 +160,7 @@ def test_what_a_wait_interrupted_in_the_middle_of_a_turn_is_taken_up_by_the_host
     assert [1] == later
 
 
-def test_a_timer_set_by_the_host_while_the_hub_is_parked_is_kept(host):
+def test_a_timer_set_by_the_host_while_the_hub_is_parked_is_kept(host: Any) -> None:
     eventlet.spawn_after(10, lambda: None)
     host.step(0.01)
     fired = []
@@ -168,7 +169,7 @@ def test_a_timer_set_by_the_host_while_the_hub_is_parked_is_kept(host):
     assert [1] == fired
 
 
-def test_another_thread_reaches_a_parked_hub(host):
+def test_another_thread_reaches_a_parked_hub(host: Any) -> None:
     got = []
     thread = threading.Thread(target=hub.current().call_soon_threadsafe, args=(got.append, 1))
     thread.start()
@@ -177,7 +178,7 @@ def test_another_thread_reaches_a_parked_hub(host):
     assert [1] == got
 
 
-def test_a_thousand_knocks_all_arrive_in_order(host):
+def test_a_thousand_knocks_all_arrive_in_order(host: Any) -> None:
     here, got = hub.current(), []
     thread = threading.Thread(target=lambda: [here.call_soon_threadsafe(got.append, i) for i in range(1000)])
     thread.start()
@@ -187,8 +188,10 @@ def test_a_thousand_knocks_all_arrive_in_order(host):
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, BaseException])
-def test_nothing_that_a_task_raises_ends_the_hub(host, error, capsys):
-    def bad():
+def test_nothing_that_a_task_raises_ends_the_hub(
+    host: Any, error: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bad() -> None:
         raise error
 
     eventlet.spawn_n(bad)
@@ -202,7 +205,7 @@ def test_nothing_that_a_task_raises_ends_the_hub(host, error, capsys):
     assert not hub.current().greenlet.dead
 
 
-def test_a_green_thread_starts_with_its_spawners_context(host):
+def test_a_green_thread_starts_with_its_spawners_context(host: Any) -> None:
     got = []
     token = VALUE.set("mine")
     eventlet.spawn_n(lambda: got.append(VALUE.get()))
@@ -213,8 +216,8 @@ def test_a_green_thread_starts_with_its_spawners_context(host):
     assert ["mine"] * 3 == got
 
 
-def test_what_a_green_thread_sets_in_its_context_stays_there(guest):
-    def change():
+def test_what_a_green_thread_sets_in_its_context_stays_there(guest: Any) -> None:
+    def change() -> Any:
         VALUE.set("changed")
         eventlet.sleep(0)
         return VALUE.get()
@@ -224,11 +227,11 @@ def test_what_a_green_thread_sets_in_its_context_stays_there(guest):
     assert "none" == VALUE.get()
 
 
-def test_several_green_threads_may_wait_for_one_descriptor(guest):
+def test_several_green_threads_may_wait_for_one_descriptor(guest: Any) -> None:
     read, write = os.pipe()
     got = []
 
-    def wait():
+    def wait() -> None:
         eventlet.hubs.trampoline(read, read=True)
         got.append(os.read(read, 1))
 
@@ -243,7 +246,7 @@ def test_several_green_threads_may_wait_for_one_descriptor(guest):
     os.close(write)
 
 
-def test_stop_closes_every_descriptor():
+def test_stop_closes_every_descriptor() -> None:
     before = len(os.listdir("/dev/fd"))
     for _ in range(20):
         hub.start()
@@ -253,7 +256,7 @@ def test_stop_closes_every_descriptor():
     assert before == len(os.listdir("/dev/fd"))
 
 
-def test_stop_from_a_cell_that_was_woken_inside_a_callback_ends_the_hub():
+def test_stop_from_a_cell_that_was_woken_inside_a_callback_ends_the_hub() -> None:
     here = hub.start()
     timer = threading.Timer(0.01, here.call_soon_threadsafe, [here.root.switch])
     timer.start()
@@ -264,7 +267,7 @@ def test_stop_from_a_cell_that_was_woken_inside_a_callback_ends_the_hub():
     assert hub.current() is None
 
 
-def test_eventlets_own_hub_is_back_after_stop():
+def test_eventlets_own_hub_is_back_after_stop() -> None:
     before = getattr(eventlet.hubs._threadlocal, "hub", None)
     hub.start()
     hub.stop()
@@ -274,8 +277,8 @@ def test_eventlets_own_hub_is_back_after_stop():
 # -- tasks -------------------------------------------------------------------------------------------------
 
 
-def test_a_task_can_be_awaited_in_the_host_loop():
-    async def main():
+def test_a_task_can_be_awaited_in_the_host_loop() -> None:
+    async def main() -> Any:
         here = hub.start()
         try:
             return await hub.spawn(here, lambda x: eventlet.sleep(0.01) or x * 2, 21)
@@ -285,8 +288,8 @@ def test_a_task_can_be_awaited_in_the_host_loop():
     assert 42 == asyncio.run(main())
 
 
-def test_an_awaited_task_raises_what_it_raised(capsys):
-    async def main():
+def test_an_awaited_task_raises_what_it_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main() -> None:
         here = hub.start()
         try:
             with pytest.raises(ZeroDivisionError):
@@ -298,8 +301,8 @@ def test_an_awaited_task_raises_what_it_raised(capsys):
     assert "" == capsys.readouterr().err
 
 
-def test_cancelling_an_await_kills_the_task():
-    async def main():
+def test_cancelling_an_await_kills_the_task() -> None:
+    async def main() -> Any:
         here = hub.start()
         try:
             task = hub.spawn(here, eventlet.sleep, 60)
@@ -313,11 +316,11 @@ def test_cancelling_an_await_kills_the_task():
     assert "killed" == asyncio.run(main())
 
 
-def test_a_task_can_be_awaited_from_a_loop_in_another_thread(guest):
+def test_a_task_can_be_awaited_from_a_loop_in_another_thread(guest: Any) -> None:
     task = hub.spawn(guest, lambda: eventlet.sleep(0.02) or "done")
     got = []
 
-    async def wait():
+    async def wait() -> Any:
         return await task
 
     thread = threading.Thread(target=lambda: got.append(asyncio.run(wait())))
@@ -328,11 +331,11 @@ def test_a_task_can_be_awaited_from_a_loop_in_another_thread(guest):
     assert ["done"] == got
 
 
-def test_an_awaited_task_that_raises_stop_iteration_says_so_and_does_not_hang():
-    def stop():
+def test_an_awaited_task_that_raises_stop_iteration_says_so_and_does_not_hang() -> None:
+    def stop() -> None:
         raise StopIteration
 
-    async def main():
+    async def main() -> None:
         here = hub.start()
         try:
             with pytest.raises(RuntimeError, match="StopIteration"):
@@ -343,8 +346,10 @@ def test_an_awaited_task_that_raises_stop_iteration_says_so_and_does_not_hang():
     asyncio.run(main())
 
 
-def test_a_failure_that_nobody_waits_for_is_printed_once(guest, capsys):
-    def named():
+def test_a_failure_that_nobody_waits_for_is_printed_once(
+    guest: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def named() -> None:
         raise ValueError("lost")
 
     hub.spawn(guest, named)
@@ -355,14 +360,16 @@ def test_a_failure_that_nobody_waits_for_is_printed_once(guest, capsys):
     assert "eventlet" not in err
 
 
-def test_a_failure_that_somebody_waits_for_is_not_printed(guest, capsys):
+def test_a_failure_that_somebody_waits_for_is_not_printed(
+    guest: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     task = hub.spawn(guest, lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         task.wait()
     assert "" == capsys.readouterr().err
 
 
-def test_a_killed_task_is_killed_quietly(guest, capsys):
+def test_a_killed_task_is_killed_quietly(guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
     task = hub.spawn(guest, eventlet.sleep, 60)
     eventlet.sleep(0)
     assert "waiting" == task.state
@@ -370,10 +377,10 @@ def test_a_killed_task_is_killed_quietly(guest, capsys):
     assert ("killed", "") == (task.state, capsys.readouterr().err)
 
 
-def test_spawn_from_another_thread_is_refused_in_one_line(guest):
+def test_spawn_from_another_thread_is_refused_in_one_line(guest: Any) -> None:
     errors = []
 
-    def other():
+    def other() -> None:
         try:
             hub.spawn(guest, print)
         except greenlab.UsageError as error:
@@ -385,12 +392,12 @@ def test_spawn_from_another_thread_is_refused_in_one_line(guest):
     assert "call_soon_threadsafe" in errors[0]
 
 
-def test_spawn_of_what_is_no_function_says_what_to_write(guest):
+def test_spawn_of_what_is_no_function_says_what_to_write(guest: Any) -> None:
     with pytest.raises(greenlab.UsageError, match=r"spawn\(f, x\)"):
         hub.spawn(guest, 42)
 
 
-def test_a_wait_inside_the_hub_itself_is_refused(guest, capsys):
+def test_a_wait_inside_the_hub_itself_is_refused(guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
     guest.schedule_call_global(0, guest.switch)
     eventlet.sleep(0.01)
     assert "the hub itself cannot wait" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,16 +29,16 @@ MAY = {
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy"}
 
 
-def modules():
+def modules() -> Any:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def room_of(path):
+def room_of(path: Any) -> Any:
     parts = path.relative_to(PACKAGE).parts
     return parts[0] if len(parts) > 1 else path.stem
 
 
-def imports(path):
+def imports(path: Any) -> Any:
     """Every module that a file imports, wherever in it, typing-only imports too."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -48,12 +49,12 @@ def imports(path):
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_room_has_its_rule():
+def test_every_room_has_its_rule() -> None:
     assert set(MAY) >= {room_of(path) for path in modules()}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_arrows_point_down_only(path):
+def test_arrows_point_down_only(path: Any) -> None:
     room = room_of(path)
     for name in imports(path):
         if not name.startswith("greenlab."):
@@ -64,7 +65,7 @@ def test_arrows_point_down_only(path):
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_eventlets_hub_classes_are_known_in_the_hub_alone(path):
+def test_eventlets_hub_classes_are_known_in_the_hub_alone(path: Any) -> None:
     if room_of(path) == "hub":
         return
     text = path.read_text(encoding="utf-8")
@@ -73,17 +74,17 @@ def test_eventlets_hub_classes_are_known_in_the_hub_alone(path):
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_no_file_outgrows_its_room(path):
+def test_no_file_outgrows_its_room(path: Any) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_nothing_is_patched_by_eventlets_own_means(path):
+def test_nothing_is_patched_by_eventlets_own_means(path: Any) -> None:
     for name in imports(path):
         assert not name.startswith("eventlet.green."), f"{path}: {name}"
 
 
-def loaded_by(code):
+def loaded_by(code: Any) -> Any:
     out = subprocess.run(
         [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
         capture_output=True,
@@ -93,16 +94,16 @@ def loaded_by(code):
     return {name.partition(".")[0] for name in out.stdout.split()}
 
 
-def test_importing_greenlab_loads_nothing_heavy_and_no_eventlet():
+def test_importing_greenlab_loads_nothing_heavy_and_no_eventlet() -> None:
     assert not (LATE | {"eventlet", "greenlet", "asyncio"}) & loaded_by("import greenlab")
 
 
-def test_running_tasks_in_a_script_loads_nothing_heavy():
+def test_running_tasks_in_a_script_loads_nothing_heavy() -> None:
     code = "import greenlab; greenlab.run(abs, [1, 2]); greenlab.stop()"
     assert not LATE & loaded_by(code)
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_is_there() -> None:
     import greenlab
 
     for name in greenlab.__all__:
@@ -111,14 +112,14 @@ def test_every_public_name_is_there():
         _ = greenlab.nonsense
 
 
-def test_importing_greenlab_does_not_warn_of_eventlet():
+def test_importing_greenlab_does_not_warn_of_eventlet() -> None:
     code = (
         "import warnings; warnings.simplefilter('error'); import greenlab; greenlab.start(); greenlab.stop()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_warning_of_another_library_is_not_silenced():
+def test_a_warning_of_another_library_is_not_silenced() -> None:
     code = (
         "import greenlab.hub, warnings\n"
         "with warnings.catch_warnings(record=True) as caught:\n"

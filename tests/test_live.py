@@ -269,6 +269,14 @@ def test_one_failure_among_very_many_tasks_is_marked() -> None:
     assert len(marks.get_xdata()) > 0
 
 
+def test_a_few_failures_are_not_drawn_as_more_than_they_are() -> None:
+    noted = columns((0.25, 100, 2, 4), (0.5, 200, 2, 4), (0.75, 300, 3, 4), (1.0, 400, 3, 0))
+    few = curves.picture_of(replace(records(400, 1.0, failed=3), columns=noted))
+    assert 3 == pytest.approx(float(np.sum(few.errors * np.diff(few.error_edges_s))))
+    axes = figure.draw(few).axes[0]
+    assert [0.125, 0.625] == pytest.approx(list(part(axes, "failures").get_xdata()))
+
+
 def test_a_blocked_hub_is_shaded_in_every_panel() -> None:
     drawn = figure.draw(curves.picture_of(records(500, 2.0, blocked=((0.5, 1.25),))))
     for axes in drawn.axes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from kernel import Kernel
@@ -28,12 +29,12 @@ PARSER = options.make_parser("greenrun")
         ("-- x in -xs", "x", "-xs"),
     ],
 )
-def test_target_and_iterable_are_split_as_python_splits_them(line, target, iterable):
+def test_target_and_iterable_are_split_as_python_splits_them(line: Any, target: Any, iterable: Any) -> None:
     parsed = options.parse(PARSER, line)
     assert (target, iterable) == (parsed.target, parsed.iterable)
 
 
-def test_options_have_the_values_that_were_given():
+def test_options_have_the_values_that_were_given() -> None:
     parsed = options.parse(
         PARSER, "-c 7 -p prefork -w 3 --timeout 1.5 --retries 2 --rate 9 -x --detach --no-live -o r x in y"
     ).options
@@ -65,7 +66,7 @@ def test_options_have_the_values_that_were_given():
         ("x[0] in urls", "a name or a tuple of names"),
     ],
 )
-def test_a_mistake_in_the_line_is_one_line_that_says_what_to_write(line, says):
+def test_a_mistake_in_the_line_is_one_line_that_says_what_to_write(line: Any, says: Any) -> None:
     with pytest.raises(UsageError, match=re.escape(says)) as caught:
         options.parse(PARSER, line)
     assert "\n" not in str(caught.value)
@@ -74,30 +75,30 @@ def test_a_mistake_in_the_line_is_one_line_that_says_what_to_write(line, says):
 # -- the cell, in a real kernel ----------------------------------------------------------------------------
 
 
-def test_a_cell_runs_once_an_item_and_gives_a_run(kernel: Kernel):
+def test_a_cell_runs_once_an_item_and_gives_a_run(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun -c 5 --no-live -o r x in range(10)\ny = x * 2\ny + 1")
     assert cell.error is None
     assert "10 tasks succeeded" in cell.value
     assert "[1, 3, 5, 7, 9, 11, 13, 15, 17, 19]" == kernel.run("r.results").value
 
 
-def test_a_tuple_target_is_unpacked(kernel: Kernel):
+def test_a_tuple_target_is_unpacked(kernel: Kernel) -> None:
     kernel.run("%%greenrun --no-live -o r i, (a, b) in enumerate([(1, 2), (3, 4)])\n(i, a + b)")
     assert "[(0, 3), (1, 7)]" == kernel.run("r.results").value
 
 
-def test_with_n_the_index_is_i(kernel: Kernel):
+def test_with_n_the_index_is_i(kernel: Kernel) -> None:
     kernel.run("%%greenrun --no-live -n 3 -o r\ni * i")
     assert "[0, 1, 4]" == kernel.run("r.results").value
 
 
-def test_the_body_sees_the_notebooks_globals_and_what_it_assigns_stays_local(kernel: Kernel):
+def test_the_body_sees_the_notebooks_globals_and_what_it_assigns_stays_local(kernel: Kernel) -> None:
     kernel.run("base = 10\ndef add(x):\n    return base + x\nkept = 'mine'")
     kernel.run("%%greenrun --no-live -n 3 -o r\nkept = add(i)\nkept")
     assert "([10, 11, 12], 'mine')" == kernel.run("r.results, kept").value
 
 
-def test_the_same_cell_runs_in_processes_with_the_notebooks_functions(kernel: Kernel):
+def test_the_same_cell_runs_in_processes_with_the_notebooks_functions(kernel: Kernel) -> None:
     kernel.run(
         "import os\nclass Pair:\n    def __init__(self, a): self.a = a\ndef make(x):\n    return Pair(x * 2)"
     )
@@ -109,7 +110,7 @@ def test_the_same_cell_runs_in_processes_with_the_notebooks_functions(kernel: Ke
     assert "[0, 2, 4, 6, 8, 10] {True} False\n" == pids.stdout
 
 
-def test_blocking_code_overlaps(kernel: Kernel):
+def test_blocking_code_overlaps(kernel: Kernel) -> None:
     cell = kernel.run("import time\n%time pass")
     assert cell.error is None
     kernel.run("%%greenrun -c 100 --no-live -n 100 -o r\nimport time\ntime.sleep(0.2)")
@@ -117,14 +118,14 @@ def test_blocking_code_overlaps(kernel: Kernel):
 
 
 @pytest.mark.parametrize("magic", ["greenrun", "preforkrun"])
-def test_a_failure_shows_the_cells_own_line(kernel: Kernel, magic: str):
+def test_a_failure_shows_the_cells_own_line(kernel: Kernel, magic: str) -> None:
     cell = kernel.run(f"%%{magic} --no-live -n 3\n\nx = 1\nx / (i - 1)")
     assert cell.error is None
     assert re.search(r'File "Cell In\[\d+\]", line 4, in task\n\s+x / \(i - 1\)', cell.value)
     assert "1 ZeroDivisionError" in cell.value
 
 
-def test_a_cell_in_which_everything_fails_is_an_error_and_the_run_is_within_reach(kernel: Kernel):
+def test_a_cell_in_which_everything_fails_is_an_error_and_the_run_is_within_reach(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun --no-live -n 3 -o r\n1 / 0")
     assert "RunError" == cell.ename
     assert "every task failed: 3 ZeroDivisionError" in (cell.error or "")
@@ -152,7 +153,7 @@ def test_a_cell_in_which_everything_fails_is_an_error_and_the_run_is_within_reac
         ("%%greenspawn -c 3\n1", "takes no options"),
     ],
 )
-def test_a_users_mistake_is_one_clear_error_of_the_cell(kernel: Kernel, code: str, says: str):
+def test_a_users_mistake_is_one_clear_error_of_the_cell(kernel: Kernel, code: str, says: str) -> None:
     kernel.run("import _thread\nlock = _thread.allocate_lock()")
     cell = kernel.run(code)
     assert cell.error is not None
@@ -160,25 +161,25 @@ def test_a_users_mistake_is_one_clear_error_of_the_cell(kernel: Kernel, code: st
     assert "magics/" not in cell.error
 
 
-def test_items_that_raise_half_way_fail_the_cell_and_what_came_before_stays(kernel: Kernel):
+def test_items_that_raise_half_way_fail_the_cell_and_what_came_before_stays(kernel: Kernel) -> None:
     kernel.run("def items():\n    yield 1\n    yield 2\n    raise OSError('gone')")
     cell = kernel.run("%%greenrun --no-live -o r x in items()\nx")
     assert "SourceError" == cell.ename
     assert "[1, 2]" == kernel.run("r.results").value
 
 
-def test_braces_and_quotes_in_the_iterable_reach_python_as_they_are(kernel: Kernel):
+def test_braces_and_quotes_in_the_iterable_reach_python_as_they_are(kernel: Kernel) -> None:
     kernel.run("%%greenrun --no-live -o r x in {'{a}': 1, \"b c\": 2}\nx")
     assert "['{a}', 'b c']" == kernel.run("r.results").value
 
 
-def test_prints_of_tasks_appear_in_their_cell(kernel: Kernel):
+def test_prints_of_tasks_appear_in_their_cell(kernel: Kernel) -> None:
     for magic in ("greenrun", "preforkrun"):
         cell = kernel.run(f"%%{magic} --no-live -n 3\nprint('hello', i)")
         assert ["hello 0", "hello 1", "hello 2"] == sorted(cell.stdout.split("\n")[:-1])
 
 
-def test_an_interrupt_stops_the_cell_and_what_has_ended_can_be_resumed(kernel: Kernel):
+def test_an_interrupt_stops_the_cell_and_what_has_ended_can_be_resumed(kernel: Kernel) -> None:
     code = "%%greenrun --no-live -c 5 -n 40 -o r\nimport time\ntime.sleep(0.1)\ni"
     cell = kernel.run(code, interrupt_after=0.35)
     assert "RunInterrupted" == cell.ename
@@ -187,7 +188,7 @@ def test_an_interrupt_stops_the_cell_and_what_has_ended_can_be_resumed(kernel: K
     assert "True" == kernel.run("r.resume().results == list(range(40))").value
 
 
-def test_an_interrupt_stops_whatever_a_cell_waits_for_and_background_tasks_live_on(kernel: Kernel):
+def test_an_interrupt_stops_whatever_a_cell_waits_for_and_background_tasks_live_on(kernel: Kernel) -> None:
     kernel.run(
         "import time, threading, queue, socket, subprocess, eventlet\nn = [0]\n"
         "def tick():\n    while True:\n        n[0] += 1\n        eventlet.sleep(0.005)\n"
@@ -209,14 +210,14 @@ def test_an_interrupt_stops_whatever_a_cell_waits_for_and_background_tasks_live_
     kernel.run("ticker.kill()")
 
 
-def test_an_interrupt_kills_a_task_that_hogs_the_hub_and_the_kernel_lives(kernel: Kernel):
+def test_an_interrupt_kills_a_task_that_hogs_the_hub_and_the_kernel_lives(kernel: Kernel) -> None:
     kernel.run("import time, eventlet\ndef hog():\n    while True: pass")
     cell = kernel.run("h = eventlet.spawn(hog); time.sleep(60)", interrupt_after=0.3)
     assert "KeyboardInterrupt" == cell.ename
     assert "(True, 4)" == kernel.run("h.dead, 2 + 2").value
 
 
-def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: Kernel):
+def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun --no-live --detach -n 5 -o r\nimport time\ntime.sleep(0.2)\ni")
     assert "still running" in cell.value
     kernel.run("import asyncio; await asyncio.sleep(0.5)")
@@ -226,7 +227,9 @@ def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: 
 # -- spawn -------------------------------------------------------------------------------------------------
 
 
-def test_a_spawned_statement_runs_on_while_the_kernel_idles_and_prints_under_its_own_cell(kernel: Kernel):
+def test_a_spawned_statement_runs_on_while_the_kernel_idles_and_prints_under_its_own_cell(
+    kernel: Kernel,
+) -> None:
     spawned = kernel.run("import time\nt = %greenspawn time.sleep(0.2) or print('late') or 7")
     assert spawned.error is None
     later = kernel.run("import asyncio\nawait asyncio.sleep(0.6)")
@@ -235,7 +238,7 @@ def test_a_spawned_statement_runs_on_while_the_kernel_idles_and_prints_under_its
     assert "7" == kernel.run("await t").value
 
 
-def test_plain_eventlet_code_runs_on_the_same_hub_and_prints_under_its_own_cell(kernel: Kernel):
+def test_plain_eventlet_code_runs_on_the_same_hub_and_prints_under_its_own_cell(kernel: Kernel) -> None:
     cell = kernel.run(
         "import eventlet\ndef late():\n    eventlet.sleep(0.2)\n    print('plain')\n"
         "a = eventlet.spawn(late)\nb = eventlet.spawn_n(late)"
@@ -247,14 +250,14 @@ def test_plain_eventlet_code_runs_on_the_same_hub_and_prints_under_its_own_cell(
     assert "[0, 1, 2, 3, 4]" == pool.value
 
 
-def test_a_spawned_cell_assigns_in_the_notebook_and_its_last_expression_is_its_value(kernel: Kernel):
+def test_a_spawned_cell_assigns_in_the_notebook_and_its_last_expression_is_its_value(kernel: Kernel) -> None:
     kernel.run("import time")
     cell = kernel.run("%%greenspawn\ntime.sleep(0.05)\nfound = 5\nfound + 1")
     assert "waiting to start" in cell.value
     assert "(6, 5)" == kernel.run("_.wait(), found").value
 
 
-def test_a_spawned_failure_is_told_under_its_cell_with_its_line(kernel: Kernel):
+def test_a_spawned_failure_is_told_under_its_cell_with_its_line(kernel: Kernel) -> None:
     spawned = kernel.run("%%greenspawn\nimport time\ntime.sleep(0.2)\n1 / 0")
     later = kernel.run("import asyncio\nawait asyncio.sleep(0.6)")
     text = "".join(text for parent, text in later.late if parent == spawned.msg_id)
@@ -265,7 +268,7 @@ def test_a_spawned_failure_is_told_under_its_cell_with_its_line(kernel: Kernel):
 # -- the live view, as messages ----------------------------------------------------------------------------
 
 
-def test_a_run_leaves_a_picture_and_its_numbers_in_the_notebook(kernel: Kernel):
+def test_a_run_leaves_a_picture_and_its_numbers_in_the_notebook(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun -c 5 x in range(20)\nimport time\ntime.sleep(0.1)")
     assert ["green run: x in range(20)"] == [d["text/plain"] for d in cell.displays]
     assert "application/vnd.jupyter.widget-view+json" in cell.displays[0]
@@ -287,7 +290,7 @@ def complete(kernel: Kernel, code: str) -> list[str]:
             return matches
 
 
-def test_tab_offers_exactly_the_options(kernel: Kernel):
+def test_tab_offers_exactly_the_options(kernel: Kernel) -> None:
     assert ["--detach"] == complete(kernel, "%%greenrun --d")
     assert ["--rate", "--retries"] == complete(kernel, "%%greenrun -c 5 --r")
     offered = complete(kernel, "%%greenrun -")
@@ -295,17 +298,17 @@ def test_tab_offers_exactly_the_options(kernel: Kernel):
     assert all(name.startswith("-") for name in offered)
 
 
-def test_tab_after_p_offers_the_pools(kernel: Kernel):
+def test_tab_after_p_offers_the_pools(kernel: Kernel) -> None:
     assert ["green", "prefork"] == complete(kernel, "%%greenrun -p ")
     assert ["prefork"] == complete(kernel, "%%preforkrun -c 2 -p pre")
 
 
-def test_tab_in_the_iterable_completes_python(kernel: Kernel):
+def test_tab_in_the_iterable_completes_python(kernel: Kernel) -> None:
     kernel.run("feeds_of_mine = []")
     assert "feeds_of_mine" in complete(kernel, "%%greenrun -c 5 url in feeds_of")
 
 
-def test_help_lists_the_options(kernel: Kernel):
+def test_help_lists_the_options(kernel: Kernel) -> None:
     kernel.client.execute("%%greenrun?", silent=False)
     while True:
         message = kernel.client.get_shell_msg(timeout=10)
@@ -316,7 +319,7 @@ def test_help_lists_the_options(kernel: Kernel):
     assert "tasks in flight" in text
 
 
-def test_unload_puts_the_kernel_back_and_load_works_again():
+def test_unload_puts_the_kernel_back_and_load_works_again() -> None:
     with Kernel() as fresh:
         look = (
             "import time, socket, threading, os\n"
@@ -340,7 +343,7 @@ def test_unload_puts_the_kernel_back_and_load_works_again():
         assert [seen[0]] * 3 == seen
 
 
-def test_an_idle_kernel_with_greenlab_loaded_turns_no_hub(kernel: Kernel):
+def test_an_idle_kernel_with_greenlab_loaded_turns_no_hub(kernel: Kernel) -> None:
     assert (
         "0"
         == kernel.run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
+from typing import Any
 
 import greenlet
 import pytest
@@ -18,31 +19,31 @@ POOLS = pools.NAMES
 
 
 @pytest.fixture(params=POOLS)
-def pool(request, started):
+def pool(request: Any, started: Any) -> Any:
     """Each pool in turn; the hub's stop ends it."""
     made = pools.get(started, request.param)
     made.start()
     return made
 
 
-def work(pool, func, items, **options):
+def work(pool: Any, func: Any, items: Any, **options: Any) -> Any:
     """Run a job to its end and give its ledger."""
     ledger = Ledger(func, items, concurrency=options.pop("concurrency", 4), **options)
     pool.run(ledger)
     return ledger
 
 
-def double(x):
+def double(x: Any) -> Any:
     return 2 * x
 
 
-def fail_odd(x):
+def fail_odd(x: Any) -> Any:
     if x % 2:
         raise ValueError(x)
     return x
 
 
-def quit_on_two(x):
+def quit_on_two(x: Any) -> Any:
     if x == 2:
         raise SystemExit(3)
     if x == 3:
@@ -50,41 +51,41 @@ def quit_on_two(x):
     return x
 
 
-def deep(x):
+def deep(x: Any) -> Any:
     return deep(x)
 
 
 class Fussy(Exception):
     """Cannot be rebuilt from its args."""
 
-    def __init__(self, one, two):
+    def __init__(self, one: Any, two: Any) -> None:
         super().__init__(f"{one} and {two}")
         self.one = one
 
 
-def raise_fussy(x):
+def raise_fussy(x: Any) -> None:
     raise Fussy(x, "more")
 
 
-def nap(seconds):
+def nap(seconds: Any) -> Any:
     time.sleep(seconds)
     return seconds
 
 
-def test_every_task_ends_once_with_its_own_value(pool):
+def test_every_task_ends_once_with_its_own_value(pool: Any) -> None:
     ledger = work(pool, double, range(1000))
     assert [2 * i for i in range(1000)] == ledger.values
     assert (1000, 1000, 0) == (ledger.pulled, ledger.done, ledger.failed)
 
 
-def test_a_task_that_raises_fails_alone(pool):
+def test_a_task_that_raises_fails_alone(pool: Any) -> None:
     ledger = work(pool, fail_odd, range(10))
     assert [1, 3, 5, 7, 9] == sorted(ledger.errors)
     assert "7" == str(ledger.errors[7])
     assert [0, 2, 4, 6, 8] == [v for v in ledger.values if v is not None]
 
 
-def test_tasks_start_and_end_in_time_order(pool):
+def test_tasks_start_and_end_in_time_order(pool: Any) -> None:
     begin = time.perf_counter()
     ledger = work(pool, nap, [0.01] * 8)
     end = time.perf_counter()
@@ -93,28 +94,28 @@ def test_tasks_start_and_end_in_time_order(pool):
         assert ended - started >= 0.01
 
 
-def test_system_exit_and_keyboard_interrupt_fail_one_task_only(pool):
+def test_system_exit_and_keyboard_interrupt_fail_one_task_only(pool: Any) -> None:
     ledger = work(pool, quit_on_two, range(6))
     assert {2: SystemExit, 3: KeyboardInterrupt} == {i: type(e) for i, e in ledger.errors.items()}
     assert [0, 1, None, None, 4, 5] == ledger.values
 
 
-def test_a_recursion_error_is_an_ordinary_failure(pool):
+def test_a_recursion_error_is_an_ordinary_failure(pool: Any) -> None:
     ledger = work(pool, deep, range(2))
     assert [RecursionError] * 2 == [type(e) for e in ledger.errors.values()]
     assert [0] == work(pool, double, [0]).values
 
 
-def test_an_exception_that_resists_rebuilding_still_names_itself(pool):
+def test_an_exception_that_resists_rebuilding_still_names_itself(pool: Any) -> None:
     ledger = work(pool, raise_fussy, [1])
     assert "1 and more" in str(ledger.errors[0])
     assert "Fussy" in f"{type(ledger.errors[0]).__name__} {ledger.errors[0]}"
 
 
-def test_an_endless_iterator_is_pulled_only_as_fast_as_tasks_start(pool):
+def test_an_endless_iterator_is_pulled_only_as_fast_as_tasks_start(pool: Any) -> None:
     pulled = []
 
-    def endless():
+    def endless() -> Any:
         for i in itertools.count():
             pulled.append(i)
             yield 0.02
@@ -131,8 +132,8 @@ def test_an_endless_iterator_is_pulled_only_as_fast_as_tasks_start(pool):
     assert max(ahead) <= 2 * 4
 
 
-def test_an_iterator_that_waits_is_asked_by_one_green_thread_at_a_time(pool):
-    def slow():
+def test_an_iterator_that_waits_is_asked_by_one_green_thread_at_a_time(pool: Any) -> None:
+    def slow() -> Any:
         for i in range(6):
             eventlet.sleep(0.002)
             yield i
@@ -140,8 +141,8 @@ def test_an_iterator_that_waits_is_asked_by_one_green_thread_at_a_time(pool):
     assert [0, 2, 4, 6, 8, 10] == work(pool, double, slow()).values
 
 
-def test_an_iterator_that_raises_ends_the_job_and_keeps_what_was_begun(pool):
-    def broken():
+def test_an_iterator_that_raises_ends_the_job_and_keeps_what_was_begun(pool: Any) -> None:
+    def broken() -> Any:
         yield from range(5)
         raise OSError("the list ends here")
 
@@ -150,7 +151,7 @@ def test_an_iterator_that_raises_ends_the_job_and_keeps_what_was_begun(pool):
     assert "the list ends here" == str(ledger.source_error)
 
 
-def test_killing_the_runner_stops_the_tasks_in_flight_and_the_pool_lives_on(pool):
+def test_killing_the_runner_stops_the_tasks_in_flight_and_the_pool_lives_on(pool: Any) -> None:
     ledger = Ledger(nap, [60] * 10, concurrency=3)
     runner = eventlet.spawn(pool.run, ledger)
     eventlet.sleep(0.1)
@@ -163,13 +164,13 @@ def test_killing_the_runner_stops_the_tasks_in_flight_and_the_pool_lives_on(pool
     assert [0, 2] == work(pool, double, [0, 1]).values
 
 
-def test_a_task_over_its_timeout_fails_and_the_others_go_on(pool):
+def test_a_task_over_its_timeout_fails_and_the_others_go_on(pool: Any) -> None:
     ledger = work(pool, nap, [0.001, 60, 0.001], timeout_s=0.2)
     assert {1: greenlab.TaskTimeoutError} == {i: type(e) for i, e in ledger.errors.items()}
     assert [0.001, None, 0.001] == ledger.values
 
 
-def test_two_jobs_at_once_are_both_served(pool):
+def test_two_jobs_at_once_are_both_served(pool: Any) -> None:
     ledgers = [Ledger(nap, [0.005] * 20, concurrency=2) for _ in range(2)]
     runners = [eventlet.spawn(pool.run, ledger) for ledger in ledgers]
     while sum(ledger.done for ledger in ledgers) < 20:
@@ -181,12 +182,12 @@ def test_two_jobs_at_once_are_both_served(pool):
     assert min(halfway) > 0
 
 
-def test_failed_tasks_are_tried_again(pool):
+def test_failed_tasks_are_tried_again(pool: Any) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
 
-        def second_time_lucky(i):
+        def second_time_lucky(i: Any) -> Any:
             path = os.path.join(folder, str(i))
             if not os.path.exists(path):
                 open(path, "w").close()
@@ -197,34 +198,34 @@ def test_failed_tasks_are_tried_again(pool):
     assert ([0, 1, 2, 3, 4], {}) == (ledger.values, ledger.errors)
 
 
-def test_retries_end_and_the_last_error_stays(pool):
+def test_retries_end_and_the_last_error_stays(pool: Any) -> None:
     ledger = work(pool, fail_odd, [1], retries=2)
     assert "1" == str(ledger.errors[0])
     assert (1, 1) == (ledger.done, ledger.failed)
 
 
-def test_a_rate_spaces_the_starts_and_counts_latency_from_the_intended_one(pool):
+def test_a_rate_spaces_the_starts_and_counts_latency_from_the_intended_one(pool: Any) -> None:
     ledger = work(pool, double, range(6), rate=100)
     gaps = [b - a for a, b in itertools.pairwise(sorted(ledger.started_s))]
     assert [pytest.approx(0.01, abs=1e-6)] * 5 == gaps
 
 
-def test_large_items_and_results_go_through(pool):
+def test_large_items_and_results_go_through(pool: Any) -> None:
     blob = os.urandom(1 << 20)
     assert [blob * 2] * 3 == work(pool, lambda b: b * 2, [blob] * 3).values
 
 
-def test_close_is_safe_twice(pool):
+def test_close_is_safe_twice(pool: Any) -> None:
     pool.close()
     pool.close()
 
 
-def test_an_unknown_pool_is_refused_with_those_there_are(started):
+def test_an_unknown_pool_is_refused_with_those_there_are(started: Any) -> None:
     with pytest.raises(greenlab.UsageError, match="use green or prefork"):
         pools.get(started, "gren")
 
 
-def test_a_pool_of_a_later_version_says_so(started):
+def test_a_pool_of_a_later_version_says_so(started: Any) -> None:
     with pytest.raises(greenlab.UsageError, match="later version"):
         pools.get(started, "celery")
 
@@ -232,10 +233,10 @@ def test_a_pool_of_a_later_version_says_so(started):
 # -- the green pool's own ----------------------------------------------------------------------------------
 
 
-def test_a_green_run_of_short_tasks_lets_others_have_the_hub(started):
+def test_a_green_run_of_short_tasks_lets_others_have_the_hub(started: Any) -> None:
     ticks = []
 
-    def tick():
+    def tick() -> None:
         while True:
             ticks.append(time.perf_counter())
             eventlet.sleep(0)
@@ -246,7 +247,7 @@ def test_a_green_run_of_short_tasks_lets_others_have_the_hub(started):
     assert len(ticks) > 10
 
 
-def test_the_concurrency_of_a_green_run_can_be_changed_while_it_runs(started):
+def test_the_concurrency_of_a_green_run_can_be_changed_while_it_runs(started: Any) -> None:
     pool = pools.get(started, "green")
     ledger = Ledger(nap, [0.01] * 10_000, concurrency=2)
     runner = eventlet.spawn(pool.run, ledger)
@@ -260,18 +261,18 @@ def test_the_concurrency_of_a_green_run_can_be_changed_while_it_runs(started):
     assert [2, 10, 1] == seen
 
 
-def _sampled(pool):
+def _sampled(pool: Any) -> Any:
     for _ in range(20):
         eventlet.sleep(0.002)
         yield pool.in_flight
 
 
-def test_one_green_task_does_not_see_the_context_of_the_one_before(started):
+def test_one_green_task_does_not_see_the_context_of_the_one_before(started: Any) -> None:
     import contextvars
 
     var = contextvars.ContextVar("var", default=0)
 
-    def look(x):
+    def look(x: Any) -> Any:
         before = var.get()
         var.set(x)
         return before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
+from typing import Any
 
 import pytest
 
@@ -14,21 +15,21 @@ from greenlab.runs.latency import latency_of
 from greenlab.runs.report import seconds
 
 
-def one_in_three(x):
+def one_in_three(x: Any) -> Any:
     return 1 // (x % 3)
 
 
 @pytest.fixture(autouse=True)
-def _hub(started):
+def _hub(started: Any) -> Any:
     return started
 
 
-def test_results_stand_in_input_order_however_the_tasks_end():
+def test_results_stand_in_input_order_however_the_tasks_end() -> None:
     run = greenlab.run(lambda s: time.sleep(s) or s, [0.03, 0.02, 0.01])
     assert [0.03, 0.02, 0.01] == run.results
 
 
-def test_results_raise_the_first_error_in_input_order_and_outcomes_hold_all():
+def test_results_raise_the_first_error_in_input_order_and_outcomes_hold_all() -> None:
     run = greenlab.run(one_in_three, range(5))
     with pytest.raises(ZeroDivisionError):
         _ = run.results
@@ -40,7 +41,7 @@ def test_results_raise_the_first_error_in_input_order_and_outcomes_hold_all():
     assert {"ZeroDivisionError": 2} == run.error_types
 
 
-def test_times_agree_with_each_other():
+def test_times_agree_with_each_other() -> None:
     run = greenlab.run(lambda _: time.sleep(0.02), range(20), concurrency=10)
     assert 0.04 <= run.elapsed_s
     assert run.throughput == pytest.approx(20 / run.elapsed_s)
@@ -50,14 +51,14 @@ def test_times_agree_with_each_other():
     assert sorted(ends) == run.ended_s_sorted()
 
 
-def test_latency_is_by_nearest_rank_and_skips_what_has_not_ended():
+def test_latency_is_by_nearest_rank_and_skips_what_has_not_ended() -> None:
     nan = math.nan
     latency = latency_of([0.0] * 101, [*(float(i) for i in range(1, 101)), nan])
     assert (50.0, 90.0, 99.0, 100.0) == (latency.p50, latency.p90, latency.p99, latency.max)
     assert math.isnan(latency_of([], []).p50)
 
 
-def test_the_report_counts_failures_and_shows_the_first_traceback_from_the_users_line_on():
+def test_the_report_counts_failures_and_shows_the_first_traceback_from_the_users_line_on() -> None:
     run = greenlab.run(one_in_three, range(5))
     text = repr(run)
     assert "3 of 5 tasks succeeded" in text
@@ -69,22 +70,22 @@ def test_the_report_counts_failures_and_shows_the_first_traceback_from_the_users
     assert "1 // (x % 3)" in html
 
 
-def test_the_report_as_html_escapes_what_tasks_say():
-    def bad(x):
+def test_the_report_as_html_escapes_what_tasks_say() -> None:
+    def bad(x: Any) -> None:
         raise ValueError("<script>")
 
     run = greenlab.api.prepare(bad, [1]).start().wait()
     assert "<script>" not in run._repr_mimebundle_()["text/html"]
 
 
-def test_a_run_in_which_everything_fails_raises_and_is_within_reach():
+def test_a_run_in_which_everything_fails_raises_and_is_within_reach() -> None:
     with pytest.raises(greenlab.RunError, match="every task failed: 3 ZeroDivisionError") as caught:
         greenlab.run(lambda x: 1 / 0, range(3))
     assert 3 == caught.value.run.counts["failed"]
 
 
-def test_fail_fast_stops_at_the_first_failure():
-    def third(x):
+def test_fail_fast_stops_at_the_first_failure() -> None:
+    def third(x: Any) -> Any:
         time.sleep(0.01)
         return 1 / (x - 2)
 
@@ -95,10 +96,10 @@ def test_fail_fast_stops_at_the_first_failure():
     assert len(caught.value.run.outcomes) < 10
 
 
-def test_cancel_keeps_what_has_ended_and_resume_does_the_rest():
+def test_cancel_keeps_what_has_ended_and_resume_does_the_rest() -> None:
     calls = []
 
-    def task(x):
+    def task(x: Any) -> Any:
         calls.append(x)
         time.sleep(0.01)
         return x
@@ -116,11 +117,11 @@ def test_cancel_keeps_what_has_ended_and_resume_does_the_rest():
     assert len(calls) == 40 + run.counts["cancelled"]
 
 
-def test_resume_runs_failed_tasks_again_and_no_other():
+def test_resume_runs_failed_tasks_again_and_no_other() -> None:
     broken = {3, 5}
     calls = []
 
-    def task(x):
+    def task(x: Any) -> Any:
         calls.append(x)
         if x in broken:
             raise OSError(x)
@@ -133,7 +134,7 @@ def test_resume_runs_failed_tasks_again_and_no_other():
     assert [3, 5] == sorted(calls)
 
 
-def test_resume_goes_on_with_an_iterator_where_the_run_left_it():
+def test_resume_goes_on_with_an_iterator_where_the_run_left_it() -> None:
     run = greenlab.api.prepare(lambda x: time.sleep(0.005) or x, iter(range(30)), concurrency=2).start()
     while run.done < 4:
         eventlet.sleep(0.002)
@@ -141,25 +142,25 @@ def test_resume_goes_on_with_an_iterator_where_the_run_left_it():
     assert list(range(30)) == run.resume().results
 
 
-def test_rerun_changes_the_options_it_is_given():
+def test_rerun_changes_the_options_it_is_given() -> None:
     run = greenlab.run(lambda x: x * 2, range(5), concurrency=2)
     again = run.rerun(pool="prefork", workers=2)
     assert ("prefork", [0, 2, 4, 6, 8]) == (again.pool, again.results)
     assert 2 == again.concurrency
 
 
-def test_rerun_of_a_generator_uses_what_it_gave():
+def test_rerun_of_a_generator_uses_what_it_gave() -> None:
     run = greenlab.run(lambda x: x, (i for i in range(3)))
     assert [0, 1, 2] == run.rerun().results
 
 
-def test_rerun_with_an_unknown_option_lists_those_there_are():
+def test_rerun_with_an_unknown_option_lists_those_there_are() -> None:
     run = greenlab.run(lambda x: x, [1])
     with pytest.raises(greenlab.UsageError, match=r"no option 'workrs'.*workers"):
         run.rerun(workrs=3)
 
 
-def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended():
+def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended() -> None:
     run = greenlab.api.prepare(lambda x: time.sleep(0.02) or x, range(4)).start()
     with pytest.raises(greenlab.PendingError):
         _ = run.results
@@ -168,35 +169,35 @@ def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended()
     assert [0, 1, 2, 3] == run.wait().results
 
 
-def test_two_runs_at_once_do_not_mix():
+def test_two_runs_at_once_do_not_mix() -> None:
     runs = [
         greenlab.api.prepare(lambda x, k=k: time.sleep(0.005) or k * x, range(20)).start() for k in (1, 10)
     ]
     assert [list(range(20)), list(range(0, 200, 10))] == [run.wait().results for run in runs]
 
 
-def test_a_run_inside_a_task_of_another_ends():
-    def outer(x):
+def test_a_run_inside_a_task_of_another_ends() -> None:
+    def outer(x: Any) -> Any:
         return sum(greenlab.run(lambda y: time.sleep(0.001) or y, range(x), live=False).results)
 
     assert [0, 1, 3, 6] == greenlab.run(outer, range(1, 5), concurrency=2).results
 
 
-def test_observers_hear_of_start_and_end_and_one_that_raises_is_dropped_with_a_warning():
+def test_observers_hear_of_start_and_end_and_one_that_raises_is_dropped_with_a_warning() -> None:
     heard = []
 
     class Good:
-        def run_started(self, run):
+        def run_started(self, run: Any) -> None:
             heard.append(("started", run.running))
 
-        def run_ended(self, run):
+        def run_ended(self, run: Any) -> None:
             heard.append(("ended", run.running))
 
     class Bad:
-        def run_started(self, run):
+        def run_started(self, run: Any) -> None:
             raise ValueError("no")
 
-        def run_ended(self, run):
+        def run_ended(self, run: Any) -> None:
             heard.append("bad")
 
     run = greenlab.api.prepare(lambda x: x, [1, 2])
@@ -211,8 +212,8 @@ def test_observers_hear_of_start_and_end_and_one_that_raises_is_dropped_with_a_w
     assert [1, 2] == run.results
 
 
-def test_a_task_that_holds_the_hub_is_named_with_its_line():
-    def hold(x):
+def test_a_task_that_holds_the_hub_is_named_with_its_line() -> None:
+    def hold(x: Any) -> None:
         with greenlab.native():
             time.sleep(0.3 if x == 1 else 0)
         time.sleep(0.01)
@@ -224,19 +225,19 @@ def test_a_task_that_holds_the_hub_is_named_with_its_line():
     assert "test_runs.py" in str(block)
 
 
-def test_a_healthy_run_reports_no_block():
+def test_a_healthy_run_reports_no_block() -> None:
     run = greenlab.run(lambda x: time.sleep(0.3), range(50), concurrency=50)
     assert [] == run.blocked
 
 
-def test_to_pandas_gives_a_row_a_task():
+def test_to_pandas_gives_a_row_a_task() -> None:
     frame = greenlab.run(one_in_three, range(5)).to_pandas()
     assert ["failed", "succeeded", "succeeded", "failed", "succeeded"] == list(frame.state)
     assert (frame.latency_s >= 0).all()
     assert "ZeroDivisionError" == type(frame.error[0]).__name__
 
 
-def test_plot_gives_a_figure_with_axes():
+def test_plot_gives_a_figure_with_axes() -> None:
     figure = greenlab.run(lambda x: time.sleep(0.01), range(20)).plot()
     assert len(figure.axes) >= 2
 
@@ -264,19 +265,19 @@ def test_plot_gives_a_figure_with_axes():
         ({"items": [1], "retries": -1}, "retries must be"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(arguments, says):
+def test_what_makes_no_sense_is_refused_in_one_line(arguments: Any, says: Any) -> None:
     with pytest.raises(greenlab.UsageError, match=says) as caught:
         greenlab.run(lambda x: x, **arguments)
     assert "\n" not in str(caught.value)
 
 
-def test_a_call_instead_of_a_function_says_what_to_write():
+def test_a_call_instead_of_a_function_says_what_to_write() -> None:
     with pytest.raises(greenlab.UsageError, match=r"run\(f, items\)"):
         greenlab.run(42, [1])
 
 
-def test_items_that_raise_half_way_are_a_source_error_and_results_stay():
-    def items():
+def test_items_that_raise_half_way_are_a_source_error_and_results_stay() -> None:
+    def items() -> Any:
         yield 1
         yield 2
         raise OSError("gone")
@@ -287,7 +288,7 @@ def test_items_that_raise_half_way_are_a_source_error_and_results_stay():
     assert [1, 2] == run.results
 
 
-def test_a_generator_that_gives_nothing_is_nothing_to_run():
+def test_a_generator_that_gives_nothing_is_nothing_to_run() -> None:
     with pytest.raises(greenlab.UsageError, match="empty"):
         greenlab.run(lambda x: x, iter([]))
 
@@ -296,5 +297,5 @@ def test_a_generator_that_gives_nothing_is_nothing_to_run():
     ("value", "text"),
     [(math.nan, "–"), (12e-6, "12 µs"), (0.0123, "12.3 ms"), (0.456, "456 ms"), (3.14159, "3.14 s")],
 )
-def test_times_are_written_with_a_unit_that_suits(value, text):
+def test_times_are_written_with_a_unit_that_suits(value: Any, text: Any) -> None:
     assert text == seconds(value)

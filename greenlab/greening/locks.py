@@ -109,6 +109,16 @@ def _wake_next(waiters: deque[_Waiter]) -> None:
     waiter.wake()
 
 
+def _check(blocking: bool, timeout: float) -> None:
+    """Refuse the timeouts that the native lock refuses."""
+    if not blocking:
+        raise ValueError("can't specify a timeout for a non-blocking call")
+    if timeout < 0:
+        raise ValueError("timeout value must be a non-negative number")
+    if timeout > threading.TIMEOUT_MAX:
+        raise OverflowError("timeout value is too large")
+
+
 class Lock:
     """threading.Lock for green threads and OS threads alike."""
 
@@ -121,27 +131,16 @@ class Lock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As threading.Lock.acquire."""
         native = self._native
+        if timeout != -1:
+            _check(blocking, timeout)
         if native.acquire(False):
-            if timeout != -1:
-                self._check(blocking, timeout)
             return True
         if not blocking:
-            self._check(blocking, timeout)
             return False
         hub = green_hub()
         if hub is None:
             return native.acquire(True, timeout)
-        self._check(blocking, timeout)
         return _acquire_green(hub, native, self._waiters, timeout)
-
-    def _check(self, blocking: bool, timeout: float) -> None:
-        """Refuse what the native lock refuses."""
-        if not blocking and timeout != -1:
-            raise ValueError("can't specify a timeout for a non-blocking call")
-        if timeout != -1 and timeout < 0:
-            raise ValueError("timeout value must be a non-negative number")
-        if timeout > threading.TIMEOUT_MAX:
-            raise OverflowError("timeout value is too large")
 
     def release(self) -> None:
         """As threading.Lock.release."""

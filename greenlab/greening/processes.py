@@ -11,6 +11,7 @@ import io
 import os
 import stat
 import subprocess
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from greenlab.greening.scope import green_hub
@@ -119,6 +120,10 @@ class _PipeModule:
         raw = PipeIO(file, mode)
         if buffering == 0:
             return raw
+        if buffering == 1:
+            # As io.open does, at the line that called Popen, which is two calls up.
+            message = "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be used"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
         size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
         return io.BufferedReader(raw, size) if mode == "rb" else io.BufferedWriter(raw, size)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import select
 import selectors
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.greening.scope import green_hub
 from greenlab.greening.waiting import READ, WaitTimeout, wait_fd
@@ -59,7 +59,10 @@ def _cooperate(ask: Callable[[float], Any], ready: Callable[[Any], bool], watche
 def green_select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = None, /) -> Any:
     if green_hub() is None or (isinstance(timeout, (int, float)) and timeout <= 0):
         return _select(rlist, wlist, xlist, timeout)
-    rlist, wlist, xlist = list(rlist), list(wlist), list(xlist)
+    if timeout is not None and not isinstance(timeout, (int, float)):
+        return _select(rlist, wlist, xlist, timeout)  # C says what is wrong with it
+    # An iterator can be asked only once; a list is handed to C as it is, which reads it as C always does.
+    rlist, wlist, xlist = (each if isinstance(each, (list, tuple)) else list(each) for each in (rlist, wlist, xlist))
 
     def watched() -> Iterable[tuple[int, int]]:
         events: dict[int, int] = {}
@@ -72,17 +75,17 @@ def green_select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = Non
                 events[fd] = events.get(fd, 0) | event
         return events.items()
 
-    if timeout is not None and not isinstance(timeout, (int, float)):
-        return _select(rlist, wlist, xlist, timeout)  # C says what is wrong with it
     return _cooperate(lambda _: _select(rlist, wlist, xlist, 0), lambda answer: any(answer), watched, timeout)
 
 
 class GreenPoll:
-    """A poll object whose `poll` cooperates. Made by `select.poll()`."""
+    """A poll object whose `poll` cooperates. Made by `select.poll()`, and by nobody else."""
 
-    def __init__(self) -> None:
-        self._native = _poll()
-        self._events: dict[int, int] = {}
+    _native: Any
+    _events: dict[int, int]
+
+    def __new__(cls) -> Self:
+        raise TypeError(f"cannot create '{cls.__module__}.{cls.__qualname__}' instances")
 
     def register(self, fd: Any, eventmask: int = select.POLLIN | select.POLLPRI | select.POLLOUT, /) -> None:
         self._native.register(fd, eventmask)
@@ -114,6 +117,17 @@ class GreenPoll:
         return answer
 
 
+def green_poll() -> GreenPoll:
+    made = object.__new__(GreenPoll)
+    made._native = _poll()
+    made._events = {}
+    return made
+
+
+# What C calls the type of its poll objects.
+GreenPoll.__module__, GreenPoll.__qualname__, GreenPoll.__name__ = "select", "poll", "poll"
+
+
 def _selector_method(owner: Any) -> Any:
     native = owner.select
 
@@ -142,7 +156,9 @@ def patch(patches: Patches) -> None:
     green_select.__name__ = "select"
     green_select.__doc__ = _select.__doc__
     patches.replace(select, "select", green_select)
-    patches.replace(select, "poll", GreenPoll)
+    green_poll.__name__ = "poll"
+    green_poll.__doc__ = _poll.__doc__
+    patches.replace(select, "poll", green_poll)
     for name in ("SelectSelector", "_PollLikeSelector", "EpollSelector", "KqueueSelector"):
         owner = getattr(selectors, name, None)
         if owner is not None:

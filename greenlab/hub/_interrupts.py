@@ -58,6 +58,11 @@ class Interrupts:
         signal.signal(signal.SIGINT, self._on_signal)
         return lambda: signal.signal(signal.SIGINT, former)
 
+    def take(self) -> bool:
+        """Tell whether an interrupt came that has not been raised yet, and consider it raised."""
+        pending, self._pending = self._pending, False
+        return pending
+
     def _on_signal(self, signum: int, frame: Any) -> None:
         hub = self._hub
         current = greenlet.getcurrent()
@@ -76,8 +81,7 @@ class Interrupts:
             _thread.start_new_thread(self._watch_hog, (hub.turns, current))
 
     def _raise_in_root(self) -> None:
-        self._pending = False
-        if self._hub.blocking:
+        if self._hub.blocking and self.take():
             self._hub.root.throw(KeyboardInterrupt)
 
     def _watch_hog(self, turns: int, _hog: Any) -> None:

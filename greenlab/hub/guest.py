@@ -251,12 +251,16 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.blocking = True
         restore = self._interrupts.take_over()
         try:
-            return self.greenlet.switch()
+            value = self.greenlet.switch()
         finally:
             self.blocking = False
             restore()
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
             self._arm(self.clock())
+        if self._interrupts.take():
+            # What the wait was for came first, maybe by the same interrupt: it goes to child processes too.
+            raise KeyboardInterrupt
+        return value
 
     def _pump(self) -> None:
         """One turn, called by the host in the main greenlet."""

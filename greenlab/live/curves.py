@@ -41,7 +41,8 @@ class Picture:
         bin_s: the width of a bin of throughput, in seconds (the last may be up to half wider or narrower).
         edges_s: the bins' edges: one more than there are bins.
         throughput: tasks that ended, per second, by bin.
-        errors: tasks that failed, per second, by bin.
+        error_edges_s: edges of the bins of `errors`, which may be wider.
+        errors: tasks that failed, per second, by bin of its own.
         flight_edges_s: edges of the cells of `in_flight`.
         in_flight: mean number of tasks in flight, by cell.
         p50_s: median latency of the tasks that ended in a bin; nan where none did; empty if not known.
@@ -52,6 +53,7 @@ class Picture:
     bin_s: float
     edges_s: Floats
     throughput: Floats
+    error_edges_s: Floats
     errors: Floats
     flight_edges_s: Floats
     in_flight: Floats
@@ -105,6 +107,7 @@ def _of_samples(samples: Samples) -> Picture:
         bin_s=width_s,
         edges_s=edges_s,
         throughput=_rates(edges_s, t_s, np.asarray(columns.done)),
+        error_edges_s=edges_s,
         errors=_rates(edges_s, t_s, np.asarray(columns.failed)),
         flight_edges_s=np.append(t_s[:-1], max(end_s, 1e-6)) if len(t_s) > 1 else np.array([0.0, 1e-6]),
         in_flight=np.asarray(columns.in_flight[1:] or [0], dtype=float),
@@ -128,6 +131,7 @@ def _of_records(records: Records) -> Picture:
     flight_edges_s = np.linspace(0.0, edges_s[-1], FLIGHT_CELLS + 1)
     taken_s = ends_s - starts_s
     p50_s, p99_s = _percentiles(taken_s, at)
+    error_edges_s, errors = _errors(records, edges_s, throughput)
     if len(taken_s):
         of_all = _nearest_ranks(taken_s)
         facts = replace(facts, p50_s=of_all[0], p99_s=of_all[1])
@@ -136,7 +140,8 @@ def _of_records(records: Records) -> Picture:
         bin_s=width_s,
         edges_s=edges_s,
         throughput=throughput,
-        errors=_errors(records, edges_s, throughput),
+        error_edges_s=error_edges_s,
+        errors=errors,
         flight_edges_s=flight_edges_s,
         in_flight=_mean_in_flight(flight_edges_s, np.sort(starts_s), ends_s),
         p50_s=p50_s,
@@ -148,12 +153,19 @@ def _rates(edges_s: Floats, t_s: Floats, count: NDArray[np.int64]) -> Floats:
     return np.diff(np.interp(edges_s, t_s, count)) / np.diff(edges_s)
 
 
-def _errors(records: Records, edges_s: Floats, throughput: Floats) -> Floats:
+def _errors(records: Records, edges_s: Floats, throughput: Floats) -> tuple[Floats, Floats]:
+    """Give edges and rates of failures, no finer than they are known.
+
+    Failures are counted where samples were taken; in narrower bins a few of them would look like many.
+    """
     if records.facts.failed and records.facts.failed == records.facts.done:
-        return throughput
-    rates = _rates(edges_s, np.asarray(records.columns.t_s), np.asarray(records.columns.failed))
-    # Counts are noted less often than short bins pass: they must not show more failures than ends.
-    return np.minimum(rates, throughput)
+        return edges_s, throughput
+    t_s = np.asarray(records.columns.t_s)
+    failed = np.asarray(records.columns.failed)
+    if len(t_s) > 1 and np.max(np.diff(t_s)) > np.min(np.diff(edges_s)):
+        edges_s = np.unique(np.clip(t_s, 0.0, edges_s[-1]))
+        edges_s = edges_s if len(edges_s) > 1 else np.array([0.0, 1e-6])
+    return edges_s, _rates(edges_s, t_s, failed)
 
 
 def _mean_in_flight(edges_s: Floats, starts_s: Floats, ends_s: Floats) -> Floats:

@@ -253,7 +253,7 @@ def _throughput(axes: Axes, picture: Picture) -> None:
         axes.axhline(facts.throughput, color=INK, linewidth=_PT, linestyle=(0, (1, 2.5)), gid="mean")
         keys.append(("┈", f"mean {count_words(facts.throughput)}", INK))
     if facts.failed:
-        _failures(axes, picture.errors, edges, top)
+        _failures(axes, picture.errors, picture.error_edges_s / _unit_s(picture), top)
         keys.append(("■", "failed", RED))
     if facts.blocked:
         keys.append(("■", "hub blocked", _SHADE))

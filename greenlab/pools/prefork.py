@@ -19,6 +19,7 @@ Must not import: runs, live, magics, eventlet.green. It patches nothing, and nee
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -46,6 +47,7 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
 
+_GRACE_S: Final = 0.02
 _PATIENCE_S: Final = 2.0  # for the end of processes that were told to end
 
 
@@ -161,11 +163,10 @@ class PreforkPool:
         server.hang_up()
         self._listener.kill()
         try:
-            while True:
-                trampoline(server, read=True, timeout=_PATIENCE_S, timeout_exc=TimeoutError)
-                server.read()
-        except (EOFError, TimeoutError):
-            pass
+            with contextlib.suppress(EOFError, TimeoutError):
+                while True:
+                    trampoline(server, read=True, timeout=_PATIENCE_S, timeout_exc=TimeoutError)
+                    server.read()
         finally:
             server.close()
 
@@ -255,13 +256,10 @@ class PreforkPool:
         concerned = [link for link in self._links if link.holds(active)]
         for link in concerned:
             link.page.skip[Page.flag_of(active.number)] = 1
-        for link in concerned:
-            turns = (
-                10 if link.is_shared else 0
-            )  # a short task ends by itself, and spares its neighbour a death
-            while turns and link.runs(active):
-                eventlet.sleep(0.002)
-                turns -= 1
+        shared = [link for link in concerned if link.is_shared]
+        end_s = perf_counter() + _GRACE_S  # a short task ends by itself, and spares its neighbours a death
+        while any(link.runs(active) for link in shared) and perf_counter() < end_s:
+            eventlet.sleep(0.002)
         doomed = [link for link in concerned if link.runs(active)]
         for link in doomed:
             self._kill(link)
@@ -275,7 +273,8 @@ class PreforkPool:
         try:
             while True:
                 trampoline(link.sock, read=True)
-                link.take(self._active)
+                with contextlib.suppress(BlockingIOError):
+                    link.take(self._active)
                 if len(link.outstanding) <= link.low:
                     self._wake_all()
                 if link.retiring and not link.outstanding:
@@ -287,11 +286,9 @@ class PreforkPool:
         """Account for a dead worker's tasks, and put another worker in its place."""
         if link not in self._links:  # the pool was closed
             return
-        try:
+        with contextlib.suppress(EOFError, OSError):  # BlockingIOError too says that there is nothing more
             while True:
                 link.take(self._active)
-        except (EOFError, OSError):  # there is nothing more, BlockingIOError says so too
-            pass
         held, started_s = link.page.running[0], link.page.started_s[0]
         lost = list(link.outstanding.items())
         link.outstanding.clear()

@@ -1,8 +1,8 @@
 """The prefork pool against its peers: tasks that do nothing, start-up, and a mebibyte in and out.
 
 Run as `python tests/benchmarks/bench_prefork.py [--rounds N]`. Two workers each; every peer gets its items
-one by one (chunksize 1), as the prefork pool pulls them. Contenders alternate, and the table shows medians over
-rounds and the ratio to the best peer, so that a noisy machine disturbs all alike.
+one by one (chunksize 1), as the prefork pool pulls them. Contenders alternate, and the table shows medians
+over rounds and the ratio to the best peer, so that a noisy machine disturbs all alike.
 """
 
 from __future__ import annotations
