@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import itertools
 import os
 import pickle
 import random
@@ -36,7 +37,7 @@ from greenlab.hub import eventlet
 from greenlab.pools import wire
 from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.sending import RemoteTaskError, RemoteTraceback
+from greenlab.pools.sending import RemoteTaskError, RemoteTraceback, dump_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,6 +138,10 @@ def run_script(text: Any, *args: Any) -> str:
 def server_pid(pool: PreforkPool) -> int:
     assert pool._server is not None
     return pool._server.pid
+
+
+def held(pool: PreforkPool) -> Iterator[Any]:
+    return itertools.chain.from_iterable(link.outstanding.values() for link in pool._links)
 
 
 def kill(thread: Any) -> None:
@@ -251,6 +256,15 @@ def test_an_error_that_cannot_be_pickled_is_named(pool: PreforkPool) -> None:
     assert "raise PickyError" in str(job.errors[0].__cause__)
 
 
+def test_an_error_that_would_not_survive_is_replaced_where_it_was_raised() -> None:
+    class PickyError(Exception):
+        def __init__(self, one: int, two: int) -> None:
+            super().__init__(f"{one} and {two}")
+
+    pickled, *_ = pickle.loads(dump_error(PickyError(1, 2)).parts[0])
+    assert type(pickle.loads(pickled)) is RemoteTaskError
+
+
 def test_two_runs_share_the_workers(pool: PreforkPool) -> None:
     first = FakeJob(lambda x: time.sleep(0.01), range(200))
     second = FakeJob(lambda x: x, range(200))
@@ -297,17 +311,12 @@ def test_tiny_tasks_are_pulled_ahead_but_not_without_bound(pool: PreforkPool) ->
 
 def test_concurrency_bounds_the_workers_of_a_job(pool: PreforkPool) -> None:
     job: Any = FakeJob(lambda x: time.sleep(0.005), range(20), concurrency=1)
-    seen = set()
-    succeed = job.succeed
-
-    def note(*args: Any) -> None:
-        seen.add(pool.in_flight)
-        succeed(*args)
-
-    job.succeed = note
+    times: list[tuple[float, float]] = []
+    job.succeed = lambda index, started_s, ended_s, value: times.append((started_s, ended_s))
     pool.run(job)
-    assert seen <= {0, 1}
-    assert 20 == len(job.values)
+    times.sort()
+    assert len(times) == 20
+    assert all(ended_s <= next_s for (_, ended_s), (next_s, _) in itertools.pairwise(times))
 
 
 def test_in_flight_counts_one_task_a_worker(pool: PreforkPool) -> None:
@@ -461,6 +470,16 @@ def test_the_pool_outlives_its_fork_server(pool: PreforkPool) -> None:
     assert 3 == len(run(pool, abs, range(3)).values)
 
 
+def test_workers_that_a_dying_fork_server_was_asked_for_come_from_the_next(pool: PreforkPool) -> None:
+    os.kill(server_pid(pool), signal.SIGSTOP)
+    growing = eventlet.spawn(pool.resize, 4)
+    until(lambda: pool._asked)
+    os.kill(server_pid(pool), signal.SIGKILL)
+    growing.wait()
+    until(lambda: len(pool.pids) == 4)
+    assert len(run(pool, abs, range(9)).values) == 9
+
+
 def test_workers_that_cannot_live_end_the_run(pool: PreforkPool, monkeypatch: pytest.MonkeyPatch) -> None:
     job = FakeJob(lambda x: time.sleep(0.05), range(1_000))
     thread = eventlet.spawn(pool.run, job)
@@ -537,6 +556,33 @@ def test_killing_one_run_does_no_harm_to_another() -> None:
         threads[1].wait()
     assert 20_000 == len(other.values) + len(other.errors)
     assert {} == other.errors
+
+
+def test_tasks_of_a_killed_run_that_wait_behind_another_run_are_skipped(tmp_path: Path) -> None:
+    log, blocked, release = (str(tmp_path / name) for name in ("log", "blocked", "release"))
+
+    def note(_: Any) -> Any:
+        with open(log, "a") as file:  # noqa: PTH123
+            file.write("x")
+
+    def block(x: Any) -> Any:
+        if x == 99:
+            Path(blocked).touch()
+            while not os.path.exists(release):  # noqa: PTH110
+                time.sleep(0.001)
+
+    with PreforkPool(1) as pool:
+        doomed, other = FakeJob(note, iter(int, 1)), FakeJob(block, range(100))
+        threads = [eventlet.spawn(pool.run, job) for job in (doomed, other)]
+        until(lambda: Path(blocked).exists() and any(e[0].job is doomed for e in held(pool)))
+        kill(threads[0])
+        size = Path(log).stat().st_size
+        assert any(entry[0].job is doomed for entry in held(pool))
+        Path(release).touch()
+        threads[1].wait()
+        until(lambda: not list(held(pool)))
+    assert size == Path(log).stat().st_size
+    assert (100, {}) == (len(other.values), other.errors)
 
 
 def test_no_process_outlives_a_pool_whose_own_process_is_killed() -> None:
