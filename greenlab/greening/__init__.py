@@ -15,7 +15,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening import imported, locks, names, processes, selecting, sockets, tls, waiting
+from greenlab.greening import imported, local, locks, names, processes, selecting, sockets, tls, waiting
+from greenlab.greening.adopted import Adoption
 from greenlab.greening.patches import Patches
 from greenlab.greening.scope import native, scope
 from greenlab.hub import eventlet
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["green", "is_green", "native", "replaced", "ungreen"]
 
 _patches = Patches()
+_adoption = Adoption()
 _native_sleep = time.sleep
 
 
@@ -36,12 +38,13 @@ def green(hub: GuestHub) -> None:
     scope.open(hub)
     patches = _patches
     patches.replace(time, "sleep", sleep)
-    for room in (sockets, tls, names, selecting, processes, locks):
+    for room in (sockets, tls, names, selecting, processes, locks, local):
         room.patch(patches)
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):
         patches.replace(owner, "monkey_patch", monkey_patch)
     imported.exchange(patches.pairs())
+    _adoption.adopt()
     hub.close_with(ungreen)
 
 
@@ -52,6 +55,7 @@ def ungreen() -> None:
     pairs = [(new, old) for old, new in _patches.pairs()]
     scope.close()
     _patches.restore()
+    _adoption.undo()
     imported.exchange(pairs)
 
 

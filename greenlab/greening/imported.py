@@ -9,12 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-# Whoever serves the kernel, watches it or hosts the hub must not wait on the hub behind its own back.
-_LEFT_ALONE = {
-    "IPython", "asyncio", "comm", "concurrent", "debugpy", "eventlet", "greenlab", "greenlet", "ipykernel",
-    "jupyter_client", "jupyter_core", "multiprocessing", "prompt_toolkit", "pydevd", "tornado", "traitlets", "zmq",
-}  # fmt: skip
-
+from greenlab.greening.scope import left_alone
 
 def exchange(pairs: list[tuple[Any, Any]]) -> int:
     """Replace, in every loaded module that is not left alone, each first of a pair by its second.
@@ -25,8 +20,7 @@ def exchange(pairs: list[tuple[Any, Any]]) -> int:
     by_id = {id(old): new for old, new in pairs if callable(old)}
     changed = 0
     for name, module in list(sys.modules.items()):
-        top = name.partition(".")[0]
-        if top in _LEFT_ALONE or top.startswith("_pydev") or (top in sys.stdlib_module_names and top != "__main__"):
+        if left_alone(name) or (name.partition(".")[0] in sys.stdlib_module_names and name != "__main__"):
             continue
         namespace = getattr(module, "__dict__", None)
         if not isinstance(namespace, dict):

@@ -39,7 +39,7 @@ _monotonic = time.monotonic
 _join = threading.Thread.join
 
 
-class _Waiter:
+class Waiter:
     """A green thread in the queue of a lock."""
 
     __slots__ = ("greenlet", "hub", "woken")
@@ -77,11 +77,11 @@ class _Waiter:
         return True
 
 
-def _acquire_green(hub: GuestHub, native: Any, waiters: deque[_Waiter], timeout: float) -> bool:
+def acquire_green(hub: GuestHub, native: Any, waiters: deque[Waiter], timeout: float) -> bool:
     """Acquire a native lock from a green thread, waiting on the hub."""
     end = None if timeout < 0 else _monotonic() + timeout
     while True:
-        waiter = _Waiter(hub)
+        waiter = Waiter(hub)
         waiters.append(waiter)
         try:
             if native.acquire(False):
@@ -90,7 +90,7 @@ def _acquire_green(hub: GuestHub, native: Any, waiters: deque[_Waiter], timeout:
                 return bool(native.acquire(False))
         except BaseException:
             if waiter.woken:
-                _wake_next(waiters)
+                wake_next(waiters)
             raise
         finally:
             waiter.greenlet = None
@@ -101,7 +101,7 @@ def _acquire_green(hub: GuestHub, native: Any, waiters: deque[_Waiter], timeout:
                     pass  # a release took it out of the queue just now, and it has what it came for
 
 
-def _wake_next(waiters: deque[_Waiter]) -> None:
+def wake_next(waiters: deque[Waiter]) -> None:
     try:
         waiter = waiters.popleft()
     except IndexError:
@@ -109,7 +109,7 @@ def _wake_next(waiters: deque[_Waiter]) -> None:
     waiter.wake()
 
 
-def _check(blocking: bool, timeout: float) -> None:
+def check_timeout(blocking: bool, timeout: float) -> None:
     """Refuse the timeouts that the native lock refuses."""
     if not blocking:
         raise ValueError("can't specify a timeout for a non-blocking call")
@@ -126,13 +126,13 @@ class Lock:
 
     def __init__(self) -> None:
         self._native = _allocate()
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[Waiter] = deque()
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As threading.Lock.acquire."""
         native = self._native
         if timeout != -1:
-            _check(blocking, timeout)
+            check_timeout(blocking, timeout)
         if native.acquire(False):
             return True
         if not blocking:
@@ -140,13 +140,13 @@ class Lock:
         hub = green_hub()
         if hub is None:
             return native.acquire(True, timeout)
-        return _acquire_green(hub, native, self._waiters, timeout)
+        return acquire_green(hub, native, self._waiters, timeout)
 
     def release(self) -> None:
         """As threading.Lock.release."""
         self._native.release()
         if self._waiters:
-            _wake_next(self._waiters)
+            wake_next(self._waiters)
 
     def locked(self) -> bool:
         """As threading.Lock.locked."""
@@ -158,11 +158,14 @@ class Lock:
     def __exit__(self, *_exc: object) -> None:
         self._native.release()
         if self._waiters:
-            _wake_next(self._waiters)
+            wake_next(self._waiters)
 
     def _at_fork_reinit(self) -> None:
         self._native = _allocate()
         self._waiters = deque()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle '_thread.lock' object")  # copying one would share the native lock
 
     acquire_lock = acquire
     release_lock = release
@@ -235,12 +238,20 @@ class RLock:
         self._block._at_fork_reinit()
         self._count, self._owner = 0, None
 
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle '_thread.RLock' object")
+
     def __repr__(self) -> str:
         state = "locked" if self._block.locked() else "unlocked"
         return (
             f"<{state} {type(self).__module__}.{type(self).__qualname__} object "
             f"owner={self._owner!r} count={self._count} at {id(self):#x}>"
         )
+
+
+# What C calls their types: libraries and tracebacks look for these.
+Lock.__module__, Lock.__qualname__, Lock.__name__ = "_thread", "lock", "lock"
+RLock.__module__, RLock.__qualname__, RLock.__name__ = "_thread", "RLock", "RLock"
 
 
 def join(self: threading.Thread, timeout: float | None = None) -> None:

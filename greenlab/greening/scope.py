@@ -24,6 +24,19 @@ _get_ident = _thread.get_ident
 _getcurrent = greenlet.getcurrent
 
 
+# Whoever serves the kernel, watches it or hosts the hub must not wait on the hub behind its own back.
+_LEFT_ALONE = {
+    "IPython", "asyncio", "comm", "concurrent", "debugpy", "eventlet", "greenlab", "greenlet", "ipykernel",
+    "jupyter_client", "jupyter_core", "multiprocessing", "prompt_toolkit", "pydevd", "tornado", "traitlets", "zmq",
+}  # fmt: skip
+
+
+def left_alone(module: str | None) -> bool:
+    """Tell whether a module belongs to the kernel's machinery, or to greenlab."""
+    top = (module or "").partition(".")[0]
+    return top in _LEFT_ALONE or top.startswith("_pydev")
+
+
 class Scope:
     """The hub that is served, its thread, and the greenlets that asked for native behaviour."""
 

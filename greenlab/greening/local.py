@@ -1,0 +1,211 @@
+"""`threading.local` that is a task's own on the hub's thread, and a thread's own everywhere else.
+
+`Local` subclasses the native class. For other threads, and for the main greenlet, the native class does all: the
+attributes, `__init__` in each thread, the end of a thread. A green task has a dictionary a local, kept by its
+greenlet, so that it goes with the task; the attributes of the class are looked up as Python always does.
+
+Guarantees: `__init__` runs again, with the arguments of the first call, in each task that touches the local, as it
+does in each thread; a task's values are freed when the task ends or the local goes, whichever is first.
+
+Locals that were made before are the threads' own still, with two exceptions: plain ones that a module or an object
+holds are adopted (see `adopted`), and subclasses of the native class get these methods (`patch`). Of an instance
+made before, the arguments of `__init__` are not known: a task that touches it starts with none.
+
+`threading.get_ident()` and `current_thread()` stay what they are: green tasks run in the hub's OS thread, and say so.
+That keeps libraries right that hand the ident to the system (signals, `sys._current_frames`), that ask whether this
+is the main thread, or that may be used only in the thread that made them (sqlite3, asyncio).
+"""
+
+from __future__ import annotations
+
+import _thread
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import greenlet
+
+from greenlab.greening.scope import left_alone, scope
+
+if TYPE_CHECKING:
+    from greenlab.greening.patches import Patches
+
+NativeLocal: Any = _thread._local
+_get, _set, _del = NativeLocal.__getattribute__, NativeLocal.__setattr__, NativeLocal.__delattr__
+_get_ident = _thread.get_ident
+_getcurrent = greenlet.getcurrent
+_KEY = "_greenlab_locals"
+
+
+class _Store(dict[int, Any]):
+    """All locals' dictionaries of one green task: by the local's id, with a reference that ends them together."""
+
+    __slots__ = ("__weakref__",)
+
+
+def _task() -> Any:
+    """Give the green task that runs, or None for the main greenlet and every other thread."""
+    if _get_ident() != scope.thread_id:
+        return None
+    current = _getcurrent()
+    hub = scope.hub
+    return None if hub is None or current is hub.root else current
+
+
+def _values(self: Any, task: Any) -> dict[str, Any]:
+    """Give the dictionary of `self` in a task, made if need be."""
+    store = task.__dict__.get(_KEY)
+    if store is None:
+        store = task.__dict__[_KEY] = _Store()
+    entry = store.get(id(self))
+    if entry is None:
+        values: dict[str, Any] = {}
+        mine = weakref.ref(store)
+        key = id(self)
+
+        def forget(_gone: Any) -> None:
+            # A strong reference to the store would be a cycle: what a task holds shall go when the task goes.
+            left = mine()
+            if left is not None:
+                left.pop(key, None)
+
+        store[key] = values, weakref.ref(self, forget)
+        args, kwargs = _arguments(self)
+        if type(self).__init__ is not object.__init__:
+            try:
+                type(self).__init__(self, *args, **kwargs)
+            except BaseException:
+                store.pop(key, None)
+                raise
+        return values
+    found: dict[str, Any] = entry[0]
+    return found
+
+
+def _arguments(self: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(self, Local):
+        try:
+            kept: tuple[tuple[Any, ...], dict[str, Any]] = _arguments_slot.__get__(self)
+        except AttributeError:
+            return (), {}
+        return kept
+    return (), {}
+
+
+def _attribute_of_class(self: Any, name: str) -> Any:
+    for owner in type(self).__mro__:
+        if name in owner.__dict__:
+            return owner.__dict__[name]
+    return None
+
+
+def getattribute(self: Any, name: str) -> Any:
+    task = _task()
+    if task is None:
+        return _get(self, name)
+    values = _values(self, task)
+    if name == "__dict__":
+        return values
+    if name in values and not hasattr(type(_attribute_of_class(self, name)), "__set__"):
+        return values[name]
+    # Without the native class's own lookup, which would add the dictionary of the thread.
+    return object.__getattribute__(self, name)
+
+
+def setattribute(self: Any, name: str, value: Any) -> None:
+    task = _task()
+    if task is None:
+        _set(self, name, value)
+    elif name == "__dict__":
+        raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+    else:
+        values = _values(self, task)
+        if hasattr(type(_attribute_of_class(self, name)), "__set__"):
+            object.__setattr__(self, name, value)
+        else:
+            values[name] = value
+
+
+def delattribute(self: Any, name: str) -> None:
+    task = _task()
+    if task is None:
+        _del(self, name)
+    elif name == "__dict__":
+        raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
+    else:
+        values = _values(self, task)
+        if hasattr(type(_attribute_of_class(self, name)), "__delete__"):
+            object.__delattr__(self, name)
+        elif name in values:
+            del values[name]
+        else:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+
+class Local(NativeLocal):  # type: ignore[misc]  # the base is known at run time only
+    """threading.local for green tasks and OS threads alike."""
+
+    __slots__ = ("_greenlab_arguments",)
+
+    def __new__(cls, /, *args: Any, **kwargs: Any) -> Any:
+        made = NativeLocal.__new__(cls, *args, **kwargs)
+        if args or kwargs:
+            _arguments_slot.__set__(made, (args, kwargs))
+        return made
+
+    __getattribute__ = getattribute
+    __setattr__ = setattribute
+    __delattr__ = delattribute
+
+
+_arguments_slot: Any = Local.__dict__["_greenlab_arguments"]
+# What C calls it.
+Local.__module__, Local.__qualname__, Local.__name__ = "_thread", "_local", "_local"
+
+
+class AdoptedLocal(Local):
+    """Stands for a plain local that was made before: threads, and the main greenlet, see that one's attributes."""
+
+    __slots__ = ("_greenlab_native",)
+
+    def __new__(cls, native: Any) -> Any:
+        made = NativeLocal.__new__(cls)
+        _native_slot.__set__(made, native)
+        return made
+
+    def __getattribute__(self, name: str) -> Any:
+        return getattribute(self, name) if _task() is not None else _get(_native_slot.__get__(self), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if _task() is not None:
+            setattribute(self, name, value)
+        else:
+            _set(_native_slot.__get__(self), name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if _task() is not None:
+            delattribute(self, name)
+        else:
+            _del(_native_slot.__get__(self), name)
+
+
+_native_slot: Any = AdoptedLocal.__dict__["_greenlab_native"]
+
+
+def _subclasses(owner: Any) -> set[Any]:
+    found = set(owner.__subclasses__())
+    return found.union(*(_subclasses(each) for each in found)) if found else found
+
+
+def patch(patches: Patches) -> None:
+    """Make the values of `threading.local` a task's own."""
+    for owner in (_thread, threading):
+        patches.replace(owner, "local" if owner is threading else "_local", Local)
+    for owner in _subclasses(NativeLocal) - {Local, AdoptedLocal} - _subclasses(Local):
+        if left_alone(owner.__module__):
+            continue
+        for name, method in (
+            ("__getattribute__", getattribute), ("__setattr__", setattribute), ("__delattr__", delattribute)
+        ):  # fmt: skip
+            if getattr(owner, name) is getattr(NativeLocal, name):
+                patches.replace(owner, name, method)

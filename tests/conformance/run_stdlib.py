@@ -1,0 +1,93 @@
+"""Run tests of CPython's own suite on a greened standard library, and print the outcome as JSON.
+
+    python run_stdlib.py WHERE '{"names": [...], "without": {...}}'
+
+WHERE is `main` (the hub's main greenlet), `task` (a green task), `crowd` (as task, and what the tests start with
+`start_new_thread` are green tasks too) or `native` (no greenlab at all: what fails there is not ours).
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import json
+import sys
+import unittest
+from fnmatch import fnmatchcase
+from typing import Any
+
+# A hub of many green tasks is as good as many threads; a test that hangs says where it did.
+faulthandler.enable()
+
+
+def leaves(suite: Any) -> list[Any]:
+    """Give the single tests of a suite."""
+    if isinstance(suite, unittest.TestSuite):
+        return [leaf for each in suite for leaf in leaves(each)]
+    return [suite]
+
+
+def load(names: list[str], without: dict[str, str]) -> tuple[unittest.TestSuite, list[str]]:
+    """Load `names`, each a pattern of test ids below a module, and drop what matches `without`."""
+    kept = unittest.TestSuite()
+    used = set()
+    for name in names:
+        module, _, pattern = name.partition(":")
+        for test in leaves(unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(module))):
+            known = test.id()
+            if pattern and not fnmatchcase(known.removeprefix(module + "."), pattern):
+                continue
+            excluded = [each for each in without if fnmatchcase(known, each)]
+            used.update(excluded)
+            if not excluded:
+                kept.addTest(test)
+    return kept, sorted(set(without) - used)
+
+
+def run(suite: unittest.TestSuite) -> dict[str, Any]:
+    """Run the suite."""
+    result = unittest.TextTestRunner(stream=sys.stderr, verbosity=2, descriptions=False).run(suite)
+    broken = [(getattr(test, "test_case", test).id(), text) for test, text in (*result.errors, *result.failures)]
+    return {"ran": result.testsRun, "skipped": len(result.skipped), "broken": broken}
+
+
+def main() -> None:
+    where, asked = sys.argv[1], json.loads(sys.argv[2])
+    faulthandler.dump_traceback_later(asked.get("timeout_s", 60) - 5, exit=True)
+    if where != "native":
+        import greenlab
+
+        greenlab.start()
+    from test import support
+
+    support.use_resources = ["network"] if asked.get("network") else []
+    suite, unused = load(asked["names"], asked["without"])
+    if where == "crowd":
+        crowd()
+    if where in ("task", "crowd"):
+        outcome = greenlab.spawn(run, suite).wait()
+    else:
+        outcome = run(suite)
+    if where != "native":
+        greenlab.stop()
+    print(json.dumps({**outcome, "unused": unused}), flush=True)
+    # What a failed test left running must not keep the answer from being read.
+    sys.stderr.flush()
+    import os
+
+    os._exit(0)
+
+
+def crowd() -> None:
+    """Have the tests of locks start green tasks where they start threads."""
+    import greenlab
+    from test import lock_tests
+
+    def start_new_thread(func: Any, args: Any, kwargs: Any = None) -> int:
+        return id(greenlab.spawn(func, *args, **(kwargs or {})))
+
+    lock_tests.start_new_thread = start_new_thread
+
+
+if __name__ == "__main__":
+    main()
