@@ -139,6 +139,7 @@ def prepare(
         )
     here = start()
     pool = pools.get(here, settings["pool"], settings["workers"])
+    ledger.concurrency = getattr(pool, "workers", settings["concurrency"])
     name = label or getattr(func, "__name__", "tasks")
 
     def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
@@ -219,6 +220,15 @@ def _views(here: GuestHub, live: bool | None) -> Sequence[Any]:
     from greenlab.live import Artist, View
 
     return (View(here.call_soon_threadsafe, artist=here.keep("artist", Artist)),)
+
+
+def warm_up() -> None:
+    """Start the process that draws, so that the first live view need not wait for it."""
+    if _in_notebook():
+        from greenlab.live import Artist
+
+        here = start()
+        here.schedule_call_global(0.05, lambda: hub.spawn(here, here.keep("artist", Artist).start))
 
 
 def _in_notebook() -> bool:

@@ -14,7 +14,7 @@ import jupyter_core.utils as _core
 from jupyter_client.manager import start_new_kernel
 
 # The connection is over TCP on loopback, and recent kernels say so on every start.
-ARGUMENTS = ["--IPKernelApp.log_level=40"]
+ARGUMENTS = ["--IPKernelApp.log_level=40", "--HistoryManager.enabled=False"]
 
 
 @dataclass

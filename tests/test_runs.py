@@ -147,6 +147,7 @@ def test_rerun_changes_the_options_it_is_given() -> None:
     again = run.rerun(pool="prefork", workers=2)
     assert ("prefork", [0, 2, 4, 6, 8]) == (again.pool, again.results)
     assert 2 == again.concurrency
+    assert '2 workers' in repr(again)
 
 
 def test_rerun_of_a_generator_uses_what_it_gave() -> None:

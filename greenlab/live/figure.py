@@ -26,6 +26,7 @@ from greenlab.live.words import (
     count_words,
     duration_words,
     ink_on,
+    limit_words,
     numbers_line,
     pool_color,
 )
@@ -158,7 +159,7 @@ def _title(figure: Figure, picture: Picture, height: int) -> None:
         gid="badge",
     )
     x = _write(figure, x + 14, 22, label, height, weight="bold", fontsize=13 * _PT, gid="label")
-    _write(figure, x + 10, 22, f"-c {facts.concurrency:,}", height, color=MUTED)
+    _write(figure, x + 10, 22, limit_words(facts), height, color=MUTED)
     x = _INDENT
     for words, is_bad in numbers_line(facts):
         style: dict[str, Any] = {"color": RED, "weight": "bold"} if is_bad else {}
@@ -288,7 +289,7 @@ def _in_flight(axes: Axes, picture: Picture) -> None:
     axes.axhline(limit, color=MUTED, linewidth=_PT, linestyle=(0, (4, 3)), gid="limit")
     _scale(axes, max(limit, _top(picture.in_flight)), count_words, 2)
     _caption(axes, "in flight, tasks")
-    _keys(axes, [("╌", f"limit -c {limit:,}", MUTED)])
+    _keys(axes, [("╌", f"limit {limit_words(picture.facts)}", MUTED)])
 
 
 def _latency(axes: Axes, picture: Picture) -> None:

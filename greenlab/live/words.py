@@ -114,7 +114,7 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
         f'<span style="background:{color};color:{ink_on(color)};border-radius:9px;padding:1px 9px;'
         f'font-weight:600">{escape(facts.pool)}</span>'
         f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(facts.label)}</b>'
-        f'<span style="{_DIM}">-c {facts.concurrency:,}</span>'
+        f'<span style="{_DIM}">{limit_words(facts)}</span>'
         f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts)}</span></div>'
         f"{_bar(facts, color)}"
         f'<div style="display:flex;gap:22px;font-variant-numeric:tabular-nums">{_spans(numbers)}</div></div>'
@@ -167,3 +167,8 @@ def _short(value: float) -> str:
 
 def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
+
+
+def limit_words(facts: Facts) -> str:
+    """Say what bounds the tasks in flight, by the option that set it: prefork holds one task a worker."""
+    return f"{'-w' if facts.pool == 'prefork' else '-c'} {facts.concurrency:,}"

@@ -90,6 +90,7 @@ def load(ip: Any) -> None:
     ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
     ip.Completer.custom_matchers.append(magics.matcher)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
+    api.warm_up()
 
 
 def unload(ip: Any) -> None:

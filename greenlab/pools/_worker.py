@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _AS_IT_IS = sending.PLAIN - {bytes, str, type(None)}
 _LONGEST_PARTIAL = 8192
+_LOADING_S = 30.0  # how much longer than its limit the first task may take, to load the function
 
 
 class _Output(io.TextIOBase):
@@ -166,7 +167,10 @@ class Worker:
                 continue
             try:
                 if func is None:
+                    # What the function imports is not the task's own time, and may take longer than its limit.
+                    started[0] = start_s + _LOADING_S
                     func = self._open_job(job)
+                    started[0] = start_s = clock()
                 value = func(item if load is None else load())
             except BaseException as error:
                 end_s = clock()

@@ -45,9 +45,11 @@ def lines(run: Run) -> list[str]:
     counts = run.counts
     state = "running" if run.running else "cancelled" if counts["cancelled"] or run.cancelled else "ended"
     total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
+    # Prefork holds one task a worker, so its workers are its concurrency.
+    width = f"{run.concurrency:,} workers" if run.pool == "prefork" else f"concurrency {run.concurrency:,}"
     out = [
         f"{run.pool} run of {run.label}: {counts['succeeded']:,}{total} tasks succeeded",
-        f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, concurrency {run.concurrency:,}",
+        f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}",
         "  latency "
         + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
     ]
