@@ -299,7 +299,8 @@ class PreforkPool:
                 active.pending -= 1
             elif number == held:
                 active.pending -= 1
-                active.job.fail(index, started_s, perf_counter(), link.loss(status, active))
+                now_s = perf_counter()
+                active.job.fail(index, min(started_s, now_s), now_s, link.loss(status, active))
             else:
                 eventlet.spawn(self._resend, active, [(active, index, item)])
         if link.fresh and not any(number == held for number, _ in lost):
