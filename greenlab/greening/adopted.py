@@ -20,18 +20,18 @@ from __future__ import annotations
 import _queue
 import _thread
 import gc
+import itertools
 import sys
 import time
 import types
-import weakref
 from collections import deque
 from queue import Empty
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.greening.local import AdoptedLocal, NativeLocal
-from greenlab.greening.locks import Lock, Waiter, check_timeout, wake_next
+from greenlab.greening.local import AdoptedLocal, NativeLocal, original
+from greenlab.greening.locks import Lock, Waiter, check_timeout, reacquire, wake_next
 from greenlab.greening.scope import green_hub, left_alone, scope
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class AdoptedRLock:
         return state
 
     def _acquire_restore(self, state: Any) -> None:
-        self.acquire()
+        reacquire(self.acquire)
         # C's own state is a count and an owner: taken once by now, so the count is made up.
         for _ in range(state[0] - 1):
             self._native.acquire(False)
@@ -247,131 +247,137 @@ _MAKERS: dict[Any, Callable[[Any], Any]] = {
 class Adoption:
     """What was adopted; `undo` puts the native objects back."""
 
-    def __init__(self) -> None:
-        self._pairs: list[tuple[weakref.ref[Any], Any]] = []
-
     def adopt(self) -> int:
         """Replace what is found by wrappers, and tell how many objects those are."""
-        natives = [each for each in gc.get_objects() if type(each) in _MAKERS]
-        pairs = []
-        for native in natives:
+        made: dict[int, Any] = {}
+
+        def wrapper(native: Any) -> Any:
             kind = type(native)
-            if kind is not _NATIVE_RLOCK or not native._is_owned():
-                pairs.append((native, _MAKERS[kind](native)))
-        del natives
-        done = _exchange(pairs)
-        # Weakly: what a program drops must go, wrapped or not.
-        self._pairs = [(weakref.ref(new), old) for old, new in pairs if id(old) in done]
-        return len(done)
+            if kind is _NATIVE_RLOCK and native._is_owned():
+                return native
+            if id(native) not in made:
+                made[id(native)] = _MAKERS[kind](native)
+            return made[id(native)]
+
+        _exchange(frozenset(_MAKERS), wrapper)
+        return len(made)
 
     def undo(self) -> None:
         """Put the native objects back wherever their wrappers are held now."""
-        pairs, self._pairs = self._pairs, []
-        _exchange([(new, old) for ref, old in pairs if (new := ref()) is not None])
+        _exchange(_WRAPPERS, native_of)
 
 
-def _exchange(pairs: list[tuple[Any, Any]]) -> set[int]:
-    """Replace, wherever it is found, each first of a pair by its second; give the ids of those found."""
-    by_id = {id(old): (old, new) for old, new in pairs}
-    olds = [old for old, _ in pairs]
-    mine = {id(pairs), id(olds), *map(id, pairs), *map(id, by_id.values()), id(by_id)}
-    holders = [each for each in gc.get_referrers(*olds) if id(each) not in mine] if olds else []
-    dicts = [each for each in holders if type(each) is dict or type(each) is list]
-    owners = _owners(dicts)
-    modules = {id(vars(module)) for name, module in list(sys.modules.items()) if _is_open(name, module)}
-    done: set[int] = set()
-    for holder in holders:
-        if id(holder) in modules:
-            done |= _in_dict(holder, by_id)
-        elif type(holder) is dict or type(holder) is list:
-            for owner in owners.get(id(holder), ()):
-                done |= _in_container(holder, owner, modules, by_id)
-        elif not isinstance(holder, (types.FrameType, types.CellType, types.BuiltinMethodType, types.MethodType)):
-            done |= _in_object(holder, by_id)
-    return done
+def native_of(wrapper: Any) -> Any:
+    """Give what a wrapper stands for."""
+    return wrapper._native if type(wrapper) is not AdoptedLocal else original(wrapper)
 
 
-def _is_open(name: str, module: Any) -> bool:
-    """Tell whether a module's own names may be changed: threading's locks are not held across a switch."""
-    return isinstance(module, types.ModuleType) and not left_alone(name) and name not in {"threading", "_thread"}
+_WRAPPERS = frozenset((AdoptedLock, AdoptedRLock, AdoptedQueue, AdoptedLocal))
+_CHUNK = 200
 
 
-def _owners(containers: list[Any]) -> dict[int, list[Any]]:
-    """Give by a container's id who refers to it."""
-    wanted = {id(each) for each in containers}
-    found: dict[int, list[Any]] = {}
-    for owner in gc.get_referrers(*containers) if containers else ():
-        if owner is containers or isinstance(owner, types.FrameType):
-            continue
-        for part in gc.get_referents(owner):
-            if id(part) in wanted:
-                found.setdefault(id(part), []).append(owner)
-    return found
+def _exchange(kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
+    """Replace objects of these types wherever they are found.
+
+    It looks at everything that the collector knows, which in a kernel with plots and widgets is 100,000 objects or
+    more; so it asks C for what whole heaps of objects refer to, and goes into those heaps only that hold a find.
+    """
+    everything = gc.get_objects()
+    types_ = list(map(type, everything))
+    ways = {kind: way for kind in set(types_) if (way := _way_into(kind)) is not None}
+    heaps: dict[type, list[Any]] = {kind: [] for kind in ways}
+    for each in itertools.compress(everything, map(ways.__contains__, types_)):
+        heaps[type(each)].append(each)
+    del everything, types_
+    for kind, heap in heaps.items():
+        into = ways[kind]
+        for start in range(0, len(heap), _CHUNK):
+            chunk = heap[start : start + _CHUNK]
+            if _refer_to(chunk, kinds):
+                for owner in chunk:
+                    into(owner, kinds, new_of)
+    del heaps
+    for name, module in list(sys.modules.items()):
+        # threading's own locks are never held across a switch, and their release is up to C.
+        if isinstance(module, types.ModuleType) and not left_alone(name) and name not in {"threading", "_thread"}:
+            _in_module(vars(module), kinds, new_of)
 
 
-def _in_container(holder: Any, owner: Any, modules: set[int], by_id: dict[int, tuple[Any, Any]]) -> set[int]:
-    """Replace in a dict or list, by what its owner makes of it: attributes, or values in a module's container."""
-    if isinstance(owner, type):
-        return _in_class(owner, by_id)
-    if id(owner) in modules:
-        if type(holder) is dict:
-            return _in_dict(holder, by_id)
-        done = set()
-        for index, value in enumerate(holder):
-            if id(value) in by_id:
-                done.add(id(value))
-                holder[index] = by_id[id(value)][1]
-        return done
-    if getattr(owner, "__dict__", None) is holder:
-        return _in_object(owner, by_id)
-    return set()
+def _way_into(kind: type) -> Callable[[Any, frozenset[Any], Callable[[Any], Any]], None] | None:
+    """Give what looks into objects of this type, or None for types that are none of our business."""
+    if issubclass(kind, type):
+        return _in_class
+    module = getattr(kind, "__module__", None)
+    if module in {"builtins", "types"} or left_alone(module):
+        return None
+    has_attributes = kind.__dictoffset__ or any(base.__dict__.get("__slots__") for base in kind.__mro__)
+    return _in_object if has_attributes else None
 
 
-def _in_dict(namespace: dict[Any, Any], by_id: dict[int, tuple[Any, Any]]) -> set[int]:
+def _refer_to(chunk: list[Any], kinds: frozenset[Any]) -> bool:
+    """Tell whether one of these objects holds one of these types, itself or in its dictionary."""
+    parts = gc.get_referents(*chunk)
+    found = set(map(type, parts))
+    if not found.isdisjoint(kinds):
+        return True
+    if dict not in found:
+        return False
+    return not kinds.isdisjoint(map(type, gc.get_referents(*[part for part in parts if type(part) is dict])))
+
+
+def _in_module(namespace: dict[Any, Any], kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
+    found = set(map(type, namespace.values()))
+    if not kinds.isdisjoint(found):
+        _in_dict(namespace, kinds, new_of)
+    for key, value in list(namespace.items()) if dict in found or list in found else ():
+        if key == "__builtins__":
+            continue  # in every module the same
+        if type(value) is dict and not kinds.isdisjoint(map(type, list(value.values()))):
+            _in_dict(value, kinds, new_of)
+        elif type(value) is list and not kinds.isdisjoint(map(type, value)):
+            value[:] = [new_of(each) if type(each) in kinds else each for each in value]
+
+
+def _in_dict(namespace: dict[Any, Any], kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
     """Replace values, and the methods bound to them that are kept beside them, as Condition does."""
-    done: set[int] = set()
+    done: dict[int, Any] = {}
     for key, value in list(namespace.items()):
-        if key in {"_tstate_lock", "_handle"}:
-            continue  # a thread's own, which C releases when the thread ends
-        if id(value) in by_id:
-            namespace[key] = by_id[id(value)][1]
-            done.add(id(value))
-    if done:
-        for key, value in list(namespace.items()):
-            bound_to = id(getattr(value, "__self__", None))
-            if bound_to in done and isinstance(value, (types.BuiltinMethodType, types.MethodType)):
-                namespace[key] = getattr(by_id[bound_to][1], value.__name__)
-    return done
+        # A thread's own lock is released by C when the thread ends.
+        if type(value) in kinds and key not in {"_tstate_lock", "_handle"}:
+            namespace[key] = done[id(value)] = new_of(value)
+    for key, value in list(namespace.items()) if done else ():
+        new = done.get(id(getattr(value, "__self__", None)))
+        if new is not None and isinstance(value, (types.BuiltinMethodType, types.MethodType)):
+            namespace[key] = getattr(new, value.__name__)
 
 
-def _in_object(owner: Any, by_id: dict[int, tuple[Any, Any]]) -> set[int]:
+def _in_object(owner: Any, kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
     """Replace in the attributes of an object, in slots too."""
-    kind = type(owner)
-    if isinstance(owner, type) or left_alone(getattr(kind, "__module__", None)) or kind.__module__ == "builtins":
-        return set()
-    done = _in_dict(owner.__dict__, by_id) if isinstance(getattr(owner, "__dict__", None), dict) else set()
-    for base in kind.__mro__:
-        for name, member in list(vars(base).items()):
+    try:
+        namespace = object.__getattribute__(owner, "__dict__")
+    except AttributeError:
+        namespace = None
+    if isinstance(namespace, dict) and not kinds.isdisjoint(map(type, list(namespace.values()))):
+        _in_dict(namespace, kinds, new_of)
+    for base in type(owner).__mro__:
+        if not base.__dict__.get("__slots__"):
+            continue
+        for member in list(vars(base).values()):
             if isinstance(member, types.MemberDescriptorType):
-                value = getattr(owner, name, None)
-                if id(value) in by_id:
-                    try:
-                        member.__set__(owner, by_id[id(value)][1])
-                    except (AttributeError, TypeError):
-                        continue  # read only
-                    done.add(id(value))
-    return done
+                try:
+                    value = member.__get__(owner)
+                    if type(value) in kinds:
+                        member.__set__(owner, new_of(value))
+                except (AttributeError, TypeError):
+                    continue  # not set yet, or read only
 
 
-def _in_class(owner: type, by_id: dict[int, tuple[Any, Any]]) -> set[int]:
-    done: set[int] = set()
-    if left_alone(owner.__module__) or owner.__module__ == "builtins":
-        return done
+def _in_class(owner: type, kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
+    if left_alone(getattr(owner, "__module__", None)) or not owner.__flags__ & _HEAP_TYPE:
+        return
     for name, value in list(vars(owner).items()):
-        if id(value) in by_id:
-            try:
-                setattr(owner, name, by_id[id(value)][1])
-            except (AttributeError, TypeError):
-                continue  # a class of C's
-            done.add(id(value))
-    return done
+        if type(value) in kinds:
+            type.__setattr__(owner, name, new_of(value))
+
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python made, whose attributes may be set

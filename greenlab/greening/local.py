@@ -192,6 +192,11 @@ class AdoptedLocal(Local):
 _native_slot: Any = AdoptedLocal.__dict__["_greenlab_native"]
 
 
+def original(adopted: AdoptedLocal) -> Any:
+    """Give the native local that `adopted` stands for."""
+    return _native_slot.__get__(adopted)
+
+
 def _subclasses(owner: Any) -> set[Any]:
     found = set(owner.__subclasses__())
     return found.union(*(_subclasses(each) for each in found)) if found else found

@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.greening.scope import green_hub
+from greenlab.greening.scope import green_hub, scope
 from greenlab.greening.waiting import in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from greenlab.greening.patches import Patches
     from greenlab.hub import GuestHub
 
@@ -119,6 +121,21 @@ def check_timeout(blocking: bool, timeout: float) -> None:
         raise OverflowError("timeout value is too large")
 
 
+def reacquire(acquire: Callable[[], bool]) -> None:
+    """Acquire for `Condition.wait`, whose caller will release in any case.
+
+    A kill, a timeout or an interrupt in this moment would turn into "release unlocked lock"; so it is raised when the
+    lock is held. The second one is raised at once: somebody means it.
+    """
+    try:
+        acquire()
+    except BaseException:
+        if scope.hub is None:
+            raise  # an abandoned green thread is being collected, and nobody will release
+        acquire()
+        raise
+
+
 class Lock:
     """threading.Lock for green threads and OS threads alike."""
 
@@ -159,6 +176,14 @@ class Lock:
         self._native.release()
         if self._waiters:
             wake_next(self._waiters)
+
+    # Condition takes these two where a lock has them.
+
+    def _release_save(self) -> None:
+        self.release()
+
+    def _acquire_restore(self, _state: Any) -> None:
+        reacquire(self.acquire)
 
     def _at_fork_reinit(self) -> None:
         self._native = _allocate()
@@ -231,8 +256,10 @@ class RLock:
         return state
 
     def _acquire_restore(self, state: tuple[int, Any]) -> None:
-        self._block.acquire()
-        self._count, self._owner = state
+        try:
+            reacquire(self._block.acquire)
+        finally:
+            self._count, self._owner = state
 
     def _at_fork_reinit(self) -> None:
         self._block._at_fork_reinit()

@@ -31,9 +31,11 @@ _LEFT_ALONE = {
 }  # fmt: skip
 
 
-def left_alone(module: str | None) -> bool:
-    """Tell whether a module belongs to the kernel's machinery, or to greenlab."""
-    top = (module or "").partition(".")[0]
+def left_alone(module: Any) -> bool:
+    """Tell whether a module, by its name, belongs to the kernel's machinery, or to greenlab."""
+    if not isinstance(module, str):
+        return False  # a class may say anything of its module
+    top = module.partition(".")[0]
     return top in _LEFT_ALONE or top.startswith("_pydev")
 
 
