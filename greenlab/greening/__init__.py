@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.greening import imported, local, locks, names, processes, selecting, sockets, tls, waiting
 from greenlab.greening.adopted import Adoption
+from greenlab.greening.databases import Databases
 from greenlab.greening.patches import Patches
 from greenlab.greening.scope import native, scope
 from greenlab.hub import eventlet
@@ -28,6 +29,7 @@ __all__ = ["green", "is_green", "native", "replaced", "ungreen"]
 
 _patches = Patches()
 _adoption = Adoption()
+_databases = Databases()
 _native_sleep = time.sleep
 
 
@@ -45,6 +47,7 @@ def green(hub: GuestHub) -> None:
         patches.replace(owner, "monkey_patch", monkey_patch)
     imported.exchange(patches.pairs())
     _adoption.adopt()
+    _databases.switch()
     hub.close_with(ungreen)
 
 
@@ -56,6 +59,7 @@ def ungreen() -> None:
     scope.close()
     _patches.restore()
     _adoption.undo()
+    _databases.restore()
     imported.exchange(pairs)
 
 

@@ -8,8 +8,8 @@ Guarantees: a green thread that waits for an adopted lock never blocks the hub. 
 it at once; a release through the native object tells nobody, so it also looks again by itself, after 1 ms at first
 and never later than after 50 ms.
 
-Found are: attributes of objects (also in slots), of classes and of modules, and values in dicts and lists that a
-module holds by name. Not found, and so native for everybody: what only C, a closure, a tuple, a set or a deeper
+Found are: attributes of objects (also in slots), of classes and of modules, and values in dicts and lists (of up
+to 500) that a module holds by name. Not found, and so native for everybody: what only C, a closure, a tuple, a set or a deeper
 container holds; bound methods kept elsewhere than beside their lock; RLocks that the hub's thread holds at that
 moment; and what the kernel's own machinery holds, which is left alone. For a native Lock in such a place the old
 rule stands: a green thread must not hold it across a switch.
@@ -274,6 +274,8 @@ def native_of(wrapper: Any) -> Any:
 
 _WRAPPERS = frozenset((AdoptedLock, AdoptedRLock, AdoptedQueue, AdoptedLocal))
 _CHUNK = 200
+_CONTAINERS = {dict, list}
+_LARGE = 500  # tables of characters, entities, colours: nobody keeps so many locks
 
 
 def _exchange(kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
@@ -330,11 +332,11 @@ def _in_module(namespace: dict[Any, Any], kinds: frozenset[Any], new_of: Callabl
     if not kinds.isdisjoint(found):
         _in_dict(namespace, kinds, new_of)
     for key, value in list(namespace.items()) if dict in found or list in found else ():
-        if key == "__builtins__":
-            continue  # in every module the same
+        if type(value) not in _CONTAINERS or len(value) > _LARGE or key == "__builtins__":
+            continue
         if type(value) is dict and not kinds.isdisjoint(map(type, list(value.values()))):
             _in_dict(value, kinds, new_of)
-        elif type(value) is list and not kinds.isdisjoint(map(type, value)):
+        elif not kinds.isdisjoint(map(type, value)):
             value[:] = [new_of(each) if type(each) in kinds else each for each in value]
 
 

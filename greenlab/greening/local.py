@@ -120,8 +120,9 @@ def setattribute(self: Any, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
     else:
         values = _values(self, task)
-        if hasattr(type(_attribute_of_class(self, name)), "__set__"):
-            object.__setattr__(self, name, value)
+        of_class = _attribute_of_class(self, name)
+        if hasattr(type(of_class), "__set__"):
+            of_class.__set__(self, value)
         else:
             values[name] = value
 
@@ -134,8 +135,9 @@ def delattribute(self: Any, name: str) -> None:
         raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
     else:
         values = _values(self, task)
-        if hasattr(type(_attribute_of_class(self, name)), "__delete__"):
-            object.__delattr__(self, name)
+        of_class = _attribute_of_class(self, name)
+        if hasattr(type(of_class), "__delete__"):
+            of_class.__delete__(self)
         elif name in values:
             del values[name]
         else:

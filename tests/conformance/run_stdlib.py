@@ -11,12 +11,13 @@ from __future__ import annotations
 import faulthandler
 import importlib
 import json
+import os
 import sys
 import unittest
 from fnmatch import fnmatchcase
 from typing import Any
 
-# A hub of many green tasks is as good as many threads; a test that hangs says where it did.
+# A test that hangs says where.
 faulthandler.enable()
 
 
@@ -47,7 +48,8 @@ def load(names: list[str], without: dict[str, str]) -> tuple[unittest.TestSuite,
 def run(suite: unittest.TestSuite) -> dict[str, Any]:
     """Run the suite."""
     result = unittest.TextTestRunner(stream=sys.stderr, verbosity=2, descriptions=False).run(suite)
-    broken = [(getattr(test, "test_case", test).id(), text) for test, text in (*result.errors, *result.failures)]
+    failed = (*result.errors, *result.failures)
+    broken = [(getattr(test, "test_case", test).id(), text) for test, text in failed]
     return {"ran": result.testsRun, "skipped": len(result.skipped), "broken": broken}
 
 
@@ -60,28 +62,24 @@ def main() -> None:
         greenlab.start()
     from test import support
 
-    support.use_resources = ["network"] if asked.get("network") else []
+    support.use_resources = []  # no network, nothing large
     suite, unused = load(asked["names"], asked["without"])
     if where == "crowd":
         crowd()
-    if where in ("task", "crowd"):
-        outcome = greenlab.spawn(run, suite).wait()
-    else:
-        outcome = run(suite)
+    outcome = greenlab.spawn(run, suite).wait() if where in ("task", "crowd") else run(suite)
     if where != "native":
         greenlab.stop()
     print(json.dumps({**outcome, "unused": unused}), flush=True)
     # What a failed test left running must not keep the answer from being read.
     sys.stderr.flush()
-    import os
-
     os._exit(0)
 
 
 def crowd() -> None:
     """Have the tests of locks start green tasks where they start threads."""
-    import greenlab
     from test import lock_tests
+
+    import greenlab
 
     def start_new_thread(func: Any, args: Any, kwargs: Any = None) -> int:
         return id(greenlab.spawn(func, *args, **(kwargs or {})))
