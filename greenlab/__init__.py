@@ -25,16 +25,17 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import native, run, spawn, start, stop
+    from greenlab.api import native, run, spawn, start, stop, wait_async
     from greenlab.hub import Task
     from greenlab.runs import Run
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError", "RunInterrupted",
-    "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab", "load_ipython_extension", "native", "run", "spawn",
-    "start", "stop", "unload_ipython_extension",
+    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError",
+    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab",
+    "load_ipython_extension", "native", "run", "spawn", "start", "stop", "unload_ipython_extension",
+    "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
@@ -45,6 +46,7 @@ _WHERE = {
     "spawn": "greenlab.api",
     "start": "greenlab.api",
     "stop": "greenlab.api",
+    "wait_async": "greenlab.api",
 }
 
 

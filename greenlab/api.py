@@ -14,11 +14,11 @@ from greenlab.errors import UsageError
 from greenlab.runs import Ledger, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub, Task
 
-__all__ = ["native", "prepare", "run", "spawn", "start", "stop"]
+__all__ = ["native", "prepare", "run", "spawn", "start", "stop", "wait_async"]
 
 native = greening.native
 
@@ -52,6 +52,18 @@ def spawn(func: Callable[..., Any], *args: Any, **kw: Any) -> Task:
         UsageError: `func` is not callable, or the caller is not on the hub's thread.
     """
     return hub.spawn(start(), func, *args, **kw)
+
+
+def wait_async(awaitable: Awaitable[Any]) -> Any:
+    """Wait, in a green task, for a coroutine or future of the notebook's event loop.
+
+    Returns:
+        its result; its exception is raised.
+
+    Raises:
+        UsageError: the loop cannot run: a cell waits, or there is none; or the caller is a cell, which uses await.
+    """
+    return hub.wait_async(start(), awaitable)
 
 
 def run(

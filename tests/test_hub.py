@@ -401,3 +401,90 @@ def test_a_wait_inside_the_hub_itself_is_refused(guest: Any, capsys: pytest.Capt
     guest.schedule_call_global(0, guest.switch)
     eventlet.sleep(0.01)
     assert "the hub itself cannot wait" in capsys.readouterr().err
+
+
+# -- asyncio from green tasks ------------------------------------------------------------------------------
+
+
+def in_loop(main: Any) -> Any:
+    """Run a coroutine function with the hub as a guest of its loop."""
+
+    async def wrapped() -> Any:
+        here = hub.start()
+        try:
+            return await main(here)
+        finally:
+            hub.stop()
+
+    return asyncio.run(wrapped())
+
+
+async def double(x: int) -> int:
+    await asyncio.sleep(0.01)
+    return 2 * x
+
+
+def test_a_green_task_waits_for_a_coroutine_of_the_host_loop() -> None:
+    async def main(here: Any) -> Any:
+        return await hub.spawn(here, lambda: hub.wait_async(here, double(21)))
+
+    assert 42 == in_loop(main)
+
+
+def test_what_the_coroutine_raises_is_raised_in_the_green_task() -> None:
+    async def bad() -> None:
+        raise ZeroDivisionError
+
+    async def main(here: Any) -> Any:
+        with pytest.raises(ZeroDivisionError):
+            await hub.spawn(here, lambda: hub.wait_async(here, bad()))
+
+    in_loop(main)
+
+
+def test_killing_the_green_task_cancels_the_coroutine() -> None:
+    ended = []
+
+    async def long() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+
+    async def main(here: Any) -> Any:
+        task = hub.spawn(here, lambda: hub.wait_async(here, long()))
+        await asyncio.sleep(0.02)
+        task.kill()
+        await asyncio.sleep(0.02)
+
+    in_loop(main)
+    assert ["cancelled"] == ended
+
+
+def test_a_task_that_needs_the_loop_while_a_cell_stops_it_gets_an_error_and_does_not_hang() -> None:
+    async def main(here: Any) -> Any:
+        task = hub.spawn(here, lambda: hub.wait_async(here, double(1)))
+        with pytest.raises(greenlab.UsageError, match="while a cell waits"):
+            task.wait()
+        running = hub.spawn(here, lambda: hub.wait_async(here, asyncio.sleep(60)))
+        await asyncio.sleep(0.02)
+        with pytest.raises(greenlab.UsageError, match="write await task"):
+            running.wait()
+        running.kill()
+
+    in_loop(main)
+
+
+def test_a_cell_is_told_to_use_await_and_a_script_that_there_is_no_loop(guest: Any) -> None:
+    with pytest.raises(greenlab.UsageError, match="with await"):
+        hub.wait_async(guest, double(1))
+    with pytest.raises(greenlab.UsageError, match="no running event loop"):
+        hub.spawn(guest, lambda: hub.wait_async(guest, double(1))).wait()
+
+
+def test_a_loop_that_waits_on_the_hub_is_woken_by_the_task_it_awaits(started: Any) -> None:
+    async def main() -> Any:
+        return await greenlab.spawn(lambda: eventlet.sleep(0.02) or "done")
+
+    assert "done" == asyncio.run(asyncio.wait_for(main(), 5))

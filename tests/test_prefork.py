@@ -714,7 +714,7 @@ def test_an_idle_pool_wakes_nobody(pool: PreforkPool) -> None:
     eventlet.sleep(0.3)
     del hub.prepare_timers
     assert before == [process.num_ctx_switches().voluntary for process in everyone]
-    assert len(turns) <= 4
+    assert len(turns) < 10  # each turn counts twice; a poll every 50 ms would be 12
 
 
 def test_closing_twice_and_starting_again(pool: PreforkPool) -> None:

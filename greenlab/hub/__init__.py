@@ -12,9 +12,9 @@ import asyncio
 
 from greenlab.hub._quiet import eventlet
 from greenlab.hub.guest import GuestHub, Host
-from greenlab.hub.tasks import Task, spawn
+from greenlab.hub.tasks import Task, spawn, wait_async
 
-__all__ = ["GuestHub", "Host", "Task", "current", "eventlet", "spawn", "start", "stop"]
+__all__ = ["GuestHub", "Host", "Task", "current", "eventlet", "spawn", "start", "stop", "wait_async"]
 
 
 def current() -> GuestHub | None:

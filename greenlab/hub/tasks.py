@@ -23,7 +23,7 @@ from greenlab.errors import UsageError
 from greenlab.hub._quiet import eventlet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator
 
     from greenlab.hub.guest import GuestHub
 
@@ -39,6 +39,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         id: a small number, unique in this kernel.
         name: the name of what runs.
         spawned_s: when it was spawned, `time.monotonic()` seconds.
+        on_loop: whether it waits for something of asyncio's, see `wait_async`.
     """
 
     def __init__(self, hub: GuestHub, name: str) -> None:
@@ -47,6 +48,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         self.id = next(_ids)
         self.name = name
         self.spawned_s = time.monotonic()
+        self.on_loop = False
         self._ended: str | None = None
 
     @property
@@ -95,9 +97,10 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         here = _thread.get_ident() == self.hub.thread_id
 
         def deliver(settle: Callable[[], None]) -> None:
-            if here:
+            if loop is self.hub.host:
                 settle()
             else:
+                # Another thread's loop, or one of this thread whose selector waits on the hub: either must be woken.
                 loop.call_soon_threadsafe(settle)
 
         def ended(task: Task) -> None:
@@ -113,6 +116,18 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         else:
             self.hub.call_soon_threadsafe(self.link, ended)
         return future.__await__()
+
+    def wait(self) -> Any:
+        """Wait for the task, cooperatively, and give its value or raise its error.
+
+        Raises:
+            UsageError: the task waits for the event loop, which stands still while this cell waits.
+        """
+        if self.on_loop and greenlet.getcurrent() is self.hub.root and not self.dead:
+            raise UsageError(
+                f"task {self.id} waits for the event loop, which a waiting cell stops: write await task"
+            )
+        return super().wait()
 
     def _kill_soon(self) -> None:
         self.hub.schedule_call_global(0, self.kill)
@@ -133,6 +148,46 @@ def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) ->
     task.gr_context = contextvars.copy_context()
     hub.schedule_call_global(0, task.switch, func, args, kwargs)
     return task
+
+
+def wait_async(hub: GuestHub, awaitable: Awaitable[Any]) -> Any:
+    """Wait in a green thread for a coroutine or a future of the host loop.
+
+    Returns:
+        its result; its exception is raised.
+
+    Raises:
+        UsageError: no loop pumps the hub, or it stands still because a cell waits; or the caller is the cell itself.
+    """
+    host: Any = hub.host
+    current = greenlet.getcurrent()
+    problem = None
+    if current is hub.root:
+        problem = "a cell waits for asyncio with await"
+    elif host is None:
+        problem = "there is no running event loop to wait for: start greenlab inside one, as in a notebook"
+    elif hub.blocking:
+        problem = (
+            "the event loop stands still while a cell waits: let the cell end, or write await task in it"
+        )
+    if problem is not None:
+        if asyncio.iscoroutine(awaitable):
+            awaitable.close()  # it will never run, and must not complain of it
+        raise UsageError(problem)
+    future = asyncio.ensure_future(awaitable, loop=host)
+    done = eventlet.event.Event()
+    future.add_done_callback(lambda _: done.send(None))
+    if isinstance(current, Task):
+        current.on_loop = True
+    try:
+        done.wait()
+    except BaseException:
+        future.cancel()
+        raise
+    finally:
+        if isinstance(current, Task):
+            current.on_loop = False
+    return future.result()
 
 
 def _settle(future: asyncio.Future[Any], task: Task) -> None:

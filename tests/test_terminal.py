@@ -1,0 +1,66 @@
+"""IPython in a terminal: the hub turns while the prompt waits for the next line."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pexpect
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[pexpect.spawn]:
+    child = pexpect.spawn(
+        sys.executable,
+        [
+            "-m",
+            "IPython",
+            "--no-banner",
+            "--no-confirm-exit",
+            "--colors=NoColor",
+            f"--ipython-dir={tmp_path}",
+        ],
+        encoding="utf-8",
+        timeout=30,
+        dimensions=(40, 120),
+        env={**__import__("os").environ, "TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
+    )
+    child.expect(r"In \[\d+\]:")
+    child.send("%load_ext greenlab\r")
+    child.expect(r"In \[\d+\]:")
+    yield child
+    child.close(force=True)
+
+
+def say(shell: pexpect.spawn, line: str, expected: str) -> None:
+    shell.send(line + "\r")
+    shell.expect(expected)
+    shell.expect(r"In \[\d+\]:")
+
+
+def test_a_background_task_prints_while_the_prompt_waits(shell: pexpect.spawn) -> None:
+    shell.send("import time; t = %greenspawn time.sleep(0.5) or print('from ' + 'the background')\r")
+    # Nothing is typed any more: only the hub can bring this.
+    shell.expect("from the background")
+
+
+def test_cells_runs_and_await_work_in_a_terminal(shell: pexpect.spawn) -> None:
+    say(shell, "import greenlab, time", r"In \[\d+\]")
+    say(shell, "sum(greenlab.run(lambda x: time.sleep(0.1) or x, range(50)).results)", "1225")
+    say(shell, "await greenlab.spawn(lambda: time.sleep(0.05) or 7 * 6)", "42")
+    say(shell, "%unload_ext greenlab", "")
+    say(shell, "type(time.sleep).__name__", "builtin_function_or_method")
+
+
+def test_ctrl_c_stops_a_waiting_line_and_the_prompt_is_back(shell: pexpect.spawn) -> None:
+    shell.send("import time; time.sleep(60)\r")
+    shell.expect("sleep")
+    __import__("time").sleep(1)
+    shell.sendintr()
+    shell.expect("KeyboardInterrupt")
+    say(shell, "2 + 3", "5")
