@@ -298,8 +298,8 @@ def patch(patches: Patches) -> None:
     ):
         for name in names:
             patches.replace(module, name, Lock)
-    for module in (_thread, threading):
-        patches.replace(module, "RLock", RLock)
+    for module, name in ((_thread, "RLock"), (threading, "RLock"), (threading, "_CRLock")):
+        patches.replace(module, name, RLock)
     patches.replace(threading.Thread, "join", join)
     # C's SimpleQueue waits on a lock of its own; the Python one is the same over a Semaphore.
     patches.replace(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _select = select.select
 _poll = select.poll
 _monotonic = time.monotonic
+_INT_MAX = 2**31 - 1
 _Gatherer: Any = selectors.DefaultSelector
 
 
@@ -103,6 +104,8 @@ class GreenPoll:
         """As select.poll: `timeout` is in milliseconds, and None or less than 0 waits for ever."""
         if green_hub() is None or timeout == 0:
             return self._native.poll(timeout)
+        if timeout is not None and timeout > _INT_MAX:
+            raise OverflowError("timeout is too large")
 
         def watched() -> Iterable[tuple[int, int]]:
             for fd, mask in self._events.items():
