@@ -17,10 +17,11 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import billiard
 import loky
+from benchmarks import _measure
 
 from greenlab.pools.prefork import PreforkPool
 
@@ -126,9 +127,7 @@ CONTENDERS: dict[str, Callable[[], Any]] = {
 }
 
 
-def rates(
-    func: Callable[[Any], Any], counts: dict[str, int], item: Any, rounds: int
-) -> dict[str, list[float]]:
+def rates(func: Callable[[Any], Any], counts: dict[str, int], item: Any, rounds: int) -> dict[str, list[float]]:
     """Tasks a second, by contender and round; pools are warm, and alive one at a time."""
     found: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
@@ -166,14 +165,14 @@ def warm_starts(rounds: int) -> list[float]:
     return found
 
 
-def show(title: str, unit: str, found: dict[str, list[float]]) -> None:
-    ours, *others = (statistics.median(values) for values in found.values())
-    print(f"\n{title}")
-    for name, values in found.items():
-        middle = statistics.median(values)
-        print(f"  {name:22} {middle:12,.4g} {unit}   ({min(values):,.4g} … {max(values):,.4g})")
-    best = max(others) if unit.endswith("/s") else min(others)
-    print(f"  ratio to the best peer: {ours / best if unit.endswith('/s') else best / ours:.2f}")
+def show(title: str, unit: str, found: dict[str, list[float]], target: str = "none") -> None:
+    """Print a table, and the ratio to the best peer of each round."""
+    _measure.show(title, unit, found)
+    ours, *others = found.values()
+    more = unit.endswith("/s")
+    best = [(max if more else min)(row) for row in zip(*others, strict=True)]
+    ratios = _measure.divide(ours, best) if more else _measure.divide(best, ours)
+    _measure.show_ratio("prefork against the best peer", ratios, target)
 
 
 def main() -> None:
@@ -184,7 +183,7 @@ def main() -> None:
     print(f"{WORKERS} workers, chunksize 1, {rounds} rounds, Python {sys.version.split()[0]}")
     few = dict.fromkeys(CONTENDERS, 4_000)
     many = {**few, "greenlab prefork": 100_000, "multiprocessing.Pool": 20_000, "billiard.Pool": 20_000}
-    show("tasks that do nothing", "tasks/s", rates(nothing, many, 0, rounds))
+    show("tasks that do nothing", "tasks/s", rates(nothing, many, 0, rounds), "≥ 2")
     show("1 MiB in, 1 MiB out", "tasks/s", rates(same, dict.fromkeys(CONTENDERS, 300), MIB, rounds))
     show("start to first results, cold", "s", starts(rounds))
     print(f"\n2 workers from a warm fork server: {statistics.median(warm_starts(rounds)) * 1e3:.1f} ms")
