@@ -133,11 +133,9 @@ def prepare(
     settings = {**_DEFAULTS, **options}
     unknown = settings.keys() - _DEFAULTS.keys()
     if unknown:
-        raise UsageError(f"there is no option {sorted(unknown)[0]!r}: use {', '.join(_DEFAULTS)}")
+        raise UsageError(f"there is no option {min(unknown)!r}: use {', '.join(_DEFAULTS)}")
     if not callable(func):
-        raise UsageError(
-            f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))"
-        )
+        raise UsageError(f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))")
     _check(settings)
     if ledger is None:
         source = _source(items, count)
@@ -152,7 +150,7 @@ def prepare(
     here = start()
     pool = pools.get(here, settings["pool"], settings["workers"])
     ledger.concurrency = getattr(pool, "workers", settings["concurrency"])
-    name = label or getattr(func, "__name__", "tasks")
+    name = label or str(getattr(func, "__name__", "tasks"))
 
     def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
         new = {"label": name, **settings, **changes}

@@ -76,7 +76,7 @@ class PendingError(GreenlabError):
     """A result was asked for while its task had not ended. Call `run.wait()` first."""
 
 
-class RunInterrupted(KeyboardInterrupt):  # noqa: N818 (it is an interrupt, not an error)
+class RunInterrupted(KeyboardInterrupt):
     """A cell that waited for a run was interrupted. The run is cancelled, and what has ended stays readable.
 
     Not a `GreenlabError`: like any KeyboardInterrupt it must pass `except Exception`.

@@ -46,7 +46,7 @@ def nothing_left() -> Iterator[None]:
 
 def _alive(child: psutil.Process) -> bool:
     try:
-        return child.status() != psutil.STATUS_ZOMBIE
+        return bool(child.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

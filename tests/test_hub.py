@@ -1,5 +1,8 @@
 """The guest hub, first against the simplest host there is: a queue."""
 
+# Doubles, lambdas and deliberate misuse: what these rules see in them is meant.
+# mypy: disable-error-code="arg-type, attr-defined, func-returns-value, misc, union-attr, var-annotated"
+
 from __future__ import annotations
 
 import asyncio
@@ -12,6 +15,7 @@ import threading
 import time
 from typing import Any
 
+import psutil
 import pytest
 
 import greenlab
@@ -188,9 +192,7 @@ def test_a_thousand_knocks_all_arrive_in_order(host: Any) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, BaseException])
-def test_nothing_that_a_task_raises_ends_the_hub(
-    host: Any, error: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_that_a_task_raises_ends_the_hub(host: Any, error: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def bad() -> None:
         raise error
 
@@ -247,13 +249,13 @@ def test_several_green_threads_may_wait_for_one_descriptor(guest: Any) -> None:
 
 
 def test_stop_closes_every_descriptor() -> None:
-    before = len(os.listdir("/dev/fd"))
+    before = psutil.Process().num_fds()
     for _ in range(20):
         hub.start()
         eventlet.spawn(eventlet.sleep, 60)
         eventlet.sleep(0)
         hub.stop()
-    assert before == len(os.listdir("/dev/fd"))
+    assert before == psutil.Process().num_fds()
 
 
 def test_stop_from_a_cell_that_was_woken_inside_a_callback_ends_the_hub() -> None:
@@ -346,9 +348,7 @@ def test_an_awaited_task_that_raises_stop_iteration_says_so_and_does_not_hang() 
     asyncio.run(main())
 
 
-def test_a_failure_that_nobody_waits_for_is_printed_once(
-    guest: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_that_nobody_waits_for_is_printed_once(guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
     def named() -> None:
         raise ValueError("lost")
 
@@ -360,9 +360,7 @@ def test_a_failure_that_nobody_waits_for_is_printed_once(
     assert "eventlet" not in err
 
 
-def test_a_failure_that_somebody_waits_for_is_not_printed(
-    guest: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failure_that_somebody_waits_for_is_not_printed(guest: Any, capsys: pytest.CaptureFixture[str]) -> None:
     task = hub.spawn(guest, lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         task.wait()

@@ -113,9 +113,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_importing_greenlab_does_not_warn_of_eventlet() -> None:
-    code = (
-        "import warnings; warnings.simplefilter('error'); import greenlab; greenlab.start(); greenlab.stop()"
-    )
+    code = "import warnings; warnings.simplefilter('error'); import greenlab; greenlab.start(); greenlab.stop()"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

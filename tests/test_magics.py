@@ -99,9 +99,7 @@ def test_the_body_sees_the_notebooks_globals_and_what_it_assigns_stays_local(ker
 
 
 def test_the_same_cell_runs_in_processes_with_the_notebooks_functions(kernel: Kernel) -> None:
-    kernel.run(
-        "import os\nclass Pair:\n    def __init__(self, a): self.a = a\ndef make(x):\n    return Pair(x * 2)"
-    )
+    kernel.run("import os\nclass Pair:\n    def __init__(self, a): self.a = a\ndef make(x):\n    return Pair(x * 2)")
     cell = kernel.run("%%preforkrun -w 2 --no-live -o r x in range(6)\nos.getpid(), make(x)")
     assert cell.error is None
     pids = kernel.run(
@@ -332,10 +330,7 @@ def test_unload_puts_the_kernel_back_and_load_works_again() -> None:
             assert fresh.run("%%greenrun --no-live -n 3\ni").error is None
             assert fresh.run("%%preforkrun --no-live -n 3\ni").error is None
             assert fresh.run("%unload_ext greenlab").error is None
-            assert (
-                fresh.run("%%greenrun -n 3\ni").ename is not None
-                or "not found" in fresh.run("%greenspawn 1").stderr
-            )
+            assert fresh.run("%%greenrun -n 3\ni").ename is not None or "not found" in fresh.run("%greenspawn 1").stderr
             seen.append(fresh.run(look).stdout)
         assert "built-in function sleep" in seen[0]
         assert "greenlab" not in seen[0]

@@ -1,5 +1,8 @@
 """Runs: what is known of many tasks, while they run and after."""
 
+# Doubles, lambdas and deliberate misuse: what these rules see in them is meant.
+# mypy: disable-error-code="arg-type, attr-defined, func-returns-value, misc, union-attr, var-annotated"
+
 from __future__ import annotations
 
 import math
@@ -147,7 +150,7 @@ def test_rerun_changes_the_options_it_is_given() -> None:
     again = run.rerun(pool="prefork", workers=2)
     assert ("prefork", [0, 2, 4, 6, 8]) == (again.pool, again.results)
     assert 2 == again.concurrency
-    assert '2 workers' in repr(again)
+    assert "2 workers" in repr(again)
 
 
 def test_rerun_of_a_generator_uses_what_it_gave() -> None:
@@ -171,9 +174,7 @@ def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended()
 
 
 def test_two_runs_at_once_do_not_mix() -> None:
-    runs = [
-        greenlab.api.prepare(lambda x, k=k: time.sleep(0.005) or k * x, range(20)).start() for k in (1, 10)
-    ]
+    runs = [greenlab.api.prepare(lambda x, k=k: time.sleep(0.005) or k * x, range(20)).start() for k in (1, 10)]
     assert [list(range(20)), list(range(0, 200, 10))] == [run.wait().results for run in runs]
 
 
@@ -296,7 +297,7 @@ def test_a_generator_that_gives_nothing_is_nothing_to_run() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(math.nan, "–"), (12e-6, "12 µs"), (0.0123, "12.3 ms"), (0.456, "456 ms"), (3.14159, "3.14 s")],
+    [(math.nan, "none"), (12e-6, "12 µs"), (0.0123, "12.3 ms"), (0.456, "456 ms"), (3.14159, "3.14 s")],
 )
 def test_times_are_written_with_a_unit_that_suits(value: Any, text: Any) -> None:
     assert text == seconds(value)

@@ -11,6 +11,7 @@ from typing import Any
 
 from greenlab.greening.scope import left_alone
 
+
 def exchange(pairs: list[tuple[Any, Any]]) -> int:
     """Replace, in every loaded module that is not left alone, each first of a pair by its second.
 

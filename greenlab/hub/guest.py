@@ -41,7 +41,7 @@ from greenlab.hub._quiet import eventlet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PlatformHub = eventlet.hubs.get_default_hub().Hub
+_PlatformHub: Any = eventlet.hubs.get_default_hub().Hub
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
 _LONGEST_POLL_S = 3600.0
@@ -157,7 +157,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.closed_down = True
         for bucket in (*self.listeners.values(), *self.secondaries.values()):
             bucket.clear()
-        poller = getattr(self, "poll", None) or getattr(self, "kqueue", None)
+        poller: Any = getattr(self, "poll", None) or getattr(self, "kqueue", None)
         if hasattr(poller, "close"):
             poller.close()
         self._door.close()
@@ -206,12 +206,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
         """As eventlet's; a greenlet that has not begun takes over the context variables of its spawner."""
         target = getattr(cb, "__self__", None)
-        if (
-            isinstance(target, greenlet.greenlet)
-            and not target
-            and not target.dead
-            and target.gr_context is None
-        ):
+        if isinstance(target, greenlet.greenlet) and not target and not target.dead and target.gr_context is None:
             target.gr_context = _copy_context()
         return super().schedule_call_global(seconds, cb, *args, **kw)
 

@@ -53,7 +53,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
 
     @property
     def state(self) -> str:
-        """ "waiting to start", "running", "waiting", "done", "failed" or "killed"."""
+        """One of "waiting to start", "running", "waiting", "done", "failed" and "killed"."""
         if self._ended is not None:
             return self._ended
         if self.dead:
@@ -124,9 +124,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             UsageError: the task waits for the event loop, which stands still while this cell waits.
         """
         if self.on_loop and greenlet.getcurrent() is self.hub.root and not self.dead:
-            raise UsageError(
-                f"task {self.id} waits for the event loop, which a waiting cell stops: write await task"
-            )
+            raise UsageError(f"task {self.id} waits for the event loop, which a waiting cell stops: write await task")
         return super().wait()
 
     def _kill_soon(self) -> None:
@@ -141,9 +139,7 @@ def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) ->
     if _thread.get_ident() != hub.thread_id:
         raise UsageError("spawn works on the hub's own thread: from another one use hub.call_soon_threadsafe")
     if not callable(func):
-        raise UsageError(
-            f"spawn takes a function and its arguments, not {func!r}: write spawn(f, x), not spawn(f(x))"
-        )
+        raise UsageError(f"spawn takes a function and its arguments, not {func!r}: write spawn(f, x), not spawn(f(x))")
     task = Task(hub, getattr(func, "__name__", type(func).__name__))
     task.gr_context = contextvars.copy_context()
     hub.schedule_call_global(0, task.switch, func, args, kwargs)
@@ -167,9 +163,7 @@ def wait_async(hub: GuestHub, awaitable: Awaitable[Any]) -> Any:
     elif host is None:
         problem = "there is no running event loop to wait for: start greenlab inside one, as in a notebook"
     elif hub.blocking:
-        problem = (
-            "the event loop stands still while a cell waits: let the cell end, or write await task in it"
-        )
+        problem = "the event loop stands still while a cell waits: let the cell end, or write await task in it"
     if problem is not None:
         if asyncio.iscoroutine(awaitable):
             awaitable.close()  # it will never run, and must not complain of it

@@ -97,11 +97,7 @@ def _user_line(frame: Any) -> tuple[str, int, str] | None:
         here = name, frame.f_lineno, code.co_name
         if first is None:
             first = here
-        if (
-            not name.startswith(_PACKAGE)
-            and "site-packages" not in name
-            and not name.startswith((_STDLIB, "<frozen"))
-        ):
+        if not name.startswith(_PACKAGE) and "site-packages" not in name and not name.startswith((_STDLIB, "<frozen")):
             return here
         frame = frame.f_back
     return first

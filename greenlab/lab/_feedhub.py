@@ -164,16 +164,12 @@ class FeedHub(ServerProcess):
             connection.request(method, path, headers={"Connection": "close"})
             return connection.getresponse().read()
         except (OSError, HTTPException) as error:
-            raise GreenlabError(
-                f"the hub's server does not answer ({error}): hub.stop(), hub.start()"
-            ) from error
+            raise GreenlabError(f"the hub's server does not answer ({error}): hub.stop(), hub.start()") from error
         finally:
             connection.close()
 
 
-def _check_whole(
-    name: str, value: object, wanted: str, *, low: int | None = None, high: int | None = None
-) -> None:
+def _check_whole(name: str, value: object, wanted: str, *, low: int | None = None, high: int | None = None) -> None:
     if (
         not isinstance(value, int)
         or isinstance(value, bool)

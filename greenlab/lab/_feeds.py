@@ -146,8 +146,7 @@ class Feeds:
             category = html.escape(_pick(_CATEGORIES, next(draws)))
             text = _pick(self._paragraphs, next(draws))
             items.append(
-                _ITEM
-                % (title, site, month, slug, number, site, number, day, hour, past, second, category, text)
+                _ITEM % (title, site, month, slug, number, site, number, day, hour, past, second, category, text)
             )
         body = _FEED.format(
             title=name,
@@ -163,9 +162,7 @@ def _headline(seed: int, number: int) -> tuple[str, str]:
     """A headline, escaped for XML, and the same as a part of a link."""
     who, did, what = _numbers("headline", seed, number, count=3)
     text = f"{_pick(_WHO, who)} {_pick(_DID, did)} {_pick(_WHAT, what)}"
-    slug = "-".join(
-        "".join(c for c in word if c.isalpha()) for word in text.lower().replace("& ", "").split()
-    )
+    slug = "-".join("".join(c for c in word if c.isalpha()) for word in text.lower().replace("& ", "").split())
     return html.escape(_capital(text), quote=False), slug
 
 

@@ -99,9 +99,7 @@ async def _serve(options: dict[str, Any]) -> None:
         reason = error.strerror or str(error)
         _announce(error=f"port {options['port']} cannot be used ({reason}): take port=0 for any free one")
         return
-    server = await loop.create_server(
-        lambda: Connection(site.respond, site.counters), sock=listener, backlog=_BACKLOG
-    )
+    server = await loop.create_server(lambda: Connection(site.respond, site.counters), sock=listener, backlog=_BACKLOG)
     # What is loaded stays: no collection need walk it while a client measures us.
     gc.freeze()
     _announce(port=listener.getsockname()[1])

@@ -159,9 +159,7 @@ class Artist:
     def _warn(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"no live figure for now: the artist cannot draw ({why})", RuntimeWarning, stacklevel=2
-            )
+            warnings.warn(f"no live figure for now: the artist cannot draw ({why})", RuntimeWarning, stacklevel=2)
 
 
 def _launch(fd: int) -> subprocess.Popen[bytes]:

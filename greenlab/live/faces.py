@@ -227,9 +227,7 @@ def _in_kernel() -> bool:
     return getattr(get_ipython(), "kernel", None) is not None
 
 
-def _picture_bundle(
-    text: str, summary: str, drawing: Drawing | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _picture_bundle(text: str, summary: str, drawing: Drawing | None) -> tuple[dict[str, Any], dict[str, Any]]:
     if drawing is None:
         return {"text/plain": text}, {}
     size = {"width": drawing.width, "height": drawing.height, **({"alt": summary} if summary else {})}

@@ -31,7 +31,8 @@ FRAMES_A_RUN = 40
 LONGEST_FRAME_S = 2.0
 """A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, this at most."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
-FINAL_WAIT_S = 3.0
+FINAL_WAIT_S = 10.0
+"""A process that draws for the first time ever makes its font cache first, which takes seconds."""
 
 
 class View:

@@ -47,9 +47,7 @@ class Magics:
     def _run(self, name: str, line: str, cell: str | None) -> Any:
         __tracebackhide__ = True
         if cell is None:
-            raise UsageError(
-                f"{name} stands above a cell: %%{name} x in items, and below it what each task does"
-            )
+            raise UsageError(f"{name} stands above a cell: %%{name} x in items, and below it what each task does")
         parsed = options.parse(self.parsers[name], line)
         asked = parsed.options
         namespace = self.ip.user_ns
@@ -116,9 +114,7 @@ def _documented(method: Any, parser: Any = None) -> Any:
 
     magic.__name__ = method.__name__
     help_text = (
-        f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}"
-        if parser
-        else ""
+        f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
     )
     magic.__doc__ = (method.__doc__ or "") + help_text
     # IPython would expand {braces} in the line, and the iterable may well be a dict or a set.
@@ -131,10 +127,6 @@ def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
 
     IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
     """
-    if (
-        lines
-        and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, "greenspawn")))
-        and len(lines) == 1
-    ):
+    if lines and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, "greenspawn"))) and len(lines) == 1:
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines

@@ -72,12 +72,13 @@ def _parse(ip: Any, cell: str, name: str) -> ast.Module:
     blank = len(cell) - len(cell.lstrip("\n"))
     text = "\n" * blank + ip.transform_cell(cell[blank:])
     try:
-        return ast.parse(text, filename=name)
+        tree: ast.Module = ast.parse(text, filename=name)
     except SyntaxError as error:
         what = (error.text or "").strip()
         raise BodyError(
             f"line {(error.lineno or 0) + 1} of the cell: {error.msg}" + (f": {what}" if what else "")
         ) from None
+    return tree
 
 
 def _refuse(body: list[ast.stmt], magic: str) -> None:
@@ -109,6 +110,7 @@ def _function(target: str, body: list[ast.stmt]) -> ast.FunctionDef:
         shell.body = body
         return shell  # type: ignore[no-any-return]
     shell = ast.parse(f"def {_FUNCTION}({_ITEM}):\n {target} = {_ITEM}").body[0]
+    node: Any
     for node in ast.walk(shell):
         if hasattr(node, "lineno"):
             node.lineno = node.end_lineno = 0  # becomes line 1: unpacking is what the magic's own line does
@@ -141,7 +143,7 @@ def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
     if cell is not None:
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     tree = _parse(ip, text, name)
-    last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+    last: Any = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
     ast.increment_lineno(tree, shift)
     before = compile(tree, name, "exec", dont_inherit=True)
     value = None

@@ -48,4 +48,5 @@ def make_matcher(parsers: Mapping[str, argparse.ArgumentParser]) -> Callable[[An
             "matched_fragment": word,
         }
 
-    return greenlab_options
+    matcher: Callable[[Any], Any] = greenlab_options
+    return matcher

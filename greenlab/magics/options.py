@@ -88,9 +88,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
     add("--detach", action="store_true", help="return at once, while the run goes on")
     add("--no-live", action="store_true", help="no live view")
-    add(
-        "-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins"
-    )
+    add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
     return parser
 
 
@@ -150,15 +148,11 @@ def parse(parser: argparse.ArgumentParser, line: str) -> Line:
         raise UsageError(f"{parser.prog}: no option {unknown[0]}; %%{parser.prog}? lists the options")
     if not rest:
         if options.count is None:
-            raise UsageError(
-                f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times"
-            )
+            raise UsageError(f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times")
         return Line(options, None, None)
     target, iterable = _loop(parser, rest)
     if options.count is not None:
-        raise UsageError(
-            f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out"
-        )
+        raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
     return Line(options, target, iterable)
 
 
@@ -172,9 +166,7 @@ def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
     if not isinstance(loop, ast.For) or not isinstance(loop.body[0], ast.Pass):
         tail = _TAIL.search(text)
         if tail and tail[1] in parser._option_string_actions:
-            raise UsageError(
-                f"{parser.prog}: options come first: %%{parser.prog} {tail[0].strip()} x in items"
-            )
+            raise UsageError(f"{parser.prog}: options come first: %%{parser.prog} {tail[0].strip()} x in items")
         raise UsageError(f"{parser.prog}: {text!r} is not of the form 'x in items', such as: url in urls")
     source = f"for {text}: pass"
     target = ast.get_source_segment(source, loop.target) or ""

@@ -150,9 +150,7 @@ class Worker:
                 self._funcs.pop(job, None)
             body = b""
 
-    def _run_batch(
-        self, job: int, number: int, items: list[Any], load: Callable[[], Any] | None = None
-    ) -> None:
+    def _run_batch(self, job: int, number: int, items: list[Any], load: Callable[[], Any] | None = None) -> None:
         running, started, skip = self._page.running, self._page.started_s, self._page.skip
         flag, clock, streams = Page.flag_of(job), perf_counter, self._streams
         func = self._funcs.get(job)
@@ -222,9 +220,7 @@ class Worker:
             return self._failure(job, number, start_s, end_s, error)
         return wire.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
 
-    def _failure(
-        self, job: int, number: int, start_s: float, end_s: float, error: BaseException
-    ) -> list[Bytes]:
+    def _failure(self, job: int, number: int, start_s: float, end_s: float, error: BaseException) -> list[Bytes]:
         return wire.frame(wire.ERROR, job, number, sending.dump_error(error), (start_s, end_s))
 
     def _ship(self, kind: int, text: str) -> None:

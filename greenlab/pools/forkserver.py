@@ -149,9 +149,7 @@ class _Server:
         self._wakeups.setblocking(False)
         wake.setblocking(False)
         self._wake = wake
-        signal.signal(
-            signal.SIGCHLD, lambda *_: None
-        )  # without a handler the wake-up descriptor stays silent
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler the wake-up descriptor stays silent
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ, self._answer)
@@ -209,9 +207,7 @@ class _Server:
                 self._die_with_parent()
                 if os.getppid() != self._pid:
                     os._exit(status)
-            with contextlib.suppress(
-                OSError
-            ):  # macOS: a kqueue is not inherited, so there is nothing to close
+            with contextlib.suppress(OSError):  # macOS: a kqueue is not inherited, so there is nothing to close
                 self._selector.close()
             for sock in (self._sock, self._wakeups, self._wake):
                 sock.close()

@@ -354,9 +354,7 @@ class PreforkPool:
             if unborn and self._useful:
                 self._adjust()
             elif unborn:
-                self._give_up(
-                    GreenlabError(f"the fork server ended with status {status} before it was of use")
-                )
+                self._give_up(GreenlabError(f"the fork server ended with status {status} before it was of use"))
             for pid in self.pids:  # they end with it
                 self._expect_burial(pid, signal.SIGKILL)
 

@@ -184,9 +184,7 @@ def dump_function(func: Any) -> bytes:
         data = cloudpickle.dumps(func, 5)
     except Exception as error:
         name, value = _find_culprit("", func, [])
-        what = (
-            f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
-        )
+        what = f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
         hint = "make it inside the task, or use -p green"
         raise NotSendableError(f"cannot send {what} to a worker process: {hint}") from error
     return pickle.dumps((_sources(func), data), 5)

@@ -81,9 +81,7 @@ def split_buffers(body: Bytes, buffers: int) -> tuple[memoryview, list[memoryvie
     return parts[0], parts[1:]
 
 
-def frame(
-    kind: int, job: int, number: int, parcel: Parcel, times_s: tuple[float, float] = (0.0, 0.0)
-) -> list[Bytes]:
+def frame(kind: int, job: int, number: int, parcel: Parcel, times_s: tuple[float, float] = (0.0, 0.0)) -> list[Bytes]:
     """Return the parts of a frame, in the order to send them; `times_s` are the start and end of the task."""
     head = HEAD.pack(kind, parcel.form, parcel.buffers, job, number, parcel.size, *times_s)
     return [head, *parcel.parts]

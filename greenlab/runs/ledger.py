@@ -77,7 +77,7 @@ class Ledger:
         except TypeError:
             self.total = None
         # A sequence can be asked again for an item; of anything else what is pulled is kept, for retries and resume.
-        self._kept = None if isinstance(items, (list, tuple, range)) else []
+        self._kept: list[Any] | None = None if isinstance(items, (list, tuple, range)) else []
         self.items: Any = items if self._kept is None else self._kept
         self._pairs: Iterator[tuple[int, Any]] = enumerate(items)
         self._source_lock = None if isinstance(items, _PLAIN) else eventlet.semaphore.Semaphore(1)

@@ -21,7 +21,7 @@ _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
 def seconds(value: float) -> str:
     """Write a time with a unit that suits it."""
     if value != value:  # noqa: PLR0124 (nan)
-        return "–"
+        return "none"
     if value < 0.001:
         return f"{value * 1e6:.0f} µs"
     if value < 1:
@@ -32,11 +32,7 @@ def seconds(value: float) -> str:
 def rate(value: float) -> str:
     """Write a throughput."""
     return (
-        f"{value:,.0f} tasks/s"
-        if value >= 100
-        else f"{value:,.2g} tasks/s"
-        if value < 10
-        else f"{value:.1f} tasks/s"
+        f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
     )
 
 
@@ -56,11 +52,7 @@ def lines(run: Run) -> list[str]:
     if run.startup_s > 0.001:
         out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
     if state != "ended":
-        out.append(
-            f"  {state}: {counts['cancelled']:,} tasks cut short"
-            if state == "cancelled"
-            else "  still running"
-        )
+        out.append(f"  {state}: {counts['cancelled']:,} tasks cut short" if state == "cancelled" else "  still running")
     out += [f"  blocked: {block}" for block in run.blocked[:3]]
     if len(run.blocked) > 3:
         out.append(f"  blocked: {len(run.blocked) - 3} more places or times, see run.blocked")
@@ -105,7 +97,7 @@ def rich(run: Run) -> str:
 
 
 def frame(run: Run) -> Any:
-    """Give a pandas DataFrame, a row a task: state, started_s and ended_s from the run's start, latency_s, value, error."""
+    """Give a pandas DataFrame, a row a task; times count from the run's start, in seconds."""
     try:
         import pandas as pd
     except ImportError:
