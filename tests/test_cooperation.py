@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import importlib
 import os
 import socket
 import socketserver
@@ -56,7 +57,7 @@ def cooperates(call: Callable[[], Any], expected: Any) -> int:
     return ticks
 
 
-def test_the_ticker_tells_what_blocks():
+def test_the_ticker_tells_what_blocks() -> None:
     def block() -> str:
         with native():
             time.sleep(LATE_S)
@@ -119,54 +120,54 @@ def secure_site(tmp_path: Path) -> Iterator[tuple[str, ssl.SSLContext]]:
         yield f"https://localhost:{server.server_port}/", theirs
 
 
-def test_urllib(site: str):
+def test_urllib(site: str) -> None:
     def fetch() -> bytes:
         with urllib.request.urlopen(site) as answer:
-            return answer.read()
+            return bytes(answer.read())
 
     assert 2 < cooperates(fetch, b"late")
 
 
-def test_urllib_over_tls(secure_site: tuple[str, ssl.SSLContext]):
+def test_urllib_over_tls(secure_site: tuple[str, ssl.SSLContext]) -> None:
     url, context = secure_site
 
     def fetch() -> bytes:
         with urllib.request.urlopen(url, context=context) as answer:
-            return answer.read()
+            return bytes(answer.read())
 
     assert 2 < cooperates(fetch, b"late")
 
 
-def test_requests(site: str):
+def test_requests(site: str) -> None:
     requests = pytest.importorskip("requests")
 
     def fetch() -> bytes:
         with requests.Session() as session:
-            return session.get(site).content
+            return bytes(session.get(site).content)
 
     assert 2 < cooperates(fetch, b"late")
 
 
-def test_urllib3_with_one_pool_for_all(site: str):
+def test_urllib3_with_one_pool_for_all(site: str) -> None:
     urllib3 = pytest.importorskip("urllib3")
     with urllib3.PoolManager(maxsize=2, block=True) as pool:
         assert 2 < cooperates(lambda: pool.request("GET", site).data, b"late")
 
 
-def test_httpx_with_one_client_for_all(site: str):
+def test_httpx_with_one_client_for_all(site: str) -> None:
     httpx = pytest.importorskip("httpx")
     with httpx.Client(limits=httpx.Limits(max_connections=2)) as client:
         assert 2 < cooperates(lambda: client.get(site).content, b"late")
 
 
-def test_httpx_over_tls(secure_site: tuple[str, ssl.SSLContext]):
+def test_httpx_over_tls(secure_site: tuple[str, ssl.SSLContext]) -> None:
     httpx = pytest.importorskip("httpx")
     url, context = secure_site
     with httpx.Client(verify=context) as client:
         assert 2 < cooperates(lambda: client.get(url).content, b"late")
 
 
-def test_a_raw_tls_echo(secure_site: tuple[str, ssl.SSLContext]):
+def test_a_raw_tls_echo(secure_site: tuple[str, ssl.SSLContext]) -> None:
     url, context = secure_site
     port = int(url.rpartition(":")[2].strip("/"))
 
@@ -178,12 +179,12 @@ def test_a_raw_tls_echo(secure_site: tuple[str, ssl.SSLContext]):
             secure.settimeout(5)
             secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
             with secure.makefile("rb") as lines:
-                return lines.read()[-4:]
+                return bytes(lines.read()[-4:])
 
     assert 2 < cooperates(talk, b"late")
 
 
-def test_subprocess():
+def test_subprocess() -> None:
     def child() -> str:
         code = f"import time; time.sleep({LATE_S}); print('done')"
         return subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True).stdout
@@ -191,14 +192,14 @@ def test_subprocess():
     assert 2 < cooperates(child, "done\n")
 
 
-def test_subprocess_without_pipes():
+def test_subprocess_without_pipes() -> None:
     def child() -> int:
         return subprocess.call([sys.executable, "-S", "-c", f"import time; time.sleep({LATE_S})"])
 
     assert 2 < cooperates(child, 0)
 
 
-def test_names(monkeypatch: pytest.MonkeyPatch):
+def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     # The system's resolver itself, made late: whatever resolv.conf says here, it is called in a native thread.
     from greenlab.greening import names
 
@@ -217,7 +218,7 @@ def test_names(monkeypatch: pytest.MonkeyPatch):
     assert 2 < cooperates(lambda: socket.getaddrinfo("late.invalid", 80)[0][4], ("127.0.0.1", 80))
 
 
-def test_pipes_and_select():
+def test_pipes_and_select() -> None:
     import select
 
     def wait() -> bytes:
@@ -235,7 +236,7 @@ def test_pipes_and_select():
     assert 2 < cooperates(wait, b"x")
 
 
-def test_executors_futures():
+def test_executors_futures() -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     def sleep() -> str:
@@ -290,7 +291,7 @@ def wait_for_port(port: int) -> None:
     pytest.fail("the server did not come up")
 
 
-def test_redis(redis_port: int):
+def test_redis(redis_port: int) -> None:
     import redis
 
     with redis.Redis(port=redis_port) as client:
@@ -316,7 +317,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
-def test_postgresql(driver: str, postgres: str):
+def test_postgresql(driver: str, postgres: str) -> None:
     module = pytest.importorskip(driver)
 
     def ask() -> int:
@@ -347,8 +348,8 @@ def memcached() -> Iterator[int]:
         server.terminate()
 
 
-def test_pymemcache(memcached: int):
-    from pymemcache.client.base import PooledClient
+def test_pymemcache(memcached: int) -> None:
+    PooledClient = importlib.import_module("pymemcache.client.base").PooledClient  # noqa: N806
 
     # memcached is never late, so a proxy is: it forwards each connection after a while.
     def forward(connection: socket.socket) -> None:

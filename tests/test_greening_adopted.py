@@ -32,8 +32,8 @@ class Holder:
         self.condition = threading.Condition()
         self.event = threading.Event()
         self.semaphore = threading.Semaphore()
-        self.queue = queue.Queue()
-        self.simple = queue.SimpleQueue()
+        self.queue: queue.Queue[Any] = queue.Queue()
+        self.simple: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.local = threading.local()
 
 
@@ -49,7 +49,7 @@ IN_DICT = {"lock": threading.Lock()}
 IN_LIST = [threading.RLock()]
 HOLDER = Holder()
 SLOTTED = Slotted()
-HANDLER = logging.NullHandler()
+HANDLER: Any = logging.NullHandler()
 HANDLER.createLock = types.MethodType(logging.Handler.createLock, HANDLER)  # a NullHandler has no lock of its own
 HANDLER.createLock()
 MODULE = globals()
@@ -66,7 +66,7 @@ FOUND = {
     "a semaphore": lambda: HOLDER.semaphore,
     "a queue's": lambda: HOLDER.queue.mutex,
     "a logging handler's": lambda: HANDLER.lock,
-    "logging's own": lambda: logging._lock,
+    "logging's own": lambda: vars(logging)["_lock"],
 }
 
 
@@ -81,16 +81,16 @@ def natives() -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_a_lock_made_before_is_exclusive_among_tasks_and_holds_nobody_else_up(natives, name):
+def test_a_lock_made_before_is_exclusive_among_tasks_and_holds_nobody_else_up(natives: Any, name: Any) -> None:
     lock, order = FOUND[name](), []
 
-    def task(i):
+    def task(i: Any) -> Any:
         with lock:
             order.append(i)
             time.sleep(0.001)
             order.append(i)
 
-    def other():
+    def other() -> Any:
         for _ in range(5):
             time.sleep(0)
         order.append("other")
@@ -103,12 +103,12 @@ def test_a_lock_made_before_is_exclusive_among_tasks_and_holds_nobody_else_up(na
 
 
 @pytest.mark.parametrize("name", ["a module's", "an object's RLock"])
-def test_whoever_holds_the_native_object_and_whoever_holds_the_wrapper_exclude_each_other(natives, name):
+def test_holders_of_the_native_object_and_of_the_wrapper_exclude_each_other(natives: Any, name: Any) -> None:
     native, adopted, order = natives[name], FOUND[name](), []
     assert native is not adopted
     held, go = threading.Event(), threading.Event()
 
-    def thread():
+    def thread() -> Any:
         with native:
             held.set()
             go.wait(10)
@@ -120,7 +120,7 @@ def test_whoever_holds_the_native_object_and_whoever_holds_the_wrapper_exclude_e
     assert not adopted.acquire(blocking=False)
     assert not adopted.acquire(timeout=0.01)
 
-    def task():
+    def task() -> Any:
         with adopted:
             order.append("task")
 
@@ -132,10 +132,15 @@ def test_whoever_holds_the_native_object_and_whoever_holds_the_wrapper_exclude_e
     assert ["thread", "task"] == order
 
 
-def test_a_thread_waits_natively_for_a_task_that_holds_an_adopted_lock(natives):
+def test_a_thread_waits_natively_for_a_task_that_holds_an_adopted_lock(natives: Any) -> None:
     order = []
+
+    def body() -> None:
+        with GLOBAL:
+            order.append("thread")
+
+    thread = threading.Thread(target=body)
     with GLOBAL:
-        thread = threading.Thread(target=lambda: (GLOBAL.acquire(), order.append("thread"), GLOBAL.release()))
         thread.start()
         time.sleep(0.01)
         order.append("task")
@@ -143,8 +148,8 @@ def test_a_thread_waits_natively_for_a_task_that_holds_an_adopted_lock(natives):
     assert ["task", "thread"] == order
 
 
-def test_queues_events_and_conditions_made_before_wake_tasks(natives):
-    def consume(source):
+def test_queues_events_and_conditions_made_before_wake_tasks(natives: Any) -> None:
+    def consume(source: Any) -> Any:
         return source.get()
 
     for source in (HOLDER.queue, HOLDER.simple):
@@ -166,7 +171,7 @@ def test_queues_events_and_conditions_made_before_wake_tasks(natives):
     assert waiting.wait()
     HOLDER.event.clear()
 
-    def notified():
+    def notified() -> Any:
         with HOLDER.condition:
             return HOLDER.condition.wait(10)
 
@@ -177,10 +182,10 @@ def test_queues_events_and_conditions_made_before_wake_tasks(natives):
     assert waiting.wait()
 
 
-def test_a_plain_local_made_before_is_a_tasks_own(natives):
+def test_a_plain_local_made_before_is_a_tasks_own(natives: Any) -> None:
     HOLDER.local.x = "main"
 
-    def task():
+    def task() -> Any:
         before = hasattr(HOLDER.local, "x")
         HOLDER.local.x = "task"
         return before, HOLDER.local.x
@@ -191,19 +196,19 @@ def test_a_plain_local_made_before_is_a_tasks_own(natives):
 
 class Subclass(threading.local):
     def __init__(self) -> None:
-        self.values = []
+        self.values: list[Any] = []
 
 
 SUBCLASS = Subclass()
 
 
-def test_a_subclass_of_local_made_before_is_a_tasks_own(natives):
+def test_a_subclass_of_local_made_before_is_a_tasks_own(natives: Any) -> None:
     SUBCLASS.values.append("main")
     assert [] == greenlab.spawn(lambda: SUBCLASS.values).wait()
     assert ["main"] == SUBCLASS.values
 
 
-def test_a_local_keeps_what_the_main_greenlet_gave_it_after_the_end():
+def test_a_local_keeps_what_the_main_greenlet_gave_it_after_the_end() -> None:
     greenlab.start()
     HOLDER.local.y = "kept"
     greenlab.stop()
@@ -211,7 +216,7 @@ def test_a_local_keeps_what_the_main_greenlet_gave_it_after_the_end():
     del HOLDER.local.y
 
 
-def test_an_rlock_that_is_held_at_that_moment_is_left_as_it_is():
+def test_an_rlock_that_is_held_at_that_moment_is_left_as_it_is() -> None:
     before = HOLDER.rlock
     with HOLDER.rlock:
         greenlab.start()
@@ -219,7 +224,7 @@ def test_an_rlock_that_is_held_at_that_moment_is_left_as_it_is():
     greenlab.stop()
 
 
-def test_a_killed_waiter_leaves_an_adopted_lock_usable(natives):
+def test_a_killed_waiter_leaves_an_adopted_lock_usable(natives: Any) -> None:
     with GLOBAL:
         waiting = greenlab.spawn(GLOBAL.acquire)
         time.sleep(0.001)
@@ -228,13 +233,13 @@ def test_a_killed_waiter_leaves_an_adopted_lock_usable(natives):
     GLOBAL.release()
 
 
-def test_what_the_machinery_holds_is_left_alone():
+def test_what_the_machinery_holds_is_left_alone() -> None:
     import asyncio.events
 
     greenlab.start()
     try:
-        assert type(asyncio.events._lock) in (type(_thread.allocate_lock()), _native_lock_type)
-        assert not type(threading._active_limbo_lock).__module__.startswith("greenlab")
+        assert _native_lock_type is type(vars(asyncio.events)["_lock"])
+        assert not type(vars(threading)["_active_limbo_lock"]).__module__.startswith("greenlab")
     finally:
         greenlab.stop()
 

@@ -15,6 +15,7 @@ import sys
 import textwrap
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ THREADS, TASKS = 8, 50
 STUCK_S = 30
 
 
-def everybody(work):
+def everybody(work: Any) -> Any:
     """Run `work(stop)` in many threads and green tasks at once; give the threads' and the tasks' counts."""
     stop = threading.Event()
     by_threads: list[int] = []
@@ -43,11 +44,11 @@ def everybody(work):
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Condition", "Semaphore"])
-def test_no_wake_up_of_a_lock_is_lost(started, kind):
+def test_no_wake_up_of_a_lock_is_lost(started: Any, kind: Any) -> None:
     lock = getattr(threading, kind)()
     inside = total = 0
 
-    def work(over):
+    def work(over: Any) -> Any:
         nonlocal inside, total
         mine = 0
         while not over():
@@ -71,12 +72,12 @@ def test_no_wake_up_of_a_lock_is_lost(started, kind):
     assert min(by_tasks) > 0
 
 
-def test_no_wake_up_of_a_queue_is_lost(started):
+def test_no_wake_up_of_a_queue_is_lost(started: Any) -> None:
     box: queue.Queue[int] = queue.Queue(maxsize=3)
     lock = threading.Lock()
     put = got = 0
 
-    def work(over):
+    def work(over: Any) -> Any:
         nonlocal put, got
         mine = 0
         while not over():
@@ -95,17 +96,21 @@ def test_no_wake_up_of_a_queue_is_lost(started):
     assert min(by_tasks) > 0
 
 
-def test_no_wake_up_of_a_condition_is_lost(started):
+def test_no_wake_up_of_a_condition_is_lost(started: Any) -> None:
     """A token goes round: whoever gets it hands it on to the next of the other kind."""
     condition = threading.Condition()
     turn = rounds = 0
 
-    def work(_over, me, everyone):
+    def work(_over: Any, me: Any, everyone: Any) -> Any:
         nonlocal turn, rounds
         mine = 0
+
+        def mine_or_over() -> Any:
+            return turn in (me, -1)
+
         with condition:
             while True:
-                assert condition.wait_for(lambda: turn in (me, -1), STUCK_S), "a wake-up was lost"
+                assert condition.wait_for(mine_or_over, STUCK_S), "a wake-up was lost"
                 if turn == -1:
                     return mine
                 mine, rounds, turn = mine + 1, rounds + 1, (me + 1) % everyone
@@ -132,11 +137,11 @@ def test_no_wake_up_of_a_condition_is_lost(started):
     assert rounds > count
 
 
-def test_killed_and_timed_out_waiters_lose_nobodys_wake_up(started):
+def test_killed_and_timed_out_waiters_lose_nobodys_wake_up(started: Any) -> None:
     lock = threading.Lock()
     done = []
 
-    def patient(i):
+    def patient(i: Any) -> Any:
         with lock:
             done.append(i)
 
@@ -158,7 +163,7 @@ def test_killed_and_timed_out_waiters_lose_nobodys_wake_up(started):
     assert 200 == len(done)
 
 
-def script(code):
+def script(code: Any) -> Any:
     """Run code in an interpreter of its own, and give the JSON that it prints last."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=100, check=False
@@ -172,7 +177,7 @@ MEASURE = """
     import greenlet, psutil
     import greenlab
     from greenlab import greening, hub
-    def state():
+    def state() -> Any:
         for _ in range(3):
             gc.collect()
         return {
@@ -186,11 +191,11 @@ MEASURE = """
 """
 
 
-def test_a_thousand_loads_and_unloads_leave_nothing():
+def test_a_thousand_loads_and_unloads_leave_nothing() -> None:
     before, after = script(
         MEASURE
         + """
-    def turn():
+    def turn() -> Any:
         greenlab.start()
         greenlab.spawn(lambda: None).wait()
         greenlab.stop()
@@ -208,18 +213,18 @@ def test_a_thousand_loads_and_unloads_leave_nothing():
     assert grown < 500, "less than one object in two turns"
 
 
-def test_a_hundred_thousand_tasks_leave_nothing():
+def test_a_hundred_thousand_tasks_leave_nothing() -> None:
     before, after = script(
         MEASURE
         + """
     import time
     greenlab.start()
     local, lock = threading.local(), threading.Lock()
-    def task():
+    def task() -> Any:
         local.x = 1
         with lock:
             time.sleep(0)
-    def wave(count):
+    def wave(count: Any) -> Any:
         for task_ in [greenlab.spawn(task) for _ in range(count)]:
             task_.wait()
     wave(1000)
@@ -236,10 +241,10 @@ def test_a_hundred_thousand_tasks_leave_nothing():
     assert grown < 1000, "less than one object in a hundred tasks"
 
 
-def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started):
+def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started: Any) -> None:
     from greenlab.greening.waiting import in_thread
 
-    def fails():
+    def fails() -> Any:
         raise LookupError
 
     gc.collect()

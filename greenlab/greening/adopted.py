@@ -8,8 +8,8 @@ Guarantees: a green thread that waits for an adopted lock never blocks the hub. 
 it at once; a release through the native object tells nobody, so it also looks again by itself, after 1 ms at first
 and never later than after 50 ms.
 
-Found are: attributes of objects (also in slots), of classes and of modules, and values in dicts and lists (of up
-to 500) that a module holds by name. Not found, and so native for everybody: what only C, a closure, a tuple, a set or a deeper
+Found are: attributes of objects (also in slots), of classes and of modules, and values in dicts and lists (of up to
+500) a module holds by name. Not found, and so native for everybody: what only C, a closure, a tuple, a set or a deeper
 container holds; bound methods kept elsewhere than beside their lock; RLocks that the hub's thread holds at that
 moment; and what the kernel's own machinery holds, which is left alone. For a native Lock in such a place the old
 rule stands: a green thread must not hold it across a switch.
@@ -104,7 +104,8 @@ class AdoptedLock(Lock):
 
     def _at_fork_reinit(self) -> None:
         # The native object itself: somebody else may hold it.
-        self._native._at_fork_reinit()
+        native: Any = self._native
+        native._at_fork_reinit()
         self._waiters = deque()
 
 

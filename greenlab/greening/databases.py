@@ -11,8 +11,6 @@ callback that the user set is left alone, before and after.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import select
 import sys
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from greenlab.greening.waiting import READ, WRITE, wait_fd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
     from types import ModuleType
 
 _native_poll = select.poll
@@ -29,14 +28,14 @@ _native_poll = select.poll
 
 def _wait_psycopg2(connection: Any, cursor: Any = None) -> None:  # noqa: ARG001 (psycopg2's signature)
     """Wait for a connection of psycopg2's, as its documentation of green support says."""
-    from psycopg2 import OperationalError, extensions
+    extensions: Any = sys.modules["psycopg2.extensions"]
 
     while True:
         state = connection.poll()
         if state == extensions.POLL_OK:
             return
         if state not in (extensions.POLL_READ, extensions.POLL_WRITE):
-            raise OperationalError(f"poll() of psycopg2 said {state}")
+            raise sys.modules["psycopg2"].OperationalError(f"poll() of psycopg2 said {state}")
         event = READ if state == extensions.POLL_READ else WRITE
         try:
             if green_hub() is not None:
@@ -96,7 +95,7 @@ class Databases:
 
     def switch(self) -> None:
         """Switch what is loaded, and what will be."""
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]  # a finder is whoever has find_spec
+        sys.meta_path.insert(0, self)
         for name in _SWITCHES:
             module = sys.modules.get(name)
             if module is not None:
@@ -105,7 +104,7 @@ class Databases:
     def restore(self) -> None:
         """Switch everything back, and wait for nothing more."""
         if self in sys.meta_path:
-            sys.meta_path.remove(self)  # type: ignore[arg-type]
+            sys.meta_path.remove(self)
         while self._back:
             self._back.pop()()
 
@@ -114,11 +113,11 @@ class Databases:
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    ) -> ModuleSpec | None:
         """Find what Python finds; have a driver switched once it is executed."""
         if name not in _SWITCHES:
             return None
-        spec = None
+        spec: ModuleSpec | None = None
         for finder in sys.meta_path:
             find = getattr(finder, "find_spec", None)
             if finder is not self and find is not None and (spec := find(name, path, target)) is not None:
@@ -137,4 +136,3 @@ class Databases:
 
         loader.exec_module = exec_module
         return spec
-

@@ -103,7 +103,7 @@ class PipeIO(io.FileIO):
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def write(self, data: Any, /) -> int:  # type: ignore[override]
+    def write(self, data: Any, /) -> int:
         return write(self.fileno(), data)
 
 
@@ -116,14 +116,14 @@ class _PipeModule:
     @staticmethod
     def open(file: Any, mode: str = "r", buffering: int = -1, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(file, int) or mode not in ("rb", "wb"):
-            return io.open(file, mode, buffering, *args, **kwargs)  # noqa: SIM115, UP020 (stands for io.open)
+            return io.open(file, mode, buffering, *args, **kwargs)  # noqa: UP020 (stands for io.open)
         raw = PipeIO(file, mode)
         if buffering == 0:
             return raw
         if buffering == 1:
             # As io.open does, at the line that called Popen, which is two calls up.
-            message = "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be used"
-            warnings.warn(message, RuntimeWarning, stacklevel=3)
+            message = "line buffering (buffering=1) isn't supported in binary mode, "
+            warnings.warn(f"{message}the default buffer size will be used", RuntimeWarning, stacklevel=3)
         size = buffering if buffering > 1 else io.DEFAULT_BUFFER_SIZE
         return io.BufferedReader(raw, size) if mode == "rb" else io.BufferedWriter(raw, size)
 

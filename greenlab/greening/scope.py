@@ -40,17 +40,18 @@ def left_alone(module: Any) -> bool:
 
 
 class Scope:
-    """The hub that is served, its thread, and the greenlets that asked for native behaviour."""
+    """The hub that is served, its thread and main greenlet, and the greenlets that asked for native behaviour."""
 
     def __init__(self) -> None:
         self.hub: GuestHub | None = None
         self.thread_id = -1
+        self.root: Any = None
         self.native: dict[Any, int] = {}
         self._fork_hook_registered = False
 
     def open(self, hub: GuestHub) -> None:
         """Serve `hub`."""
-        self.hub, self.thread_id = hub, hub.thread_id
+        self.hub, self.thread_id, self.root = hub, hub.thread_id, hub.root
         if not self._fork_hook_registered and hasattr(os, "register_at_fork"):
             # There is no way to unregister, so the hook is registered once and looks at the scope.
             os.register_at_fork(after_in_child=self._forget_in_child)
@@ -58,7 +59,7 @@ class Scope:
 
     def close(self) -> None:
         """Serve nobody: every replaced function that somebody still holds is native from now on."""
-        self.hub, self.thread_id = None, -1
+        self.hub, self.thread_id, self.root = None, -1, None
         self.native.clear()
 
     def _forget_in_child(self) -> None:

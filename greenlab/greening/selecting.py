@@ -76,7 +76,7 @@ def green_select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = Non
                 events[fd] = events.get(fd, 0) | event
         return events.items()
 
-    return _cooperate(lambda _: _select(rlist, wlist, xlist, 0), lambda answer: any(answer), watched, timeout)
+    return _cooperate(lambda _: _select(rlist, wlist, xlist, 0), any, watched, timeout)
 
 
 class GreenPoll:
@@ -103,7 +103,8 @@ class GreenPoll:
     def poll(self, timeout: float | None = None, /) -> list[tuple[int, int]]:
         """As select.poll: `timeout` is in milliseconds, and None or less than 0 waits for ever."""
         if green_hub() is None or timeout == 0:
-            return self._native.poll(timeout)
+            native: list[tuple[int, int]] = self._native.poll(timeout)
+            return native
         if timeout is not None and timeout > _INT_MAX:
             raise OverflowError("timeout is too large")
 
@@ -136,11 +137,7 @@ def _selector_method(owner: Any) -> Any:
 
     def select_(self: Any, timeout: float | None = None) -> Any:
         hub = green_hub()
-        if (
-            hub is None
-            or (timeout is not None and timeout <= 0)
-            or self is getattr(hub.host, "_selector", None)
-        ):
+        if hub is None or (timeout is not None and timeout <= 0) or self is getattr(hub.host, "_selector", None):
             return native(self, timeout)
 
         def watched() -> Iterable[tuple[int, int]]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 # Taken now, before anything is replaced: these are the native calls.
 _c: Any = socket.socket.__mro__[1]  # _socket.socket
 _gettimeout, _settimeout, _fileno = _c.gettimeout, _c.settimeout, _c.fileno
-_recv, _recv_into, _send = _c.recv, _c.recv_into, _c.send
+_recv, _recv_into, _send, _sendall = _c.recv, _c.recv_into, _c.send, _c.sendall
 _os_read, _os_readv, _os_write = os.read, os.readv, os.write
 _socket: Any = socket.socket
 _real_close, _detach, _sendfile = _socket._real_close, _socket.detach, _socket.sendfile
@@ -91,9 +91,15 @@ def _polled(sock: Any, timeout: float | None, event: int, call: Callable[..., An
     return call(*args)
 
 
+# The four that programs live on begin with the question whose answer is "another thread", before any other.
+
+
 def recv(self: Any, bufsize: int, flags: int = 0, /) -> bytes:
-    timeout = _patience(self)
     data: bytes
+    if _get_ident() != scope.thread_id:
+        data = _recv(self, bufsize, flags)
+        return data
+    timeout = _patience(self)
     if timeout == _NATIVE or not isinstance(bufsize, int) or bufsize < 0:
         data = _recv(self, bufsize, flags)
     elif timeout is None:
@@ -106,8 +112,11 @@ def recv(self: Any, bufsize: int, flags: int = 0, /) -> bytes:
 
 
 def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-    timeout = _patience(self)
     got: int
+    if _get_ident() != scope.thread_id:
+        got = _recv_into(self, buffer, nbytes, flags)
+        return got
+    timeout = _patience(self)
     if timeout == _NATIVE:
         got = _recv_into(self, buffer, nbytes, flags)
     elif timeout is None:
@@ -120,8 +129,11 @@ def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
 
 
 def send(self: Any, data: Any, flags: int = 0, /) -> int:
-    timeout = _patience(self)
     sent: int
+    if _get_ident() != scope.thread_id:
+        sent = _send(self, data, flags)
+        return sent
+    timeout = _patience(self)
     if timeout == _NATIVE:
         sent = _send(self, data, flags)
     elif timeout is None:
@@ -134,9 +146,12 @@ def send(self: Any, data: Any, flags: int = 0, /) -> int:
 
 
 def sendall(self: Any, data: Any, flags: int = 0, /) -> None:
+    if _get_ident() != scope.thread_id:
+        _sendall(self, data, flags)
+        return
     timeout = _patience(self)
     if timeout == _NATIVE:
-        _c.sendall(self, data, flags)
+        _sendall(self, data, flags)
         return
     deadline = _Deadline(self, timeout)
     with memoryview(data) as view, view.cast("B") as rest:

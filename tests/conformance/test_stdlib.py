@@ -54,7 +54,7 @@ WITHOUT: dict[str, dict[str, dict[str, str]]] = {
             "*.AtexitTests.*": _OWN_PROCESS,
         },
         "task": {"*.InterruptMainTests.*": _SIGNAL},
-        "crowd": {"*.PyRLockTests.*": "threading._PyRLock belongs to a thread by its ident; nothing makes one by itself"},
+        "crowd": {"*.PyRLockTests.*": "threading._PyRLock belongs to a thread by its ident; nobody gets one unasked"},
     },
     "local": {
         "task": {
@@ -104,9 +104,7 @@ def outcomes() -> Iterator[dict[tuple[str, str], Future[dict[str, Any]]]]:
     if find_spec("test") is None or find_spec("test.lock_tests") is None:
         pytest.skip("this interpreter comes without CPython's `test` package")
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        yield {
-            (group, where): pool.submit(run, where, GROUPS[group], excluded(group, where)) for group, where in CASES
-        }
+        yield {(group, where): pool.submit(run, where, GROUPS[group], excluded(group, where)) for group, where in CASES}
 
 
 def excluded(group: str, where: str) -> dict[str, str]:
