@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from greenlab.hub import GuestHub, Task
 
-__all__ = ["native", "prepare", "run", "spawn", "start", "stop", "wait_async"]
+__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "wait_async"]
 
 native = greening.native
 
@@ -52,6 +52,27 @@ def spawn(func: Callable[..., Any], *args: Any, **kw: Any) -> Task:
         UsageError: `func` is not callable, or the caller is not on the hub's thread.
     """
     return hub.spawn(start(), func, *args, **kw)
+
+
+def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
+    """Run one call elsewhere, from a green task, and wait for it cooperatively: fetch green, parse in a process.
+
+    Args:
+        func: what to call.
+        args: its arguments; with prefork they travel to a worker process, and the value travels back.
+        pool: "prefork", for what computes, or "threads" (an OS thread), for what blocks: files, sqlite, C libraries.
+
+    Returns:
+        what the call returns; its exception is raised.
+
+    Raises:
+        UsageError: no such pool, or nothing to call.
+        NotSendableError: the function, an argument or the value cannot travel.
+        WorkerLostError: the worker died.
+    """
+    from greenlab.pools.offload import offload as run_elsewhere
+
+    return run_elsewhere(start(), func, args, pool)
 
 
 def wait_async(awaitable: Awaitable[Any]) -> Any:
