@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import importlib
 import os
 import queue
 import select
@@ -227,7 +228,7 @@ def test_a_driver_imported_later_is_switched_and_switched_back(tmp_path: Any, mo
     monkeypatch.syspath_prepend(str(tmp_path))
     greenlab.start()
     try:
-        from psycopg import waiting
+        waiting: Any = importlib.import_module("psycopg.waiting")
 
         assert "selector" == greenlab.spawn(waiting.wait).wait()
         with greenlab.native():

@@ -15,9 +15,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening import imported, local, locks, names, processes, selecting, sockets, tls, waiting
+from greenlab.greening import local, locks, names, processes, selecting, sockets, tls, waiting
 from greenlab.greening.adopted import Adoption
 from greenlab.greening.databases import Databases
+from greenlab.greening.imported import Imported
 from greenlab.greening.patches import Patches
 from greenlab.greening.scope import native, scope
 from greenlab.hub import eventlet
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["green", "is_green", "native", "replaced", "ungreen"]
 
 _patches = Patches()
+_imported = Imported()
 _adoption = Adoption()
 _databases = Databases()
 _native_sleep = time.sleep
@@ -45,7 +47,7 @@ def green(hub: GuestHub) -> None:
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):
         patches.replace(owner, "monkey_patch", monkey_patch)
-    imported.exchange(patches.pairs())
+    _imported.exchange(patches.pairs())
     _adoption.adopt()
     _databases.switch()
     hub.close_with(ungreen)
@@ -55,12 +57,12 @@ def ungreen() -> None:
     """Put every replaced object back."""
     if not is_green():
         return
-    pairs = [(new, old) for old, new in _patches.pairs()]
+    pairs = _patches.pairs()
     scope.close()
     _patches.restore()
     _adoption.undo()
     _databases.restore()
-    imported.exchange(pairs)
+    _imported.restore(pairs)
 
 
 def is_green() -> bool:

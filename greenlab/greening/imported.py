@@ -1,34 +1,61 @@
 """Names that were imported before: `from time import sleep` in the notebook or in a loaded library.
 
-Guarantees: only module globals that *are* a replaced object, by identity, are changed, and they are changed back by
-the same rule. The kernel's own machinery, the standard library's and greenlab's are left alone.
+Guarantees: only module globals that *are* a replaced object, by identity, are changed, and each is changed back to
+what it was; names that a library imported while they were replaced become what stands in the standard library again.
+The kernel's own machinery, the standard library's and greenlab's are left alone. Attributes of classes and objects
+are left alone too: a function that sits in a class is called with another first argument, and what an object was
+given is its own affair.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from greenlab.greening.scope import left_alone
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-def exchange(pairs: list[tuple[Any, Any]]) -> int:
-    """Replace, in every loaded module that is not left alone, each first of a pair by its second.
 
-    Returns:
-        how many names were changed.
-    """
-    by_id = {id(old): new for old, new in pairs if callable(old)}
-    changed = 0
+class Imported:
+    """The names that were changed in other modules."""
+
+    def __init__(self) -> None:
+        self._changed: list[tuple[dict[str, Any], str, Any]] = []
+
+    def exchange(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Replace, wherever it was imported, each first of a pair by its second."""
+        new_of = {id(old): new for old, new in pairs if callable(old)}
+        for namespace, key, value in _names():
+            if id(value) in new_of:
+                self._changed.append((namespace, key, value))
+                namespace[key] = new_of[id(value)]
+
+    def restore(self, pairs: list[tuple[Any, Any]]) -> None:
+        """Put back what was replaced, and replace what was imported meanwhile."""
+        greened = {id(new) for _, new in pairs}
+        while self._changed:
+            namespace, key, old = self._changed.pop()
+            if id(namespace.get(key)) in greened:
+                namespace[key] = old
+        old_of: dict[int, Any] = {}
+        for old, new in pairs:
+            # Several natives may have one replacement (allocate_lock and Lock): the first is its public name.
+            if callable(old):
+                old_of.setdefault(id(new), old)
+        for namespace, key, value in _names():
+            if id(value) in old_of:
+                namespace[key] = old_of[id(value)]
+
+
+def _names() -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Give the global names of all modules that are not left alone."""
     for name, module in list(sys.modules.items()):
         if left_alone(name) or (name.partition(".")[0] in sys.stdlib_module_names and name != "__main__"):
             continue
         namespace = getattr(module, "__dict__", None)
-        if not isinstance(namespace, dict):
-            continue
-        for key, value in list(namespace.items()):
-            new = by_id.get(id(value))
-            if new is not None and not key.startswith("__"):
-                namespace[key] = new
-                changed += 1
-    return changed
+        if isinstance(namespace, dict):
+            for key, value in list(namespace.items()):
+                if not key.startswith("__"):
+                    yield namespace, key, value

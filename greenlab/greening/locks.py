@@ -141,6 +141,10 @@ class Lock:
 
     __slots__ = ("__weakref__", "_native", "_waiters")
 
+    def __init_subclass__(cls) -> None:
+        if not cls.__module__.startswith("greenlab."):
+            raise TypeError("type 'lock' is not an acceptable base type")
+
     def __init__(self) -> None:
         self._native = _allocate()
         self._waiters: deque[Waiter] = deque()
@@ -293,12 +297,12 @@ def join(self: threading.Thread, timeout: float | None = None) -> None:
 def patch(patches: Patches) -> None:
     """Make the primitives of threading, and the queues above them, work across green and OS threads."""
     for module, names in (
-        (_thread, ("allocate_lock", "allocate")),
         (threading, ("Lock", "_allocate_lock")),
+        (_thread, ("allocate_lock", "allocate")),
     ):
         for name in names:
             patches.replace(module, name, Lock)
-    for module, name in ((_thread, "RLock"), (threading, "RLock"), (threading, "_CRLock")):
+    for module, name in ((threading, "RLock"), (_thread, "RLock"), (threading, "_CRLock")):
         patches.replace(module, name, RLock)
     patches.replace(threading.Thread, "join", join)
     # C's SimpleQueue waits on a lock of its own; the Python one is the same over a Semaphore.
