@@ -31,7 +31,8 @@ from greenlab.live import (
     static_figure,
     words,
 )
-from greenlab.live.artist import Drawing, eventlet
+from greenlab.hub import eventlet
+from greenlab.live.artist import Drawing
 from greenlab.live.source import Columns, Facts, Records, Samples
 
 NAN = float("nan")

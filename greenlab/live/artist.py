@@ -26,20 +26,17 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-with warnings.catch_warnings():
-    # README says in two sentences what this notice says; no other warning is silenced.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    import eventlet
-    from eventlet.hubs import trampoline
-    from eventlet.semaphore import Semaphore
+from greenlab.hub import eventlet
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from greenlab.live.source import Records, Samples
 
-__all__ = ["Artist", "Drawing", "eventlet"]
+__all__ = ["Artist", "Drawing"]
 
+trampoline = eventlet.hubs.trampoline
+Semaphore = eventlet.semaphore.Semaphore
 LENGTH = struct.Struct("!Q")
 _CHUNK = 1 << 18
 

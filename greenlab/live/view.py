@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from greenlab.live.artist import Artist, Drawing, eventlet
+from greenlab.hub import eventlet
+from greenlab.live.artist import Artist, Drawing
 from greenlab.live.faces import Face, Last, Now, choose_face
 from greenlab.live.source import Columns, Facts, Samples, Watched, facts_of, records_of
 from greenlab.live.words import header_html, progress_line

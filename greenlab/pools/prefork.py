@@ -23,7 +23,6 @@ import contextlib
 import itertools
 import os
 import signal
-import warnings
 from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -32,20 +31,19 @@ from greenlab.errors import (
     CancelledError,
     GreenlabError,
 )
+from greenlab.hub import eventlet
 from greenlab.pools import forkserver
 from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.wire import Bytes, Page
 from greenlab.pools.worker import Active, Batch, Entry, Link, checked_workers, count_cores, find_room
 
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    import eventlet
-    from eventlet.event import Event
-    from eventlet.hubs import get_hub, trampoline
-    from eventlet.semaphore import Semaphore
-
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
+
+Event = eventlet.event.Event
+get_hub = eventlet.hubs.get_hub
+trampoline = eventlet.hubs.trampoline
+Semaphore = eventlet.semaphore.Semaphore
 
 _GRACE_S: Final = 0.02
 _PATIENCE_S: Final = 2.0  # for the end of processes that were told to end

@@ -10,27 +10,25 @@ import os
 import pickle
 import socket
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import GreenlabError, NotSendableError, TaskTimeoutError, UsageError, WorkerLostError
+from greenlab.hub import eventlet
 from greenlab.pools import sending, wire
 from greenlab.pools.wire import Bytes, Inbox, Outbox, Page, Parcel
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    import eventlet
-    from eventlet.event import Event
-    from eventlet.hubs import get_hub, trampoline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from greenlab.pools.forkserver import ForkServer
     from greenlab.pools.protocol import Job
+
+Event = eventlet.event.Event
+get_hub = eventlet.hubs.get_hub
+trampoline = eventlet.hubs.trampoline
 
 _AHEAD_S: Final = 0.005  # how much work a worker may have waiting
 _OVERHEAD_S: Final = 5e-6  # what a task costs a worker besides its own time
