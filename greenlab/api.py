@@ -31,7 +31,12 @@ def start() -> GuestHub:
 
     Returns:
         the hub.
+
+    Raises:
+        UsageError: greenlab has been started in another thread.
     """
+    if not greening.may_green():
+        raise UsageError("greenlab runs in one thread, and this is another one: call it where it was started")
     here = hub.start()
     greening.green(here)
     return here

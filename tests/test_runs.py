@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 import warnings
 from typing import Any
@@ -288,6 +289,21 @@ def test_items_that_raise_half_way_are_a_source_error_and_results_stay() -> None
     with pytest.raises(greenlab.SourceError, match="after 2: OSError: gone"):
         run.check()
     assert [1, 2] == run.results
+
+
+def test_another_thread_is_told_that_greenlab_runs_in_one() -> None:
+    caught = []
+
+    def other() -> None:
+        try:
+            greenlab.run(abs, [1])
+        except greenlab.UsageError as error:
+            caught.append(str(error))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    thread.join()
+    assert ["greenlab runs in one thread, and this is another one: call it where it was started"] == caught
 
 
 def test_a_generator_that_gives_nothing_is_nothing_to_run() -> None:

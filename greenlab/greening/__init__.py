@@ -12,6 +12,7 @@ Must not import: pools, runs, live, magics.
 
 from __future__ import annotations
 
+import _thread
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from greenlab.hub import eventlet
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
 
-__all__ = ["green", "is_green", "native", "replaced", "ungreen"]
+__all__ = ["green", "is_green", "may_green", "native", "replaced", "ungreen"]
 
 _patches = Patches()
 _imported = Imported()
@@ -68,6 +69,11 @@ def ungreen() -> None:
 def is_green() -> bool:
     """Tell whether some thread of this process is greened."""
     return scope.hub is not None
+
+
+def may_green() -> bool:
+    """Tell whether the calling thread is the greened one, or could become it."""
+    return scope.hub is None or scope.thread_id == _thread.get_ident()
 
 
 def replaced() -> list[tuple[str, str]]:
