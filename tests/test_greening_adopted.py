@@ -18,7 +18,7 @@ import pytest
 import greenlab
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 class Holder:
@@ -57,7 +57,7 @@ MODULE = globals()
 # In a list: from Python 3.13 on the type is threading.Lock, and the name of a module would be greened.
 NATIVE_LOCK = [type(_thread.allocate_lock())]
 
-FOUND = {
+FOUND: dict[str, Callable[[], Any]] = {
     "a module's": lambda: MODULE["GLOBAL"],
     "in a module's dict": lambda: IN_DICT["lock"],
     "in a module's list": lambda: IN_LIST[0],

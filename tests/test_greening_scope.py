@@ -47,6 +47,12 @@ BEFORE: dict[tuple[Any, str], Any] = {
 FINDERS = list(sys.meta_path)
 
 
+def slept(answer: Any = True) -> Any:
+    """Sleep a moment and give the answer."""
+    time.sleep(0.001)
+    return answer
+
+
 def forked(body: Any) -> Any:
     """Run `body` in a forked child and give its exit code: 0 if it returned True."""
     with warnings.catch_warnings():
@@ -70,7 +76,7 @@ def test_everything_is_put_back_and_a_second_time_works_as_the_first() -> None:
         greenlab.start()
         assert BEFORE[time, "sleep"] is not time.sleep
         names.append(greening.replaced())
-        assert "waited" == greenlab.spawn(lambda: (time.sleep(0.001), "waited")[1]).wait()
+        assert "waited" == greenlab.spawn(lambda: slept("waited")).wait()
         greenlab.stop()
         assert {key: vars(owner).get(name) for key in BEFORE for owner, name in [key]} == BEFORE
         assert all(vars(owner).get(name) is value for (owner, name), value in BEFORE.items())
@@ -173,7 +179,7 @@ def test_a_forked_child_is_native_and_has_no_hub(started: Any) -> None:
 
 def test_a_child_forked_in_a_task_is_native(started: Any) -> None:
     def task() -> Any:
-        return forked(lambda: (time.sleep(0.001), green_hub())[1] is None)
+        return forked(lambda: slept() and green_hub() is None)
 
     assert 0 == greenlab.spawn(task).wait()
     assert green_hub() is started
@@ -182,7 +188,7 @@ def test_a_child_forked_in_a_task_is_native(started: Any) -> None:
 def test_a_child_may_start_its_own(started: Any) -> None:
     def child() -> Any:
         greenlab.start()
-        return "done" == greenlab.spawn(lambda: (time.sleep(0.001), "done")[1]).wait()
+        return "done" == greenlab.spawn(lambda: slept("done")).wait()
 
     assert 0 == forked(child)
 

@@ -337,12 +337,12 @@ def test_a_prompt_for_input_is_answered(healthy: Kernel) -> None:
 
 def test_completion_and_inspection_answer(healthy: Kernel) -> None:
     client = healthy.client
-    for send, kind in (
-        (lambda: client.complete("greenlab.sp", 11), "complete_reply"),
-        (lambda: client.inspect("print", 5), "inspect_reply"),
-        (lambda: client.is_complete("for x in y:"), "is_complete_reply"),
+    for send, arguments, kind in (
+        (client.complete, ("greenlab.sp", 11), "complete_reply"),
+        (client.inspect, ("print", 5), "inspect_reply"),
+        (client.is_complete, ("for x in y:",), "is_complete_reply"),
     ):
-        asked = send()
+        asked = send(*arguments)
         while (reply := client.get_shell_msg(timeout=30))["parent_header"].get("msg_id") != asked:
             pass
         assert kind == reply["msg_type"]

@@ -260,12 +260,12 @@ class Adoption:
                 made[id(native)] = _MAKERS[kind](native)
             return made[id(native)]
 
-        _exchange(frozenset(_MAKERS), wrapper)
+        _without_collecting(_exchange, frozenset(_MAKERS), wrapper)
         return len(made)
 
     def undo(self) -> None:
         """Put the native objects back wherever their wrappers are held now."""
-        _exchange(_WRAPPERS, native_of)
+        _without_collecting(_exchange, _WRAPPERS, native_of)
 
 
 def native_of(wrapper: Any) -> Any:
@@ -277,6 +277,17 @@ _WRAPPERS = frozenset((AdoptedLock, AdoptedRLock, AdoptedQueue, AdoptedLocal))
 _CHUNK = 200
 _CONTAINERS = {dict, list}
 _LARGE = 500  # tables of characters, entities, colours: nobody keeps so many locks
+
+
+def _without_collecting(func: Callable[..., None], *args: Any) -> None:
+    """Call with the collector at rest: lists of all objects there are would set it off, for nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        func(*args)
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _exchange(kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
