@@ -1,7 +1,8 @@
 """The main job in a real kernel: 1,000 fetches of 200 ms with urllib, 500 in flight.
 
 Run as `python tests/benchmarks/bench_fetch.py [--quick]`. Each contender gets a fresh kernel and a fresh feed server
-a round; its first cell is told from later ones, because it imports and starts what later ones find. The server, in
+a round; its first cell is told from later ones, because it imports and starts what later ones find. It runs right
+after `%load_ext`, as "run all cells" has it, or after the few seconds in which a person types it. The server, in
 a process of its own, counts what is really in flight; the wall time is the whole cell's, as a front end sees it.
 The peer is the same fetch in 500 OS threads, in a kernel without greenlab.
 """
@@ -9,6 +10,7 @@ The peer is the same fetch in 500 OS threads, in a kernel without greenlab.
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -27,9 +29,13 @@ from concurrent.futures import ThreadPoolExecutor
 with ThreadPoolExecutor({CONCURRENCY}) as pool:
     done = len(list(pool.map(lambda url: len(urllib.request.urlopen(url).read()), urls)))
 """
-LIVE, SILENT, PEER = "greenrun", "greenrun --no-live", "500 OS threads"
+TYPING_S = 3.0
+LIVE, TYPED, SILENT, PEER = "greenrun", f"greenrun, {TYPING_S:g} s later", "greenrun --no-live", "500 OS threads"
+GREEN = LIVE, TYPED, SILENT
+_LIVE_CELL = f"%%greenrun -c {CONCURRENCY} -o run url in urls\n{FETCH}"
 CONTENDERS = {
-    LIVE: f"%%greenrun -c {CONCURRENCY} -o run url in urls\n{FETCH}",
+    LIVE: _LIVE_CELL,
+    TYPED: _LIVE_CELL,
     SILENT: f"%%greenrun -c {CONCURRENCY} --no-live -o run url in urls\n{FETCH}",
     PEER: THREADS,
 }
@@ -51,6 +57,8 @@ def measure(name: str) -> list[tuple[float, float]]:
         kernel.run(f"urls = {hub.urls(FETCHES)}")
         if name != PEER:
             assert kernel.run("%load_ext greenlab").error is None
+        if name == TYPED:
+            time.sleep(TYPING_S)
         return [fetch(kernel, hub, name) for _ in range(1 + LATER_CELLS)]
 
 
@@ -67,15 +75,15 @@ def main() -> None:
             first[name].append(cells[0][0])
             later[name] += [wall_s for wall_s, _ in cells[1:]]
     _measure.show("wall time of the first cell", "s", first)
-    for name in (LIVE, SILENT):
+    for name in GREEN:
         _measure.show_ratio(name, first[name], "< 1.5 s", "s")
     _measure.show_ratio("greenrun against OS threads", _measure.divide(first[LIVE], first[PEER]), "none")
     _measure.show("wall time of later cells", "s", later)
-    for name in (LIVE, SILENT):
+    for name in GREEN:
         _measure.show_ratio(name, later[name], "< 1.5 s", "s")
     _measure.show_ratio("greenrun against OS threads", _measure.divide(later[LIVE], later[PEER]), "none")
     _measure.show("peak in flight, counted by the server", "", peaks)
-    for name in (LIVE, SILENT):
+    for name in GREEN:
         _measure.show_ratio(name, peaks[name], "≥ 450")
 
 
