@@ -13,6 +13,7 @@ import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TIMEOUT_S = 110
+TIMEOUT_S = 200
 AT_A_TIME = 6
 HERE = Path(__file__).parent
 
@@ -85,11 +86,13 @@ def run(where: str, names: list[str], without: dict[str, str]) -> dict[str, Any]
     """Run tests in a process of their own and give the outcome."""
     asked = json.dumps({"names": names, "without": without, "timeout_s": TIMEOUT_S})
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent.parent), "PYTHONWARNINGS": ""}
+    # A folder of its own: some tests make files of fixed names where they run.
     try:
-        done = subprocess.run(
-            [sys.executable, HERE / "run_stdlib.py", where, asked],
-            capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False,
-        )  # fmt: skip
+        with TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, HERE / "run_stdlib.py", where, asked],
+                capture_output=True, text=True, timeout=TIMEOUT_S, env=environment, check=False, cwd=folder,
+            )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         return {"ran": 0, "broken": [("the whole group", f"took more than {TIMEOUT_S} s: {late.stderr!r}"[-3000:])]}
     lines = done.stdout.splitlines()
@@ -97,6 +100,11 @@ def run(where: str, names: list[str], without: dict[str, str]) -> dict[str, Any]
         return {"ran": 0, "broken": [("the whole group", done.stderr[-3000:])]}
     outcome: dict[str, Any] = json.loads(lines[-1])
     return outcome
+
+
+@pytest.fixture
+def nothing_left() -> None:
+    """Instead of the check after every other test: these run beside the processes of the next."""
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +132,7 @@ CASES = [
 ]
 
 
+@pytest.mark.timeout(2 * TIMEOUT_S + 60)  # the first to be asked waits for its group, and for one more if it failed
 @pytest.mark.parametrize(("group", "where"), CASES)
 def test_cpythons_own_tests_pass(group: str, where: str, outcomes: Any) -> None:
     outcome = outcomes[group, where].result()
