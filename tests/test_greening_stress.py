@@ -177,7 +177,7 @@ MEASURE = """
     import greenlet, psutil
     import greenlab
     from greenlab import greening, hub
-    def state() -> Any:
+    def state():
         for _ in range(3):
             gc.collect()
         return {
@@ -195,7 +195,7 @@ def test_a_thousand_loads_and_unloads_leave_nothing() -> None:
     before, after = script(
         MEASURE
         + """
-    def turn() -> Any:
+    def turn():
         greenlab.start()
         greenlab.spawn(lambda: None).wait()
         greenlab.stop()
@@ -220,11 +220,11 @@ def test_a_hundred_thousand_tasks_leave_nothing() -> None:
     import time
     greenlab.start()
     local, lock = threading.local(), threading.Lock()
-    def task() -> Any:
+    def task():
         local.x = 1
         with lock:
             time.sleep(0)
-    def wave(count: Any) -> Any:
+    def wave(count):
         for task_ in [greenlab.spawn(task) for _ in range(count)]:
             task_.wait()
     wave(1000)

@@ -76,11 +76,17 @@ def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any
         if waiting:
             waiter.switch()
 
+    # Handed over and taken away again: the thread ends a little after its call, and must not keep what the call
+    # was about alive for that long.
+    calls = [(func, args, kwargs)]
+
     def work() -> None:
+        func, args, kwargs = calls.pop()
         try:
             outcome.append((func(*args, **kwargs), None))
         except BaseException as error:
             outcome.append((None, error))
+        del func, args, kwargs
         hub.call_soon_threadsafe(wake)
 
     waiting = True
@@ -90,7 +96,7 @@ def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any
             hub.switch()
     finally:
         waiting = False
-    value, error = outcome[0]
+    value, error = outcome.pop()
     if error is not None:
         try:
             raise error
