@@ -21,7 +21,7 @@ TASKS = 100
 BUSY = f"""
 import greenlab, time
 _turns = [0]
-def _loop() -> Any:
+def _loop():
     while True:
         time.sleep(0.01)
         _turns[0] += 1
@@ -89,7 +89,7 @@ CELLS = {
     "threads with a queue": """
         import queue, threading
         jobs, done = queue.Queue(), queue.Queue()
-        def work() -> Any:
+        def work():
             while (job := jobs.get()) is not None:
                 done.put(job * 2)
         threads = [threading.Thread(target=work) for _ in range(4)]
@@ -102,7 +102,7 @@ CELLS = {
     "threads, events and conditions": """
         import threading
         event, condition, log = threading.Event(), threading.Condition(), []
-        def work() -> Any:
+        def work():
             event.wait(5)
             with condition:
                 log.append(1)
@@ -124,7 +124,7 @@ CELLS = {
     "ProcessPoolExecutor, fork": """
         import multiprocessing, warnings
         from concurrent.futures import ProcessPoolExecutor
-        def double(i: Any) -> Any:
+        def double(i):
             return 2 * i
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -145,7 +145,7 @@ CELLS = {
     """,
     "multiprocessing.Pool, fork": """
         import multiprocessing, time
-        def sleepy(i: Any) -> Any:
+        def sleepy(i):
             time.sleep(0.01)
             return i
         with multiprocessing.get_context("fork").Pool(2) as pool:
@@ -162,7 +162,7 @@ CELLS = {
         context = multiprocessing.get_context("fork")
         mine, theirs = context.Pipe()
         queue = context.Queue()
-        def work() -> Any:
+        def work():
             queue.put(theirs.recv() + 1)
         child = context.Process(target=work)
         child.start()
@@ -197,11 +197,11 @@ CELLS = {
     "a server in a thread, urllib as its client": """
         import http.server, threading, urllib.request
         class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> Any:
+            def do_GET(self):
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(self.path.encode())
-            def log_message(self, *args: Any) -> Any: pass
+            def log_message(self, *args): pass
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             thread = threading.Thread(target=server.serve_forever)
             thread.start()
