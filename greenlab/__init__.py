@@ -66,9 +66,16 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ip: Any) -> None:
     """Start the hub in the kernel, green its main thread, add the magics: `%load_ext greenlab`."""
+    artist = None
+    if getattr(ip, "kernel", None) is not None:
+        from greenlab.live.artist import Artist
+
+        # Its process imports matplotlib while this one imports eventlet.
+        artist = Artist()
+        artist.start()
     from greenlab import magics
 
-    magics.load(ip)
+    magics.load(ip, artist)
 
 
 def unload_ipython_extension(ip: Any) -> None:

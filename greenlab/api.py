@@ -258,13 +258,17 @@ def _views(here: GuestHub, live: bool | None) -> Sequence[Any]:
     return (View(here.call_soon_threadsafe, artist=here.keep("artist", Artist)),)
 
 
-def warm_up() -> None:
-    """Start the process that draws, so that the first live view need not wait for it."""
-    if _in_notebook():
-        from greenlab.live import Artist
-
+def start_with(artist: Any) -> GuestHub:
+    """Start, and keep the process that draws, if it was started before; close it where there is one already."""
+    try:
         here = start()
-        here.schedule_call_global(0.05, lambda: hub.spawn(here, here.keep("artist", Artist).start))
+        if artist is not None and here.keep("artist", lambda: artist) is not artist:
+            artist.close()
+    except BaseException:
+        if artist is not None:
+            artist.close()
+        raise
+    return here
 
 
 def _in_notebook() -> bool:

@@ -24,7 +24,7 @@ MAY = {
     "api": {"live", "runs", "pools", "greening", "hub", "errors"},
     "magics": {"api", "live", "runs", "pools", "greening", "hub", "errors"},
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "errors", "hub", "lab", "magics", "runs"},
+    "__init__": {"api", "errors", "hub", "lab", "live", "magics", "runs"},
 }
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy"}
 

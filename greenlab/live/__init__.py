@@ -3,23 +3,41 @@
 `View` is an observer of one run; `Artist` is the process that draws for it and may be shared by many views;
 `static_figure` is a run's picture as a matplotlib figure.
 
-Guarantees: importing this imports neither matplotlib nor ipywidgets, nor numpy, nor IPython.
+Guarantees: importing this imports nothing else; its names are loaded when they are first used, since the process
+that draws needs no hub, and the kernel no matplotlib.
 Must not import: runs (a run is known by `Watched` alone), magics.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from greenlab.live.artist import Artist
-from greenlab.live.source import Watched, records_of
-from greenlab.live.view import View, name_line
-from greenlab.live.words import POOL_COLORS
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from greenlab.live.artist import Artist
+    from greenlab.live.source import Watched
+    from greenlab.live.view import View, name_line
+    from greenlab.live.words import POOL_COLORS
+
 __all__ = ["POOL_COLORS", "Artist", "View", "Watched", "name_line", "static_figure"]
+
+
+_WHERE = {
+    "POOL_COLORS": "words",
+    "Artist": "artist",
+    "View": "view",
+    "Watched": "source",
+    "name_line": "view",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        value = globals()[name] = getattr(import_module(f"greenlab.live.{_WHERE[name]}"), name)
+        return value
+    raise AttributeError(f"module 'greenlab.live' has no attribute {name!r}")
 
 
 def static_figure(run: Watched) -> Figure:
@@ -32,5 +50,6 @@ def static_figure(run: Watched) -> Figure:
         a figure of its own, which pyplot knows nothing of.
     """
     from greenlab.live import curves, figure
+    from greenlab.live.source import records_of
 
     return figure.draw(curves.picture_of(records_of(run)))

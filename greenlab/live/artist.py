@@ -24,9 +24,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
-
-from greenlab.hub import eventlet
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,8 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Artist", "Drawing"]
 
-trampoline = eventlet.hubs.trampoline
-Semaphore = eventlet.semaphore.Semaphore
 LENGTH = struct.Struct("!Q")
 _CHUNK = 1 << 18
 
@@ -58,8 +54,16 @@ class Artist:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: _socket.socket | None = None
-        self._turn = Semaphore()
+        self._waiting: Any = None
         self._warned = False
+
+    @property
+    def _turn(self) -> Any:
+        # Made when it is first needed: the process is started before the kernel has imported eventlet, so that the
+        # two imports, this one's of matplotlib and that one, take their time at once.
+        if self._waiting is None:
+            self._waiting = _eventlet().semaphore.Semaphore()
+        return self._waiting
 
     @property
     def pid(self) -> int | None:
@@ -122,7 +126,7 @@ class Artist:
         ours, self._socket = self._socket, None
         # Whoever waits for an answer now finds the end of the socket, and closes it: a descriptor that is
         # closed while the hub watches it for someone never wakes them.
-        if ours is not None and not self._turn.locked():
+        if ours is not None and not (self._waiting and self._waiting.locked()):
             ours.close()
         if process is not None:
             # It holds nothing but pixels, so there is nothing to ask it first.
@@ -171,9 +175,20 @@ def _launch(fd: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"MPLBACKEND": "agg"},
-        # Front ends signal the kernel's whole process group.
-        start_new_session=True,
+        # Front ends signal the kernel's whole process group. Not a session: Linux weighs sessions against each other
+        # before it looks at niceness within one (sched_autogroup), and the artist would draw as if it were not nice.
+        process_group=0,
     )
+
+
+def _eventlet() -> Any:
+    from greenlab.hub import eventlet
+
+    return eventlet
+
+
+def _wait(ours: _socket.socket, deadline_s: float | None, **event: bool) -> None:
+    _eventlet().hubs.trampoline(ours, timeout=_left_s(deadline_s), timeout_exc=TimeoutError, **event)
 
 
 def _send(ours: _socket.socket, message: bytes, deadline_s: float | None) -> None:
@@ -182,7 +197,7 @@ def _send(ours: _socket.socket, message: bytes, deadline_s: float | None) -> Non
         try:
             rest = rest[ours.send(rest[:_CHUNK]) :]
         except BlockingIOError:
-            trampoline(ours, write=True, timeout=_left_s(deadline_s), timeout_exc=TimeoutError)
+            _wait(ours, deadline_s, write=True)
 
 
 def _receive(ours: _socket.socket, size: int, deadline_s: float | None) -> bytes:
@@ -191,7 +206,7 @@ def _receive(ours: _socket.socket, size: int, deadline_s: float | None) -> bytes
         try:
             part = ours.recv(min(size, _CHUNK))
         except BlockingIOError:
-            trampoline(ours, read=True, timeout=_left_s(deadline_s), timeout_exc=TimeoutError)
+            _wait(ours, deadline_s, read=True)
             continue
         if not part:
             raise EOFError

@@ -118,8 +118,9 @@ def _of_samples(samples: Samples) -> Picture:
 
 def _of_records(records: Records) -> Picture:
     facts = records.facts
-    starts_s, ends_s = np.asarray(records.starts_s, dtype=float), np.asarray(records.ends_s, dtype=float)
-    order = np.argsort(ends_s)
+    starts_s = np.asarray(records.starts_s, dtype=float) - records.began_s
+    ends_s = np.asarray(records.ends_s, dtype=float) - records.began_s
+    order = np.argsort(ends_s)[: np.count_nonzero(~np.isnan(ends_s))]  # nan is sorted to the end
     starts_s, ends_s = starts_s[order], ends_s[order]
     last_s = float(ends_s[-1]) if len(ends_s) else 0.0
     elapsed_s = max(facts.elapsed_s, last_s)

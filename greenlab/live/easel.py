@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from greenlab.live.source import Records, Samples
 
-NICE = 10
+NICE = 19
 _LENGTH = struct.Struct("!Q")
 
 
@@ -28,8 +28,8 @@ def main(fd: int = 0) -> None:
         fd: the socket, blocking.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.nice(NICE)
     _preload()
+    os.nice(NICE)  # only now: the first picture waits for the imports
     try:
         while request := _read_message(fd):
             _write_message(fd, _answer(request))

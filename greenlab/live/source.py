@@ -73,8 +73,8 @@ class Watched(Protocol):
     def summary(self) -> str:
         """Say in a few lines of plain text how the run went."""
 
-    def spans(self) -> tuple[Sequence[float], Sequence[float]]:
-        """When each ended task started and ended, in seconds from the start."""
+    def times(self) -> tuple[Sequence[float], Sequence[float]]:
+        """When each task started and ended, on `time.perf_counter`; nan where it has not ended."""
 
 
 @dataclass(frozen=True)
@@ -165,12 +165,14 @@ class Records:
 
     Attributes:
         facts: what is said beside the curves.
-        starts_s: when each ended task started, in seconds from the run's start, in any order.
-        ends_s: when the same tasks ended.
+        began_s: when the run started, on the clock of the next two.
+        starts_s: when each task started, in any order.
+        ends_s: when the same tasks ended; nan where one has not. Whoever draws has numpy to sort that out.
         columns: the counts noted on the way; they say when tasks failed, which the times do not.
     """
 
     facts: Facts
+    began_s: float
     starts_s: Sequence[float]
     ends_s: Sequence[float]
     columns: Columns
@@ -195,8 +197,8 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
 
 def records_of(run: Watched, columns: Columns | None = None) -> Records:
     """Take the exact times of a run's ended tasks, with the counts noted on the way if there are any."""
-    starts_s, ends_s = run.spans()
+    starts_s, ends_s = run.times()
     if columns is None:
         columns = Columns()
         columns.note(run)
-    return Records(facts_of(run, titled=True), starts_s, ends_s, columns)
+    return Records(facts_of(run, titled=True), run.started_s, starts_s, ends_s, columns)

@@ -75,9 +75,14 @@ class Magics:
         return run if asked.detach else run.wait().check()
 
 
-def load(ip: Any) -> None:
-    """Start greenlab in the shell's kernel and add the magics."""
-    api.start()
+def load(ip: Any, artist: Any = None) -> None:
+    """Start greenlab in the shell's kernel and add the magics.
+
+    Args:
+        ip: the shell.
+        artist: the process that draws, if it has been started; it is closed if there is one already.
+    """
+    api.start_with(artist)
     if getattr(ip, _KEY, None) is not None:
         return
     magics = Magics(ip)
@@ -88,7 +93,6 @@ def load(ip: Any) -> None:
     ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
     ip.Completer.custom_matchers.append(magics.matcher)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
-    api.warm_up()
 
 
 def unload(ip: Any) -> None:

@@ -318,6 +318,10 @@ class Run:
         ]
         return [start for start, _ in pairs], [end for _, end in pairs]
 
+    def times(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Give when tasks started and ended, by index, in `time.perf_counter()` seconds; nan where one has not."""
+        return self.ledger.started_s, self.ledger.ended_s
+
     def ended_s_sorted(self) -> Sequence[float]:
         """Give when tasks ended, in seconds from the run's start, ascending."""
         return sorted(self.spans()[1])
