@@ -598,9 +598,7 @@ def test_a_hub_works_where_the_standard_library_is_patched(patch: str) -> None:
     assert "0" == run_python(program)
 
 
-def test_modules_beside_a_notebook_do_not_reach_the_server(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_modules_beside_a_notebook_do_not_reach_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "asyncio.py").write_text("raise SystemExit('shadowed')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", ["", *sys.path])

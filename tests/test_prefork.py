@@ -820,9 +820,7 @@ def _uses_partial() -> Any:
         (_uses_partial, "'conn' (sqlite3.Connection)"),
     ],
 )
-def test_what_a_function_uses_and_cannot_be_sent_is_named_before_a_task_starts(
-    make: Any, culprit: Any
-) -> None:
+def test_what_a_function_uses_and_cannot_be_sent_is_named_before_a_task_starts(make: Any, culprit: Any) -> None:
     pool = PreforkPool(1)
     job = FakeJob(make(), range(3))
     with pytest.raises(NotSendableError) as caught:
@@ -999,8 +997,7 @@ def test_a_flood_of_prints_arrives_whole(pool: PreforkPool) -> None:
 def test_frames_survive_being_cut_anywhere() -> None:
     bodies = [b"", b"x", b"y" * 1_000, bytes(3 * wire.SMALL), b"z"]
     data = b"".join(
-        b"".join(wire.frame(wire.RESULT, 1, n, wire.Parcel(wire.RAW, [body])))
-        for n, body in enumerate(bodies)
+        b"".join(wire.frame(wire.RESULT, 1, n, wire.Parcel(wire.RAW, [body]))) for n, body in enumerate(bodies)
     )
     rng = random.Random(1)
     for _ in range(30):
