@@ -28,9 +28,10 @@ RECENT_TICKS = 8
 """Ticks over which the header's rate is taken: two seconds."""
 FIRST_FRAME_S = 0.3
 """A run that is over by then shows its last picture only: anything before would flicker."""
-FRAMES_A_RUN = 40
-LONGEST_FRAME_S = 2.0
-"""A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, this at most."""
+FRAMES_A_RUN = 20
+SHORTEST_FRAME_S, LONGEST_FRAME_S = 0.5, 2.0
+"""A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, between these. Drawing costs
+60 ms of another core, which may well be the other half of the kernel's own."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
@@ -111,7 +112,9 @@ class View:
         self._face.update(self._say(run, facts, self._recent_rate(facts)))
         if self._face.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
             self._drawing = True
-            self._frame_due_s = facts.elapsed_s + min(facts.elapsed_s / FRAMES_A_RUN, LONGEST_FRAME_S)
+            self._frame_due_s = facts.elapsed_s + min(
+                max(facts.elapsed_s / FRAMES_A_RUN, SHORTEST_FRAME_S), LONGEST_FRAME_S
+            )
             eventlet.spawn(self._draw_frame, facts)
 
     def _say(self, run: Watched, facts: Facts, rate: float) -> Now:
