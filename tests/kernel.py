@@ -77,7 +77,7 @@ class Kernel:
         """
         cell = Cell(msg_id=self.client.execute(code))
         begin = time.monotonic()
-        timer = threading.Timer(interrupt_after, self._interrupt) if interrupt_after else None
+        timer = threading.Timer(interrupt_after, self.interrupt) if interrupt_after else None
         if timer:
             timer.start()
         while self._take(cell, self.client.get_iopub_msg(timeout=timeout)):
@@ -87,8 +87,8 @@ class Kernel:
             timer.join()
         return cell
 
-    def _interrupt(self) -> None:
-        # As a kernel manager does it: the whole process group is signalled.
+    def interrupt(self) -> None:
+        """Interrupt, as a kernel manager does it: the whole process group is signalled."""
         os.killpg(os.getpgid(self.manager.provisioner.pid), signal.SIGINT)
 
     def _take(self, cell: Cell, message: dict[str, Any]) -> bool:

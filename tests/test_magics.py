@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -213,6 +214,15 @@ def test_an_interrupt_kills_a_task_that_hogs_the_hub_and_the_kernel_lives(kernel
     cell = kernel.run("h = eventlet.spawn(hog); time.sleep(60)", interrupt_after=0.3)
     assert "KeyboardInterrupt" == cell.ename
     assert "(True, 4)" == kernel.run("h.dead, 2 + 2").value
+
+
+def test_an_interrupt_of_an_idle_kernel_kills_the_hog_and_nothing_else(kernel: Kernel) -> None:
+    kernel.run("import eventlet\ndef hog():\n    while True: pass\nother = eventlet.spawn(eventlet.sleep, 60)")
+    kernel.run("h = eventlet.spawn_after(0.1, hog)")
+    time.sleep(0.5)  # the kernel idles; there is no event for a task that never ends
+    kernel.interrupt()
+    assert "(True, False)" == kernel.run("h.dead, other.dead").value
+    kernel.run("other.kill()")
 
 
 def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: Kernel) -> None:
