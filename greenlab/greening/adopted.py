@@ -85,22 +85,8 @@ class AdoptedLock(Lock):
         super().__init__()
         self._native = native
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As threading.Lock.acquire."""
-        native = self._native
-        if timeout != -1:
-            check_timeout(blocking, timeout)
-        if native.acquire(False):
-            return True
-        if not blocking:
-            return False
-        hub = green_hub()
-        if hub is None:
-            taken: bool = native.acquire(True, timeout)
-            return taken
-        return _wait_until(hub, lambda: native.acquire(False), self._waiters, timeout)
-
-    acquire_lock = acquire
+    def _wait(self, hub: GuestHub, timeout: float) -> bool:
+        return _wait_until(hub, lambda: self._native.acquire(False), self._waiters, timeout)
 
     def _at_fork_reinit(self) -> None:
         # The native object itself: somebody else may hold it.

@@ -161,7 +161,11 @@ class Lock:
         hub = green_hub()
         if hub is None:
             return native.acquire(True, timeout)
-        return acquire_green(hub, native, self._waiters, timeout)
+        return self._wait(hub, timeout)
+
+    def _wait(self, hub: GuestHub, timeout: float) -> bool:
+        """Acquire on the hub, once a try has failed."""
+        return acquire_green(hub, self._native, self._waiters, timeout)
 
     def release(self) -> None:
         """As threading.Lock.release."""

@@ -9,7 +9,6 @@ import _thread
 import errno
 import os
 import select
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +102,3 @@ def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any
         finally:
             del error, outcome  # a traceback that holds its own frame would keep the waiter alive
     return value
-
-
-IS_LINUX = sys.platform.startswith("linux")

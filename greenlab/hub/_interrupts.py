@@ -78,13 +78,13 @@ class Interrupts:
             self._pending = True
             hub.call_soon_threadsafe(self._raise_in_root)
         if hub.busy and current is not hub.greenlet:
-            _thread.start_new_thread(self._watch_hog, (hub.turns, current))
+            _thread.start_new_thread(self._watch_hog, (hub.turns,))
 
     def _raise_in_root(self) -> None:
         if self._hub.blocking and self.take():
             self._hub.root.throw(KeyboardInterrupt)
 
-    def _watch_hog(self, turns: int, _hog: Any) -> None:
+    def _watch_hog(self, turns: int) -> None:
         """Runs in a native thread: if the hub is still in the same turn after the grace, interrupt again."""
         _sleep(GRACE_S)
         hub = self._hub

@@ -55,8 +55,9 @@ def get(hub: GuestHub, name: str, workers: int | None = None) -> Pool:
         pool = hub.keep("pool green", GreenPool)
     else:
         from greenlab.pools.prefork import PreforkPool
+        from greenlab.pools.worker import count_cores
 
-        count = workers or PreforkPool().workers
+        count = workers or count_cores()
         # One pool for each size, so that two runs of different sizes at once do not resize under each other.
         pool = hub.keep(f"pool prefork {count}", lambda: PreforkPool(count))
     return pool

@@ -21,10 +21,6 @@ class Observers:
     def __init__(self, observers: Iterable[Any] = ()) -> None:
         self._observers = list(observers)
 
-    def wants(self, hook: str) -> bool:
-        """Tell whether anybody has this hook, so that nobody pays for one without listeners."""
-        return any(hasattr(observer, hook) for observer in self._observers)
-
     def tell(self, hook: str, *args: Any) -> None:
         """Call a hook of every observer that has it."""
         for observer in list(self._observers):
