@@ -163,6 +163,8 @@ def prepare(
     if not callable(func):
         raise UsageError(f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))")
     _check(settings)
+    pools.check_options(settings["pool"], settings)
+    workers = settings["workers"] or pools.count_cores()
     if ledger is None:
         source = _source(items, count)
         ledger = Ledger(
@@ -174,8 +176,9 @@ def prepare(
             rate=settings["rate"],
         )
     here = start()
-    pool = pools.get(here, settings["pool"], settings["workers"])
-    ledger.concurrency = getattr(pool, "workers", settings["concurrency"])
+    pool = pools.get(here, settings["pool"])
+    ledger.workers = workers
+    ledger.concurrency = pools.width(settings["pool"], settings["concurrency"], workers)
     name = label or str(getattr(func, "__name__", "tasks"))
 
     def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:

@@ -15,14 +15,15 @@ PACKAGE = Path(__file__).parents[1] / "greenlab"
 # What each room may import of greenlab, beside itself.
 MAY = {
     "errors": set(),
+    "places": set(),
     "lab": {"errors"},
-    "hub": {"errors"},
+    "hub": {"places", "errors"},
     "greening": {"hub", "errors"},
-    "pools": {"hub", "greening", "errors"},
-    "runs": {"pools", "hub", "greening", "errors"},
+    "pools": {"places", "hub", "greening", "errors"},
+    "runs": {"places", "pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
-    "api": {"live", "runs", "pools", "greening", "hub", "errors"},
-    "magics": {"api", "live", "runs", "pools", "greening", "hub", "errors"},
+    "api": {"places", "live", "runs", "pools", "greening", "hub", "errors"},
+    "magics": {"places", "api", "live", "runs", "pools", "greening", "hub", "errors"},
     "__main__": {"errors", "lab"},
     "__init__": {"api", "errors", "hub", "lab", "live", "magics", "runs"},
 }

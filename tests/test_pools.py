@@ -26,9 +26,7 @@ POOLS = pools.NAMES
 @pytest.fixture(params=POOLS)
 def pool(request: Any, started: Any) -> Any:
     """Each pool in turn; the hub's stop ends it."""
-    made = pools.get(started, request.param)
-    made.start()
-    return made
+    return pools.get(started, request.param)
 
 
 def work(pool: Any, func: Any, items: Any, **options: Any) -> Any:
@@ -257,6 +255,7 @@ def test_the_concurrency_of_a_green_run_can_be_changed_while_it_runs(started: An
     seen = []
     for concurrency in (2, 10, 1):
         ledger.concurrency = concurrency
+        pool.adjust(ledger)
         eventlet.sleep(0.1)
         seen.append(max(_sampled(pool)))
     ledger.stopped = True

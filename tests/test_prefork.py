@@ -50,8 +50,10 @@ class FakeJob:
 
     def __init__(self, func: Any, items: Any, *, concurrency: Any = 100, timeout_s: Any = None) -> None:
         self.func = func
-        self.concurrency = concurrency
+        self.concurrency = self.workers = concurrency
         self.timeout_s = timeout_s
+        self.max_tasks: int | None = None
+        self.max_memory: int | None = None
         self.values: dict[int, Any] = {}
         self.errors: dict[int, Any] = {}
         self.pulled = 0
@@ -81,7 +83,7 @@ class FakeJob:
     def size_hint(self) -> Any:
         return None
 
-    def write(self, stream: Any, text: Any) -> None:
+    def write(self, stream: Any, text: Any, index: Any = None) -> None:
         self.printed.append((stream, text))
 
     def text(self, stream: Any = "stdout") -> str:

@@ -10,11 +10,12 @@ Must not import: greening, pools, runs, live, magics.
 from __future__ import annotations
 
 import _thread
-import os
 import sys
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
+
+from greenlab.places import say_place, user_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +50,7 @@ class Block:
         return self.ended_s - self.started_s
 
     def __str__(self) -> str:
-        where = f"line {self.lineno} of {os.path.basename(self.filename)}, in {self.function}"  # noqa: PTH119
-        return f"{self.duration_s:.2f} s at {where}"
+        return f"{self.duration_s:.2f} s at {say_place((self.filename, self.lineno, self.function))}"
 
 
 class Watchdog:
@@ -77,7 +77,7 @@ class Watchdog:
             now = perf_counter()
             if hub.busy and hub.switches == seen:
                 if now - since >= AFTER_S:
-                    where = _user_line(sys._current_frames().get(hub.thread_id)) or where
+                    where = user_place(sys._current_frames().get(hub.thread_id)) or where
                 continue
             self._tell(where, since, now)
             seen, since, where = hub.switches, now, None
@@ -86,22 +86,3 @@ class Watchdog:
     def _tell(self, where: tuple[str, int, str] | None, since: float, now: float) -> None:
         if where is not None:
             self._hub.call_soon_threadsafe(self._report, Block(since, now, *where))
-
-
-def _user_line(frame: Any) -> tuple[str, int, str] | None:
-    """Find the innermost frame of the user's own code: not greenlab's, not a library's, if there is one."""
-    first: tuple[str, int, str] | None = None
-    while frame is not None:
-        code = frame.f_code
-        name = code.co_filename
-        here = name, frame.f_lineno, code.co_name
-        if first is None:
-            first = here
-        if not name.startswith(_PACKAGE) and "site-packages" not in name and not name.startswith((_STDLIB, "<frozen")):
-            return here
-        frame = frame.f_back
-    return first
-
-
-_PACKAGE = os.path.dirname(os.path.dirname(__file__)) + os.sep  # noqa: PTH120
-_STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120

@@ -24,6 +24,7 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -37,22 +38,26 @@ EXITED: Final = 4  # a child has ended; with its wait status
 
 _MESSAGE: Final = Struct("<iii")
 _PROGRAM: Final = (
-    "import sys; fd = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; del sys.argv[1:];"
-    " from greenlab.pools.forkserver import serve; serve(fd)"
+    "import sys; fd, module = int(sys.argv[1]), sys.argv[2]; sys.path[:] = sys.argv[3:]; del sys.argv[1:];"
+    " from greenlab.pools.forkserver import serve; serve(fd, module)"
 )
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class ForkServer:
-    """The pool's half. It never blocks: wait for `fileno()` to be readable, then `read`."""
+    """The pool's half. It never blocks: wait for `fileno()` to be readable, then `read`.
 
-    def __init__(self) -> None:
+    Args:
+        module: which module its forks run: it has a `main(sock_fd, page_fd)`. The server imports it once, for all.
+    """
+
+    def __init__(self, module: str) -> None:
         path = [entry for entry in sys.path if isinstance(entry, str)]
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as stack, _sigint_held():
             stack.callback(ours.close)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *path],
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), module, *path],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
@@ -131,18 +136,19 @@ def _sigint_held() -> Iterator[None]:
 # --- in the server's process -------------------------------------------------------------------------------
 
 
-def serve(fd: int) -> NoReturn:
-    """Be the fork server on this descriptor, until it is closed at the other end."""
+def serve(fd: int, module: str) -> NoReturn:
+    """Be the fork server on this descriptor, until it is closed at the other end; see `ForkServer`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with socket.socket(fileno=fd) as sock:
-        _Server(sock).serve()
+        _Server(sock, import_module(module).main).serve()
     sys.exit(0)
 
 
 class _Server:
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, main: Callable[[int, int], object]) -> None:
         self._sock = sock
+        self._main = main
         self._pid = os.getpid()
         self._children: set[int] = set()
         self._wakeups, wake = socket.socketpair()
@@ -160,8 +166,6 @@ class _Server:
         self._die_with_parent = _find_prctl()
 
     def serve(self) -> None:
-        import greenlab.pools._worker  # noqa: F401 - so that each fork has it at once
-
         gc.collect()
         gc.freeze()  # the collector of a child need not touch, and so copy, what it shares with us
         try:
@@ -213,9 +217,7 @@ class _Server:
                 sock.close()
             if self._parent is not None:
                 os.close(self._parent)
-            from greenlab.pools._worker import main
-
-            main(sock_fd, page_fd)
+            self._main(sock_fd, page_fd)
         finally:
             os._exit(status)
 

@@ -36,7 +36,7 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
         return in_thread(hub, func, *args)
     if pool != "prefork":
         raise UsageError(f"offload goes to {' or '.join(POOLS)}, not to {pool!r}")
-    call = _Call(func, args)
+    call = _Call(func, args, pools.count_cores())
     pools.get(hub, pool).run(call)
     return call.outcome()
 
@@ -54,10 +54,12 @@ class _Apply:
 class _Call:
     """A job of one task: a `greenlab.pools.protocol.Job`."""
 
-    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    def __init__(self, func: Callable[..., Any], args: tuple[Any, ...], workers: int) -> None:
         self.func = _Apply(func)
-        self.concurrency = 1
+        self.concurrency = self.workers = workers
         self.timeout_s: float | None = None
+        self.max_tasks: int | None = None
+        self.max_memory: int | None = None
         self._todo = [args]
         self._value: Any = None
         self._error: BaseException | None = GreenlabError("the offloaded call was stopped before it ended")
@@ -84,7 +86,7 @@ class _Call:
     def fail(self, _index: int, _started_s: float, _ended_s: float, error: BaseException) -> None:
         self._error = error
 
-    def write(self, stream: str, text: str) -> None:
+    def write(self, stream: str, text: str, index: int | None = None) -> None:  # noqa: ARG002 (of the protocol)
         import sys
 
         getattr(sys, stream).write(text)

@@ -34,8 +34,9 @@ from greenlab.errors import (
 from greenlab.hub import eventlet
 from greenlab.pools import forkserver
 from greenlab.pools.forkserver import ForkServer
+from greenlab.pools.protocol import Held
 from greenlab.pools.wire import Bytes, Page
-from greenlab.pools.worker import Active, Batch, Entry, Link, checked_workers, count_cores, find_room
+from greenlab.pools.worker import Active, Batch, Entry, Link, checked_workers, find_room
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
@@ -53,7 +54,7 @@ class PreforkPool:
     """Runs jobs in worker processes that come from a clean fork server.
 
     Args:
-        workers: how many processes; by default one for each core that this process may use.
+        workers: how many processes; None for as many as the jobs that run at a time ask for.
 
     Raises:
         UsageError: `workers` is not a number above 0.
@@ -62,7 +63,8 @@ class PreforkPool:
     name = "prefork"
 
     def __init__(self, workers: int | None = None) -> None:
-        self._target = checked_workers(workers if workers is not None else count_cores())
+        self._fixed = workers is not None
+        self._target = checked_workers(workers) if workers is not None else 0
         self._server: ForkServer | None = None
         self._listener: Any = None
         self._asked: deque[Link] = deque()  # links whose worker is being forked
@@ -98,12 +100,21 @@ class PreforkPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
+    def count(self, job: Job) -> int:
+        """Count the tasks of one job that are being run at this moment."""
+        return sum(link.runs(active) for active in self._active.values() if active.job is job for link in self._links)
+
+    def start(self, job: Job | None = None) -> None:
         """Make the workers ready; at once if they are.
+
+        Args:
+            job: what will run; a pool without a fixed number of workers has as many as its widest job wants.
 
         Raises:
             GreenlabError: no worker process could be started.
         """
+        if job is not None and not self._fixed:
+            self._target = max(job.concurrency, *(active.job.concurrency for active in self._active.values()), 1)
         with self._starting:
             self._trouble = None
             self._stillborn = 0
@@ -123,6 +134,31 @@ class PreforkPool:
         if self._server is not None:
             self.start()
 
+    def adjust(self, job: Job) -> None:
+        """Follow `job.concurrency`, which was changed while the job runs."""
+        if not self._fixed:
+            self._target = max(job.concurrency, *(active.job.concurrency for active in self._active.values()), 1)
+            self._adjust()
+        self._wake_all()
+
+    def held(self, job: Job) -> list[Held]:
+        """List the tasks of a job that are being run."""
+        return [
+            Held(entry[1], link.page.started_s[0], link.pid)
+            for link in self._links
+            if (entry := link.outstanding.get(link.page.running[0])) is not None and entry[0].job is job
+        ]
+
+    def kill(self, job: Job, index: int, error: BaseException) -> bool:
+        """End one task: its worker is killed and replaced, and the task fails with `error`."""
+        for link in self._links:
+            entry = link.outstanding.get(link.page.running[0])
+            if entry is not None and entry[0].job is job and entry[1] == index:
+                link.sentence = error
+                self._kill(link)
+                return True
+        return False
+
     def run(self, job: Job) -> None:
         """Run every task of `job`; wait for the last.
 
@@ -132,7 +168,7 @@ class PreforkPool:
         """
         self._jobs += 1
         active = Active(self._jobs, job)
-        self.start()
+        self.start(job)
         self._active[active.number] = active
         try:
             while self._feed(active):  # a job may have more to pull once a task has ended: a retry
@@ -322,7 +358,7 @@ class PreforkPool:
         try:
             for _ in range(self._target - len(staying) - len(self._asked)):
                 if self._server is None:
-                    self._server = ForkServer()
+                    self._server = ForkServer("greenlab.pools._worker")
                     self._useful = False
                     self._listener = eventlet.spawn(self._listen, self._server)
                 link = Link(self._wake_all, self._kill)

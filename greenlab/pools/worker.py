@@ -15,7 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import GreenlabError, NotSendableError, TaskTimeoutError, UsageError, WorkerLostError
+from greenlab.errors import NotSendableError, TaskTimeoutError, UsageError, WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools import sending, wire
 from greenlab.pools.wire import Bytes, Inbox, Outbox, Page, Parcel
@@ -108,6 +108,7 @@ class Link:
         self.outstanding: dict[int, Entry] = {}
         self.jobs: set[int] = set()
         self.overdue = False
+        self.sentence: BaseException | None = None  # what the task that is killed fails with
         self.timer: Any = None
         self.reader: Any = None
         self.writer: Any = None
@@ -234,8 +235,10 @@ class Link:
             return soonest
         return started_s + entry[0].job.timeout_s - perf_counter()
 
-    def loss(self, status: int, active: Active) -> GreenlabError:
+    def loss(self, status: int, active: Active) -> BaseException:
         """Say what became of the task that this worker held as it died."""
+        if self.sentence is not None:
+            return self.sentence
         if self.overdue:
             limit = f"{active.job.timeout_s:g} s"
             return TaskTimeoutError(f"the task ran longer than {limit}; its worker was replaced")
@@ -378,12 +381,3 @@ def checked_workers(workers: int) -> int:
     if not isinstance(workers, int) or workers < 1:
         raise UsageError(f"workers is a number of processes from 1 on, not {workers!r}")
     return workers
-
-
-def count_cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -55,9 +55,15 @@ class Ledger:
         timeout_s: float | None = None,
         retries: int = 0,
         rate: float | None = None,
+        workers: int = 1,
+        max_tasks: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         self.func = func
         self.concurrency = concurrency
+        self.workers = workers
+        self.max_tasks = max_tasks
+        self.max_memory = max_memory
         self.timeout_s = timeout_s
         self.retries = retries
         self.rate = rate
@@ -98,6 +104,9 @@ class Ledger:
             timeout_s=self.timeout_s,
             retries=self.retries,
             rate=self.rate,
+            workers=self.workers,
+            max_tasks=self.max_tasks,
+            max_memory=self.max_memory,
         )
         new.total, new.items, new._kept, new._source_lock = (
             self.total,
@@ -179,7 +188,7 @@ class Ledger:
         if self.retries:
             self._notify()
 
-    def write(self, stream: str, text: str) -> None:
+    def write(self, stream: str, text: str, index: int | None = None) -> None:  # noqa: ARG002 (of the protocol)
         """Show what a task in another process printed."""
         if self.on_write is not None:
             self.on_write(stream, text)

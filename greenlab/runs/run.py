@@ -90,7 +90,7 @@ class Run:
         """Run the tasks, in a green thread of its own, so that a run may be waited for or left."""
         try:
             begin = perf_counter()
-            self._pool.start()
+            self._pool.start(self.ledger)
             self.started_s = perf_counter()
             self.startup_s = self.started_s - begin
             self._observers.tell("run_started", self)
@@ -200,6 +200,8 @@ class Run:
     @concurrency.setter
     def concurrency(self, value: int) -> None:
         self.ledger.concurrency = max(1, int(value))
+        if self.running:
+            self._pool.adjust(self.ledger)
 
     @property
     def total(self) -> int | None:
@@ -219,8 +221,8 @@ class Run:
 
     @property
     def in_flight(self) -> int:
-        """Tasks begun and not ended; of the whole pool, if it serves several runs."""
-        return self._pool.in_flight if self.running else 0
+        """Tasks begun and not ended."""
+        return self._pool.count(self.ledger) if self.running else 0
 
     @property
     def source_error(self) -> BaseException | None:

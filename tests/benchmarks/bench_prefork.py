@@ -45,7 +45,10 @@ class CountingJob:
     """A job that keeps no more than a count."""
 
     concurrency = 1_000
+    workers = 1_000
     timeout_s: float | None = None
+    max_tasks: int | None = None
+    max_memory: int | None = None
 
     def __init__(self, func: Callable[[Any], Any], items: Iterable[Any]) -> None:
         self.func = func
@@ -64,7 +67,7 @@ class CountingJob:
     def size_hint(self) -> int | None:
         return None
 
-    def write(self, _stream: str, _text: str) -> None:
+    def write(self, _stream: str, _text: str, _index: int | None = None) -> None:
         pass
 
 
