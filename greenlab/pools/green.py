@@ -1,8 +1,7 @@
 """The green pool: tasks as green threads of this process.
 
 A pool with `-c 500` is 500 long-lived green threads that pull from one job, not a green thread a task: a task then
-costs a fraction of a microsecond beyond its own work. They yield on a time slice, so that a run of short tasks
-starves neither the hub's I/O nor the host loop.
+costs a fraction of a microsecond beyond its own work. They take turns at the gate, see `greenlab.pools.gate`.
 
 Each of these green threads has attributes that tell what it does: `greenlab_job`, `greenlab_index` (-1 between two
 tasks) and `greenlab_started_s`.
@@ -24,14 +23,13 @@ import greenlet
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import current, eventlet
 from greenlab.places import user_place
+from greenlab.pools.gate import SLICE_S, Gate
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Job
 
-SLICE_S = 0.004
-"""How long one turn of the hub may run tasks before the next task waits for the turn after."""
 _NONE = -1
 
 
@@ -42,6 +40,7 @@ class GreenPool:
 
     def __init__(self) -> None:
         self._crews: set[_Crew] = set()
+        self._gate: Gate | None = None
 
     @property
     def in_flight(self) -> int:
@@ -60,7 +59,9 @@ class GreenPool:
         hub = current()
         if hub is None:
             raise RuntimeError("the green pool runs on greenlab's hub: call greenlab.start() first")
-        crew = _Crew(hub, job)
+        if self._gate is None:
+            self._gate = Gate(hub)
+        crew = _Crew(hub, job, self._gate)
         self._crews.add(crew)
         try:
             crew.run()
@@ -78,7 +79,7 @@ class GreenPool:
         return [held for crew in self._crews if crew.job is job for held in crew.held()]
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
-        """Throw `error` into one task, where it waits."""
+        """End one task where it waits."""
         return any(crew.kill_one(index, error) for crew in list(self._crews) if crew.job is job)
 
     def close(self) -> None:
@@ -90,36 +91,36 @@ class GreenPool:
 class _Crew:
     """The green threads of one job."""
 
-    def __init__(self, hub: GuestHub, job: Job) -> None:
+    def __init__(self, hub: GuestHub, job: Job, gate: Gate) -> None:
         self.hub = hub
         self.job = job
         self.in_flight = 0
+        self._gate = gate
+        self._line = gate.join()
         self._greenlets: set[Any] = set()
         self._killed = False
         self._ended = eventlet.event.Event()
 
     def run(self) -> None:
-        hint = self.job.size_hint()
-        count = self.job.concurrency if hint is None else min(self.job.concurrency, hint)
-        for _ in range(max(1, count)):
-            self._hire()
         try:
+            self.grow(1)
             self._ended.wait()
         finally:
             self.kill()
+            self._gate.leave(self._line)
 
-    def _hire(self) -> None:
-        worker = eventlet.spawn_n(self._work)
-        worker.greenlab_job = self.job
-        worker.greenlab_index = _NONE
-        self._greenlets.add(worker)
-
-    def grow(self) -> None:
+    def grow(self, least: int = 0) -> None:
         """Hire what is missing, where there may be work for it: the concurrency may be raised during the run."""
         missing = self.job.concurrency - len(self._greenlets)
         hint = self.job.size_hint()
-        for _ in range(missing if hint is None else min(missing, hint)):
-            self._hire()
+        for _ in range(max(least, missing if hint is None else min(missing, hint))):
+            worker = greenlet.greenlet(self._work, self.hub.greenlet)
+            # A greenlet begins with an empty context, and output goes by it.
+            worker.gr_context = copy_context()
+            worker.greenlab_job = self.job
+            worker.greenlab_index = _NONE
+            self._greenlets.add(worker)
+            self._gate.start(self._line, worker)
 
     def held(self) -> list[Held]:
         current = greenlet.getcurrent()
@@ -143,8 +144,10 @@ class _Crew:
 
     def kill(self) -> None:
         self._killed = True
+        self._line.waiting.clear()
         for worker in list(self._greenlets):
-            eventlet.kill(worker)
+            if worker:  # has begun
+                eventlet.kill(worker)
         self._greenlets.clear()
 
     def _work(self) -> None:
@@ -164,7 +167,7 @@ class _Crew:
         func, pull, succeed, fail = job.func, job.pull, job.succeed, job.fail
         if job.timeout_s is not None:
             func = _limited(func, job.timeout_s)
-        crew = self._greenlets
+        crew, gate, line = self._greenlets, self._gate, self._line
         while True:
             try:
                 index, item = pull()
@@ -193,7 +196,7 @@ class _Crew:
                 self.in_flight -= 1
             del item
             if ended - hub.turn_started_s > SLICE_S:
-                eventlet.sleep(0)
+                gate.wait(line)
             if len(crew) > job.concurrency:
                 return
 
