@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Pool
 
-NAMES = ("green", "prefork")
-LATER = ("threads", "hybrid", "celery", "auto")
+NAMES = ("green", "threads", "prefork")
+LATER = ("hybrid", "celery", "auto")
 
 # What only some pools can keep. The others say so before anything starts.
 _KEPT_BY = {
@@ -80,6 +80,10 @@ def get(hub: GuestHub, name: str) -> Pool:
             from greenlab.pools.green import GreenPool
 
             pool = GreenPool()
+        elif name == "threads":
+            from greenlab.pools.threads import ThreadsPool
+
+            pool = ThreadsPool()
         else:
             from greenlab.pools.prefork import PreforkPool
 
