@@ -25,7 +25,7 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import native, offload, run, spawn, start, stop, wait_async
+    from greenlab.api import kill, native, offload, ps, run, spawn, start, stop, wait_async
     from greenlab.hub import Task
     from greenlab.runs import Run
 
@@ -33,16 +33,18 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError",
-    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab",
-    "load_ipython_extension", "native", "offload", "run", "spawn", "start", "stop", "unload_ipython_extension",
+    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "kill", "lab",
+    "load_ipython_extension", "native", "offload", "ps", "run", "spawn", "start", "stop", "unload_ipython_extension",
     "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
     "Run": "greenlab.runs",
     "Task": "greenlab.hub",
+    "kill": "greenlab.api",
     "native": "greenlab.api",
     "offload": "greenlab.api",
+    "ps": "greenlab.api",
     "run": "greenlab.api",
     "spawn": "greenlab.api",
     "start": "greenlab.api",

@@ -10,15 +10,17 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from greenlab import greening, hub, pools
+from greenlab import runs as _runs
 from greenlab.errors import UsageError
-from greenlab.runs import Ledger, Run
+from greenlab.runs import Digest, Ledger, Run
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub, Task
+    from greenlab.runs import Listing
 
-__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "wait_async"]
+__all__ = ["kill", "native", "offload", "prepare", "ps", "run", "spawn", "start", "stop", "wait_async"]
 
 native = greening.native
 
@@ -92,6 +94,26 @@ def wait_async(awaitable: Awaitable[Any]) -> Any:
     return hub.wait_async(start(), awaitable)
 
 
+def ps() -> Listing:
+    """List what runs now: background tasks, runs and their tasks, each with state, age and where it stands."""
+    return _runs.list_tasks(start())
+
+
+def kill(*ids: int | str) -> list[str]:
+    """Kill background tasks and tasks of runs, and cancel runs.
+
+    Args:
+        ids: as `ps` lists them: 3 for a task or a run, "3.17" for task 17 of run 3.
+
+    Returns:
+        the ids that were killed; what had ended meanwhile is not among them.
+
+    Raises:
+        UsageError: something is no id; nothing was killed.
+    """
+    return _runs.kill(start(), ids)
+
+
 def run(
     func: Callable[[Any], Any],
     items: Iterable[Any] | None = None,
@@ -104,6 +126,9 @@ def run(
     retries: int = 0,
     rate: float | None = None,
     fail_fast: bool = False,
+    discard: bool = False,
+    max_tasks: int | None = None,
+    max_memory: float | None = None,
     live: bool | None = None,
 ) -> Run:
     """Run `func(item)` once for each item, in a pool, and wait.
@@ -112,13 +137,19 @@ def run(
         func: the task. What it returns is the task's result.
         items: any iterable, also a lazy one: it is asked only as fast as tasks start.
         count: instead of items, how many times: `func` gets 0, 1, 2 …
-        pool: "green" (green threads here) or "prefork" (worker processes).
-        concurrency: tasks in flight; prefork holds one a worker.
-        workers: processes of the prefork pool; by default, as many as there are cores.
-        timeout: seconds that one task may take; then it fails with `TaskTimeoutError`.
+        pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes) or "hybrid"
+            (processes with a hub each).
+        concurrency: tasks in flight, of hybrid in all its processes together; prefork holds one a worker.
+        workers: processes of the prefork and hybrid pools; by default, as many as there are cores.
+        timeout: seconds that one task may take; then it fails with `TaskTimeoutError`, which is raised in it where
+            it waits (green, hybrid), where it stands (prefork, whose worker is replaced if it goes on), or when its
+            call returns (threads; it counts as failed at once).
         retries: how often a failed task is tried again, after an exponential back-off with jitter.
         rate: tasks started a second at the most (open loop); latency then counts from the intended start.
         fail_fast: whether the first failure stops the run and raises.
+        discard: whether to keep counts and latencies only: memory stays flat however many tasks there are.
+        max_tasks: replace a prefork worker after so many tasks.
+        max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
         live: whether to show the live view; by default, in a notebook only.
 
     Returns:
@@ -132,9 +163,10 @@ def run(
     """
     made = prepare(
         func, items, count=count, pool=pool, concurrency=concurrency, workers=workers, timeout=timeout,
-        retries=retries, rate=rate, fail_fast=fail_fast, live=live,
+        retries=retries, rate=rate, fail_fast=fail_fast, discard=discard, max_tasks=max_tasks, max_memory=max_memory,
+        live=live,
     )  # fmt: skip
-    return made.start().wait().check()
+    return made.complete()
 
 
 def prepare(
@@ -166,14 +198,16 @@ def prepare(
     pools.check_options(settings["pool"], settings)
     workers = settings["workers"] or pools.count_cores()
     if ledger is None:
-        source = _source(items, count)
-        ledger = Ledger(
+        memory = settings["max_memory"]
+        ledger = (Digest if settings["discard"] else Ledger)(
             func,
-            source,
+            _source(items, count),
             concurrency=settings["concurrency"],
             timeout_s=settings["timeout"],
             retries=settings["retries"],
             rate=settings["rate"],
+            max_tasks=settings["max_tasks"],
+            max_memory=None if memory is None else int(memory * _MIB),
         )
     here = start()
     pool = pools.get(here, settings["pool"])
@@ -184,7 +218,7 @@ def prepare(
     def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
         new = {"label": name, **settings, **changes}
         made = prepare(func, items, ledger=ledger, **new)
-        return made.start().wait().check()
+        return made.complete()
 
     return Run(
         here,
@@ -206,20 +240,24 @@ _DEFAULTS: dict[str, Any] = {
     "retries": 0,
     "rate": None,
     "fail_fast": False,
+    "discard": False,
+    "max_tasks": None,
+    "max_memory": None,
     "live": None,
 }
+_MIB = 1 << 20
 
 
 def _check(settings: dict[str, Any]) -> None:
     """Refuse values that make no sense, before anything starts."""
     pools.check_name(settings["pool"])
-    for name, least in (("concurrency", 1), ("workers", 1), ("retries", 0)):
+    for name, least in (("concurrency", 1), ("workers", 1), ("retries", 0), ("max_tasks", 1)):
         value = settings[name]
-        if value is None and name == "workers":
+        if value is None and _DEFAULTS[name] is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
-    for name in ("timeout", "rate"):
+    for name in ("timeout", "rate", "max_memory"):
         value = settings[name]
         if value is None:
             continue

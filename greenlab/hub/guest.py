@@ -29,6 +29,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import heapq
+import weakref
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,6 +73,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         switches: how often a green thread gave up the hub so far.
         turn_started_s: when the present turn began, `time.perf_counter()` seconds.
         busy: whether the hub is turning; false while it polls or is parked.
+        tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
     """
 
     # With no "system" exceptions eventlet's loop prints what a callback raised, and goes on.
@@ -98,6 +100,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self._handle_when = float("inf")
         self._interrupts = Interrupts(self)
         self.kept: dict[Any, Any] = {}
+        self.tasks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._closers: list[Callable[[], object]] = []
         self._door = Door()
         self.add(self.READ, self._door.fd, self._answer_door, _ignore, _ignore)

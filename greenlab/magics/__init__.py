@@ -13,6 +13,7 @@ from greenlab.magics import body, options
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
+_LINES = ("greenps", "greenkill")
 _KEY = "greenlab_magics"
 
 
@@ -44,6 +45,21 @@ class Magics:
         """
         return body.spawn_statement(self.ip, line, cell)
 
+    def greenps(self, line: str) -> Any:
+        """List what runs: background tasks, runs and their tasks, with state, age and where each stands."""
+        __tracebackhide__ = True
+        if line.strip():
+            raise UsageError(f"greenps: takes nothing, not {line.strip()!r}: %greenps lists all that runs")
+        return api.ps()
+
+    def greenkill(self, line: str) -> Any:
+        """Kill tasks, and cancel runs, by the ids that %greenps lists; return those killed.
+
+        %greenkill 3 4.17 ends task or run 3, and task 17 of run 4.
+        """
+        __tracebackhide__ = True
+        return api.kill(*line.replace(",", " ").split())
+
     def _run(self, name: str, line: str, cell: str | None) -> Any:
         __tracebackhide__ = True
         if cell is None:
@@ -65,14 +81,16 @@ class Magics:
             retries=asked.retries,
             rate=asked.rate,
             fail_fast=asked.fail_fast,
+            discard=asked.discard,
+            max_tasks=asked.max_tasks,
+            max_memory=asked.max_memory,
             live=False if asked.no_live else None,
         )
         # Known before it is waited for, so that an interrupt or an error leaves its results within reach.
         namespace["_run"] = run
         if asked.out:
             namespace[asked.out] = run
-        run.start()
-        return run if asked.detach else run.wait().check()
+        return run.start() if asked.detach else run.complete()
 
 
 def load(ip: Any, artist: Any = None) -> None:
@@ -91,6 +109,8 @@ def load(ip: Any, artist: Any = None) -> None:
         function = _documented(getattr(magics, name), magics.parsers[name])
         ip.register_magic_function(function, "line_cell", name)
     ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
+    for name in _LINES:
+        ip.register_magic_function(_documented(getattr(magics, name)), "line", name)
     ip.Completer.custom_matchers.append(magics.matcher)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
 
@@ -101,7 +121,7 @@ def unload(ip: Any) -> None:
     if magics is not None:
         delattr(ip, _KEY)
         for kind in ("line", "cell"):
-            for name in (*_RUNS, "greenspawn"):
+            for name in (*_RUNS, "greenspawn", *_LINES):
                 ip.magics_manager.magics[kind].pop(name, None)
         ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
         if magics.matcher in ip.Completer.custom_matchers:

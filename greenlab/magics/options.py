@@ -72,7 +72,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
         "--workers",
         type=_whole(1),
         metavar="N",
-        help="worker processes of prefork (default: one a core)",
+        help="worker processes of prefork and hybrid (default: one a core)",
     )
     add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
     add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
@@ -86,6 +86,9 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     )
     add("--rate", type=_positive, metavar="R", help="tasks started a second (open loop)")
     add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
+    add("--discard", action="store_true", help="keep counts and latencies only, no results")
+    add("--max-tasks", type=_whole(1), metavar="N", help="replace a prefork worker after N tasks")
+    add("--max-memory", type=_positive, metavar="MIB", help="replace a prefork worker above so many MiB of memory")
     add("--detach", action="store_true", help="return at once, while the run goes on")
     add("--no-live", action="store_true", help="no live view")
     add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")

@@ -15,11 +15,13 @@ import heapq
 import itertools
 import random
 from array import array
+from collections import Counter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
+from greenlab.runs.latency import Latency, latency_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -77,14 +79,13 @@ class Ledger:
         self.stopped = False
         self.exhausted = False
         self.on_failure: Callable[[int, BaseException], object] | None = None
-        self.on_write: Callable[[str, str], object] | None = None
+        self.on_write: Callable[[str, str, int | None], object] | None = None
+        self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
         try:
             self.total: int | None = len(items)  # type: ignore[arg-type]
         except TypeError:
             self.total = None
-        # A sequence can be asked again for an item; of anything else what is pulled is kept, for retries and resume.
-        self._kept: list[Any] | None = None if isinstance(items, (list, tuple, range)) else []
-        self.items: Any = items if self._kept is None else self._kept
+        self._keep_items(items)
         self._pairs: Iterator[tuple[int, Any]] = enumerate(items)
         self._source_lock = None if isinstance(items, _PLAIN) else eventlet.semaphore.Semaphore(1)
         self._retry_heap: list[tuple[float, int]] = []
@@ -95,9 +96,19 @@ class Ledger:
         if retries or rate:
             self.pull = self._pull_paced  # type: ignore[method-assign]
 
-    def resumed(self) -> Ledger:
-        """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
-        new = Ledger(
+    def _keep_items(self, items: Iterable[Any]) -> None:
+        # A sequence can be asked again for an item; of anything else what is pulled is kept, for retries and resume.
+        self._kept: list[Any] | None = None if isinstance(items, (list, tuple, range)) else []
+        self.items: Any = items if self._kept is None else self._kept
+
+    @property
+    def can_rerun(self) -> bool:
+        """Whether all items are at hand: those of an iterator only when it was read to its end."""
+        return self._kept is None or self.exhausted
+
+    def _like(self) -> Self:
+        """Make an empty ledger with the same settings, that goes on with the same source."""
+        new = type(self)(
             self.func,
             (),
             concurrency=self.concurrency,
@@ -108,12 +119,12 @@ class Ledger:
             max_tasks=self.max_tasks,
             max_memory=self.max_memory,
         )
-        new.total, new.items, new._kept, new._source_lock = (
-            self.total,
-            self.items,
-            self._kept,
-            self._source_lock,
-        )
+        new.total, new.items, new._kept, new._source_lock = self.total, self.items, self._kept, self._source_lock
+        return new
+
+    def resumed(self) -> Self:
+        """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
+        new = self._like()
         new.values, new.state = list(self.values), bytearray(self.state)
         new.started_s, new.ended_s = array("d", self.started_s), array("d", self.ended_s)
         redo = [index for index, state in enumerate(self.state) if state != OK]
@@ -150,16 +161,24 @@ class Ledger:
             self.source_error = error
             self.exhausted = self.stopped = True
             raise StopIteration from None
-        index = pair[0]
+        self._open_record(*pair)
+        self.pulled += 1
+        return pair
+
+    def _open_record(self, index: int, item: Any) -> None:
         if index >= len(self.state):
             self.values.append(None)
             self.state.append(PENDING)
             self.started_s.append(_NAN)
             self.ended_s.append(_NAN)
             if self._kept is not None:
-                self._kept.append(pair[1])
-        self.pulled += 1
-        return pair
+                self._kept.append(item)
+
+    def _item(self, index: int) -> Any:
+        return self.items[index]
+
+    def _mean_to_start(self, index: int, start_s: float) -> None:
+        self.started_s[index] = start_s
 
     def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
         """Keep the value of a task."""
@@ -176,11 +195,7 @@ class Ledger:
         """Keep the exception of a task, or put it back for another try."""
         if self.retries and self._again(index, error):
             return
-        if self.rate is None:
-            self.started_s[index] = started_s
-        self.ended_s[index] = ended_s
-        self.state[index] = FAILED
-        self.errors[index] = error
+        self._record_failure(index, started_s, ended_s, error)
         self.done += 1
         self.failed += 1
         if self.on_failure is not None:
@@ -188,22 +203,50 @@ class Ledger:
         if self.retries:
             self._notify()
 
-    def write(self, stream: str, text: str, index: int | None = None) -> None:  # noqa: ARG002 (of the protocol)
+    def _record_failure(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
+        if self.rate is None:
+            self.started_s[index] = started_s
+        self.ended_s[index] = ended_s
+        self.state[index] = FAILED
+        self.errors[index] = error
+
+    def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Show what a task in another process printed."""
         if self.on_write is not None:
-            self.on_write(stream, text)
+            self.on_write(stream, text, index)
 
     # -- the run's side ------------------------------------------------------------------------------------
 
-    def cancel_pending(self) -> int:
-        """Mark what was pulled and never ended as cancelled; tell how many."""
-        count = 0
+    def cancel_pending(self) -> None:
+        """Mark what was pulled and never ended as cancelled."""
         for index, state in enumerate(self.state):
             if state == PENDING:
                 self.state[index] = CANCELLED
                 self.errors[index] = CancelledError("the run was cancelled before this task ended")
-                count += 1
-        return count
+
+    def counts(self) -> dict[str, int]:
+        """Count tasks pulled: succeeded, failed, cancelled, pending."""
+        state = self.state
+        return {
+            "succeeded": state.count(OK),
+            "failed": state.count(FAILED),
+            "cancelled": state.count(CANCELLED),
+            "pending": state.count(PENDING),
+        }
+
+    def latency(self) -> Latency:
+        """Give the latency of the tasks that have ended."""
+        return latency_of(self.started_s, self.ended_s)
+
+    def error_types(self) -> dict[str, int]:
+        """Count failures by the name of their exception's type."""
+        kinds = Counter(type(e).__name__ for e in self.errors.values() if not isinstance(e, CancelledError))
+        return dict(kinds.most_common())
+
+    def first_failure(self) -> tuple[int, BaseException] | None:
+        """Give the failed task that comes first in the input, with its exception."""
+        index = self.state.find(FAILED)
+        return None if index < 0 else (index, self.errors[index])
 
     # -- retries and rates ---------------------------------------------------------------------------------
 
@@ -213,7 +256,7 @@ class Ledger:
             now = perf_counter()
             if self._retry_heap and self._retry_heap[0][0] <= now:
                 _, index = heapq.heappop(self._retry_heap)
-                return index, self.items[index]
+                return index, self._item(index)
             if not self.exhausted:
                 try:
                     return self._pull_new(now)
@@ -237,7 +280,7 @@ class Ledger:
             eventlet.sleep(max(0.0, start - perf_counter()))
             pair = Ledger.pull(self)
             self._next_start = start + 1 / self.rate
-        self.started_s[pair[0]] = start
+        self._mean_to_start(pair[0], start)
         return pair
 
     def _again(self, index: int, error: BaseException) -> bool:

@@ -12,7 +12,7 @@ from greenlab.errors import UsageError
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
 if TYPE_CHECKING:
-    from greenlab.runs.run import Run
+    from greenlab.runs.known import Known
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
@@ -36,7 +36,7 @@ def rate(value: float) -> str:
     )
 
 
-def lines(run: Run) -> list[str]:
+def lines(run: Known) -> list[str]:
     """Tell a run in a few lines: the first names it, the rest are figures and failures."""
     counts = run.counts
     state = "running" if run.running else "cancelled" if counts["cancelled"] or run.cancelled else "ended"
@@ -51,6 +51,8 @@ def lines(run: Run) -> list[str]:
     ]
     if run.startup_s > 0.001:
         out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
+    if run.discards:
+        out.append("  results were discarded, as asked")
     if state != "ended":
         out.append(f"  {state}: {counts['cancelled']:,} tasks cut short" if state == "cancelled" else "  still running")
     out += [f"  blocked: {block}" for block in run.blocked[:3]]
@@ -64,26 +66,26 @@ def lines(run: Run) -> list[str]:
     return out
 
 
-def first_traceback(run: Run) -> list[str]:
+def first_traceback(run: Known) -> list[str]:
     """Give the traceback of the first task that failed, from the task's own first line on."""
-    failed = [index for index, state in enumerate(run.ledger.state) if state == FAILED]
-    if not failed:
+    first = run.ledger.first_failure()
+    if first is None:
         return []
-    error = run.errors[failed[0]]
+    index, error = first
     formatted = traceback.TracebackException.from_exception(error)
     formatted.stack = traceback.StackSummary.from_list(
         [frame for frame in formatted.stack if not frame.filename.startswith(_PACKAGE)]
     )
     text = "".join(formatted.format()).rstrip()
-    return [f"  the first, task {failed[0]}:", *(f"    {line}" for line in text.splitlines())]
+    return [f"  the first, task {index}:", *(f"    {line}" for line in text.splitlines())]
 
 
-def plain(run: Run) -> str:
+def plain(run: Known) -> str:
     """Give the plain-text report."""
     return "\n".join(lines(run) + first_traceback(run))
 
 
-def rich(run: Run) -> str:
+def rich(run: Known) -> str:
     """Give the report as HTML, with the first traceback folded in."""
     head, *rest = lines(run)
     trace = first_traceback(run)
@@ -96,7 +98,7 @@ def rich(run: Run) -> str:
     return f'<div class="greenlab-run"><b>{html.escape(head)}</b><br>{body}{folded}</div>'
 
 
-def frame(run: Run) -> Any:
+def frame(run: Known) -> Any:
     """Give a pandas DataFrame, a row a task; times count from the run's start, in seconds."""
     try:
         import pandas as pd
