@@ -30,7 +30,6 @@ PENDING, OK, FAILED, CANCELLED = range(4)
 _NAN = float("nan")
 # Iterating over these runs no Python code, so nothing can switch in the middle of `next`.
 _PLAIN = (list, tuple, range, dict, set, frozenset, str, bytes)
-_FIRST_BACKOFF_S = 0.1
 
 
 class Ledger:
@@ -46,6 +45,7 @@ class Ledger:
         errors: exceptions by index.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         source_error: what the items' iterator raised, or None.
+        first_backoff_s: how long a first retry waits at the most, in seconds; each next one doubles it.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Ledger:
         self.errors: dict[int, BaseException] = {}
         self.pulled = self.done = self.failed = 0
         self.source_error: BaseException | None = None
+        self.first_backoff_s = 0.1
         self.stopped = False
         self.exhausted = False
         self.on_failure: Callable[[int, BaseException], object] | None = None
@@ -291,7 +292,7 @@ class Ledger:
         self._attempts[index] = tried + 1
         # "Full jitter": uniform between 0 and the doubled base, so that tries do not come back in step
         # (M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
-        pause_s = random.uniform(0, _FIRST_BACKOFF_S * 2**tried)  # noqa: S311 (not for secrets)
+        pause_s = random.uniform(0, self.first_backoff_s * 2**tried)  # noqa: S311 (not for secrets)
         heapq.heappush(self._retry_heap, (perf_counter() + pause_s, index))
         self._notify()
         return True
