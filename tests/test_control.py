@@ -100,6 +100,29 @@ def test_a_latency_of_nothing_or_of_ages_is_counted_at_the_edge() -> None:
     assert histogram.latency().max == 1e30
 
 
+def test_a_run_that_discards_is_resumed_once_for_its_items_are_gone() -> None:
+    run = prepare(nap, iter([0.001] * 200), concurrency=2, discard=True).start()
+    until(lambda: run.done > 5)
+    run.cancel()
+    assert 200 == run.resume().counts["succeeded"]
+    with pytest.raises(greenlab.UsageError, match="resumed before"):
+        run.resume()
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_a_run_can_be_resumed_more_than_once_also_when_a_resumed_one_was_stopped(kind: Any) -> None:
+    run = prepare(lambda x: time.sleep(0.001) or x, kind(list(range(200))), concurrency=2).start()
+    until(lambda: run.done > 5)
+    run.cancel()
+    stopped = greenlab.spawn(run.resume)
+    until(lambda: len(greenlab.ps()) > 1)
+    eventlet.sleep(0.02)
+    stopped.kill()
+    greenlab.kill(*[row.id for row in greenlab.ps() if "." not in row.id])
+    assert list(range(200)) == run.resume().results
+    assert list(range(200)) == run.resume().results
+
+
 # -- concurrency while it runs -----------------------------------------------------------------------------
 
 
@@ -125,6 +148,23 @@ def _sampled(run: Any) -> Any:
     for _ in range(25):
         eventlet.sleep(0.004)
         yield run.in_flight
+
+
+def test_a_run_that_is_cancelled_before_its_first_step_ends_and_can_be_resumed() -> None:
+    run = prepare(abs, [-1, -2]).start()
+    run.cancel()
+    assert (False, True) == (run.running, run.cancelled)
+    assert [1, 2] == run.resume().results
+
+
+def test_a_run_that_was_never_begun_does_not_run_and_can_be_resumed() -> None:
+    run = prepare(abs, [-1, -2])
+    assert not run.running
+    with pytest.raises(greenlab.PendingError, match="has not ended"):
+        _ = run.results
+    assert [1, 2] == run.resume().results
+    run.cancel()
+    assert run.wait().cancelled
 
 
 # -- runs that wait for runs -------------------------------------------------------------------------------

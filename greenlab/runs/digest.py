@@ -22,6 +22,8 @@ from greenlab.runs.ledger import Ledger
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from greenlab.runs.source import Source
+
 KEPT = 100
 """How many failures are kept, with their items."""
 _STEPS = 35  # buckets an octave: 2 ** (1 / 35) is 1.02
@@ -60,7 +62,9 @@ class Histogram:
 class Digest(Ledger):
     """A `Ledger` without columns: `values`, `state`, `started_s` and `ended_s` stay empty."""
 
-    def __init__(self, func: Any, items: Iterable[Any], **settings: Any) -> None:
+    _KEEPS_ITEMS = False
+
+    def __init__(self, func: Any, items: Iterable[Any] | Source, **settings: Any) -> None:
         super().__init__(func, items, **settings)
         self.cancelled = 0
         self._kinds: Counter[str] = Counter()
@@ -68,39 +72,36 @@ class Digest(Ledger):
         self._in_flight: dict[int, Any] = {}
         self._meant_s: dict[int, float] = {}
         self._failed: dict[int, Any] = {}
-
-    def _keep_items(self, items: Iterable[Any]) -> None:
-        self._kept = None if isinstance(items, (list, tuple, range)) else []
-        self.items = items if self._kept is None else ()
-
-    @property
-    def can_rerun(self) -> bool:
-        """Whether all items are at hand: those of an iterator are not kept."""
-        return self._kept is None
+        self._again_items: dict[int, Any] = {}  # of a resumed run, until they are in flight
+        self._resumed = False
 
     def resumed(self) -> Self:
         """Make the ledger that does the rest; counts go on.
 
         Raises:
-            UsageError: more tasks failed than were kept.
+            UsageError: more tasks failed than were kept; or the items, of which none are kept, went to a resumed run.
         """
         if self.failed > len(self._failed):
             raise UsageError(
                 f"{self.failed:,} tasks failed, and a run that discards its results keeps the first {KEPT}: "
                 "run it again, without discard"
             )
+        if self._resumed and not self.source.complete:
+            raise UsageError("this run was resumed before, and keeps no items: resume the run that this gave")
+        self._resumed = True
         new = self._like()
-        redo = sorted({**self._failed, **self._in_flight}.items())
         new._histogram = self._histogram
+        new._again_items = {**self._failed, **self._in_flight}
+        new._redo.extend(sorted(new._again_items))
+        new._cursor = self._cursor
         new.pulled = new.done = self.done - self.failed
-        new._pairs = itertools.chain(redo, self._pairs)
         return new
 
     def _open_record(self, index: int, item: Any) -> None:
         self._in_flight[index] = item
 
     def _item(self, index: int) -> Any:
-        return self._in_flight[index]
+        return self._in_flight[index] if index in self._in_flight else self._again_items.pop(index)
 
     def _mean_to_start(self, index: int, start_s: float) -> None:
         self._meant_s[index] = start_s

@@ -41,6 +41,7 @@ class Known:
         self.startup_s = 0.0
         self.cancelled = False
         self._pool = pool
+        self._begun = False
         self._ended_s: float | None = None
         self._blocks: list[Block] = []
         self._latency: Latency | None = None
@@ -48,8 +49,8 @@ class Known:
 
     @property
     def running(self) -> bool:
-        """Whether the run goes on."""
-        return self._ended_s is None
+        """Whether the run goes on: it has begun, and not ended."""
+        return self._begun and self._ended_s is None
 
     @property
     def concurrency(self) -> int:
@@ -96,7 +97,7 @@ class Known:
             PendingError: the run goes on.
             Exception: the error of the first task, in input order, that failed or was cancelled.
         """
-        if self.running:
+        if self._ended_s is None:
             raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
         self._refuse_if_discarded("results")
         for index, state in enumerate(self.ledger.state):

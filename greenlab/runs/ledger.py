@@ -12,24 +12,22 @@ Must not import: live, magics, a concrete pool.
 from __future__ import annotations
 
 import heapq
-import itertools
 import random
 from array import array
-from collections import Counter
+from collections import Counter, deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
 from greenlab.runs.latency import Latency, latency_of
+from greenlab.runs.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 PENDING, OK, FAILED, CANCELLED = range(4)
 _NAN = float("nan")
-# Iterating over these runs no Python code, so nothing can switch in the middle of `next`.
-_PLAIN = (list, tuple, range, dict, set, frozenset, str, bytes)
 
 
 class Ledger:
@@ -37,7 +35,7 @@ class Ledger:
 
     Attributes:
         func: the function of one item.
-        items: what was pulled so far, by index (the input itself where it is a sequence).
+        source: the items.
         values: results by index; meaningful where `state` is OK.
         state: one byte a task: PENDING, OK, FAILED or CANCELLED.
         started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate, a task starts when it was
@@ -48,10 +46,12 @@ class Ledger:
         first_backoff_s: how long a first retry waits at the most, in seconds; each next one doubles it.
     """
 
+    _KEEPS_ITEMS = True
+
     def __init__(
         self,
         func: Callable[[Any], Any],
-        items: Iterable[Any],
+        items: Iterable[Any] | Source,
         *,
         concurrency: int,
         timeout_s: float | None = None,
@@ -82,13 +82,9 @@ class Ledger:
         self.on_failure: Callable[[int, BaseException], object] | None = None
         self.on_write: Callable[[str, str, int | None], object] | None = None
         self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
-        try:
-            self.total: int | None = len(items)  # type: ignore[arg-type]
-        except TypeError:
-            self.total = None
-        self._keep_items(items)
-        self._pairs: Iterator[tuple[int, Any]] = enumerate(items)
-        self._source_lock = None if isinstance(items, _PLAIN) else eventlet.semaphore.Semaphore(1)
+        self.source = items if isinstance(items, Source) else Source(items, keep=self._KEEPS_ITEMS)
+        self._cursor = 0  # the index of the item that is new next
+        self._redo: deque[int] = deque()  # what a resumed run does first
         self._retry_heap: list[tuple[float, int]] = []
         self._attempts: dict[int, int] = {}
         self._changed = eventlet.event.Event()
@@ -97,21 +93,16 @@ class Ledger:
         if retries or rate:
             self.pull = self._pull_paced  # type: ignore[method-assign]
 
-    def _keep_items(self, items: Iterable[Any]) -> None:
-        # A sequence can be asked again for an item; of anything else what is pulled is kept, for retries and resume.
-        self._kept: list[Any] | None = None if isinstance(items, (list, tuple, range)) else []
-        self.items: Any = items if self._kept is None else self._kept
-
     @property
-    def can_rerun(self) -> bool:
-        """Whether all items are at hand: those of an iterator only when it was read to its end."""
-        return self._kept is None or self.exhausted
+    def total(self) -> int | None:
+        """How many tasks there are in all, or None while that is not known."""
+        return self.source.total
 
     def _like(self) -> Self:
-        """Make an empty ledger with the same settings, that goes on with the same source."""
-        new = type(self)(
+        """Make an empty ledger with the same settings and the same source."""
+        return type(self)(
             self.func,
-            (),
+            self.source,
             concurrency=self.concurrency,
             timeout_s=self.timeout_s,
             retries=self.retries,
@@ -120,19 +111,17 @@ class Ledger:
             max_tasks=self.max_tasks,
             max_memory=self.max_memory,
         )
-        new.total, new.items, new._kept, new._source_lock = self.total, self.items, self._kept, self._source_lock
-        return new
 
     def resumed(self) -> Self:
         """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
         new = self._like()
         new.values, new.state = list(self.values), bytearray(self.state)
         new.started_s, new.ended_s = array("d", self.started_s), array("d", self.ended_s)
-        redo = [index for index, state in enumerate(self.state) if state != OK]
-        for index in redo:
+        new._cursor = self._cursor
+        new._redo.extend(index for index, state in enumerate(self.state) if state != OK)
+        for index in new._redo:
             new.state[index] = PENDING
-        new.pulled = new.done = len(self.state) - len(redo)
-        new._pairs = itertools.chain([(index, self.items[index]) for index in redo], self._pairs)
+        new.pulled = new.done = len(self.state) - len(new._redo)
         return new
 
     # -- what a pool calls ---------------------------------------------------------------------------------
@@ -147,36 +136,43 @@ class Ledger:
         """Take the next task. See `greenlab.pools.protocol.Job.pull`."""
         if self.stopped:
             raise StopIteration
-        if self._source_lock is not None:
-            with self._source_lock:
-                return self._next()
-        return self._next()
+        if self._redo:
+            index = self._redo.popleft()
+            item = self._item(index)
+            self._open_record(index, item)
+            self.pulled += 1
+            return index, item
+        if self.source.lock is None:
+            return self._next()
+        with self.source.lock:
+            return self._next()
 
     def _next(self) -> tuple[int, Any]:
+        index = self._cursor
         try:
-            pair = next(self._pairs)
+            item = self.source.at(index)
         except StopIteration:
             self.exhausted = True
             raise
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             self.source_error = error
             self.exhausted = self.stopped = True
             raise StopIteration from None
-        self._open_record(*pair)
+        self._open_record(index, item)
+        # Last: an interrupt before here makes the next one ask for the same item again.
+        self._cursor = index + 1
         self.pulled += 1
-        return pair
+        return index, item
 
-    def _open_record(self, index: int, item: Any) -> None:
+    def _open_record(self, index: int, item: Any) -> None:  # noqa: ARG002 (for those who must keep it)
         if index >= len(self.state):
             self.values.append(None)
             self.state.append(PENDING)
             self.started_s.append(_NAN)
             self.ended_s.append(_NAN)
-            if self._kept is not None:
-                self._kept.append(item)
 
     def _item(self, index: int) -> Any:
-        return self.items[index]
+        return self.source.at(index)
 
     def _mean_to_start(self, index: int, start_s: float) -> None:
         self.started_s[index] = start_s

@@ -67,6 +67,8 @@ class Run(Known):
         self._driver = spawn(self._hub, self._drive)
         self._driver.name = f"run of {self.label}"
         self._driver.about = self
+        self._driver.link(self._settle)
+        self._begun = True
         return self
 
     def complete(self) -> Run:
@@ -108,6 +110,13 @@ class Run(Known):
             finally:
                 self._finished.send(None)
 
+    def _settle(self, _driver: Any) -> None:
+        """End a run whose driver was killed before it began: nothing has run, and no observer has heard of it."""
+        if self.running:
+            self.ledger.stopped = self.cancelled = True
+            self._ended_s = perf_counter()
+            self._finished.send(None)
+
     def _note_block(self, block: Block) -> None:
         self._blocks.append(block)
         self._observers.tell("hub_blocked", self, block)
@@ -144,11 +153,13 @@ class Run(Known):
 
     def cancel(self) -> None:
         """Stop the run: no further task starts, and those in flight are stopped. Returns when they are."""
-        if not self.running:
+        if self._ended_s is not None:
             return
         self.ledger.stopped = True
         self.cancelled = True
-        if self._driver is None:
+        if self._driver is None:  # it has not begun, and will not
+            self._ended_s = perf_counter()
+            self._finished.send(None)
             return
         if greenlet.getcurrent() is self._hub.greenlet:
             self._hub.schedule_call_global(0, self._driver.kill)
@@ -217,9 +228,9 @@ class Run(Known):
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
-        if not self.ledger.can_rerun:
+        if not self.ledger.source.complete:
             raise UsageError("the items came from an iterator, and not all of them are at hand: use run.resume()")
-        return self._repeat(None, items=self.ledger.items, **changes)
+        return self._repeat(None, items=self.ledger.source.items, **changes)
 
     def _repeat(self, ledger: Ledger | None, items: Iterable[Any] = (), **changes: Any) -> Run:
         if self._again is None:
