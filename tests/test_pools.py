@@ -222,7 +222,7 @@ def test_close_is_safe_twice(pool: Any) -> None:
 
 
 def test_an_unknown_pool_is_refused_with_those_there_are(started: Any) -> None:
-    with pytest.raises(greenlab.UsageError, match="use green or prefork"):
+    with pytest.raises(greenlab.UsageError, match="use green, prefork or hybrid"):
         pools.get(started, "gren")
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Pool
 
-NAMES = ("green", "prefork")
-LATER = ("threads", "hybrid", "celery", "auto")
+NAMES = ("green", "prefork", "hybrid")
+LATER = ("threads", "celery", "auto")
 
 # What only some pools can keep. The others say so before anything starts.
 _KEPT_BY = {
@@ -80,6 +80,10 @@ def get(hub: GuestHub, name: str) -> Pool:
             from greenlab.pools.green import GreenPool
 
             pool = GreenPool()
+        elif name == "hybrid":
+            from greenlab.pools.hybrid import HybridPool
+
+            pool = HybridPool()
         else:
             from greenlab.pools.prefork import PreforkPool
 
