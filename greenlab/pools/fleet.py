@@ -191,7 +191,8 @@ class Fleet(Generic[P]):
     def adjust(self) -> None:
         """Have as many processes as wanted, soon."""
         staying = [process for process in self.processes if not process.retiring]
-        for process in sorted(staying, key=lambda process: process.load)[: len(staying) - self.target]:
+        too_many = max(0, len(staying) - self.target)
+        for process in sorted(staying, key=lambda process: process.load)[:too_many]:
             process.retiring = True
             process.open = False
             if not process.load:

@@ -12,10 +12,11 @@ Guarantees:
 * a time limit, too, stops a task that computes: the process raises `TaskTimeoutError` in it, and in no other;
 * jobs that run at the same time share the processes; an idle pool wakes nobody.
 
-Bounds: a process holds many tasks, so its death costs all that it had begun (`resume()` or retries run just these
-again). A task that computes holds up the others of its process, and their results. When a run is cancelled, a
-process that does not end its tasks within 0.5 s (it computes, or is stopped) is killed; within 5 s, if tasks of other
-runs would be lost with it. What is deaf to signals (a C call that does not return) is deaf to the time limit too.
+Bounds: a process holds many tasks, so its death costs all that it had begun, and results of its last millisecond
+(or of the turn of its hub) that it had not sent; `resume()` or retries run just these again. A task that computes
+holds up the others of its process, and their results. When a run is cancelled, a process that does not end its tasks
+within 0.5 s (it computes, or is stopped) is killed; within 5 s, if tasks of other runs would be lost with it. What is
+deaf to signals (a C call that does not return) is deaf to the time limit too.
 
 Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
 """
@@ -30,7 +31,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from greenlab.errors import CancelledError, GreenlabError, WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools.fleet import PATIENCE_S, Fleet
-from greenlab.pools.hybrid_link import Active, Batch, Link
+from greenlab.pools.hybrid_job import Active, Batch
+from greenlab.pools.hybrid_link import Link
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
@@ -98,9 +100,9 @@ class HybridPool:
             GreenlabError: the processes cannot be kept alive, or the pool was closed.
         """
         active = Active(next(self._jobs), job)
-        self.start(job)
-        self._active[active.number] = active
+        self._active[active.number] = active  # a narrower job that starts meanwhile takes no process from it
         try:
+            self.start(job)
             self._staff(active)
             while self._feed(active):  # a job may have more to pull once a task has ended: a retry
                 self._await_end(active)
