@@ -112,9 +112,9 @@ def run(
         func: the task. What it returns is the task's result.
         items: any iterable, also a lazy one: it is asked only as fast as tasks start.
         count: instead of items, how many times: `func` gets 0, 1, 2 …
-        pool: "green" (green threads here) or "prefork" (worker processes).
-        concurrency: tasks in flight; prefork holds one a worker.
-        workers: processes of the prefork pool; by default, as many as there are cores.
+        pool: "green" (green threads here), "prefork" (worker processes) or "hybrid" (green threads in processes).
+        concurrency: tasks in flight, of hybrid in all processes together; prefork holds one a worker.
+        workers: processes of the prefork or hybrid pool; by default, as many as there are cores.
         timeout: seconds that one task may take; then it fails with `TaskTimeoutError`.
         retries: how often a failed task is tried again, after an exponential back-off with jitter.
         rate: tasks started a second at the most (open loop); latency then counts from the intended start.

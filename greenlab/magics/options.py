@@ -72,7 +72,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
         "--workers",
         type=_whole(1),
         metavar="N",
-        help="worker processes of prefork (default: one a core)",
+        help="worker processes of prefork and hybrid (default: one a core)",
     )
     add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
     add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
