@@ -55,7 +55,7 @@ def test_options_have_the_values_that_were_given() -> None:
         ("-c five x in y", "whole number"),
         ("-c", "expected one argument"),
         ("--timeout -1 x in y", "greater than 0"),
-        ("-p grn x in y", "no pool 'grn': use green or prefork"),
+        ("-p grn x in y", "no pool 'grn': use green, prefork or hybrid"),
         ("-p celery x in y", "later version"),
         ("-o 3x x in y", "name of a variable"),
         ("-n 5 x in y", "two ways"),
