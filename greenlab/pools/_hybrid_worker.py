@@ -25,6 +25,7 @@ import pickle
 import signal
 import socket
 import sys
+from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,6 +78,7 @@ class Worker:
         self._timer: Any = None
         self._writer: Any = None
         self._written = eventlet.event.Event()
+        self._said: deque[tuple[int, Task | None, str]] = deque()  # by other threads
         self._warden = Warden(self.hub)
         self._streams = (
             Output(lambda task, text: self._ship(wire.STDOUT, task, text), 1),
@@ -209,7 +211,8 @@ class Worker:
         if self.forked:
             return
         if _get_ident() != self.hub.thread_id:
-            self.hub.call_soon_threadsafe(self._ship, kind, task, text)
+            self._said.append((kind, task, text))
+            self.hub.call_soon_threadsafe(self._say)
             return
         job = task[0].number if task is not None else max(self._jobs, default=0)
         index = task[1] if task is not None else NOBODY
@@ -222,6 +225,10 @@ class Worker:
             self._timer = self.hub.schedule_call_global(0, self._post)
         if self._writer is not None and greenlet.getcurrent() not in (self.hub.greenlet, self.hub.root):
             self._written.wait()
+
+    def _say(self) -> None:
+        while self._said:
+            self._ship(*self._said.popleft())
 
     def _let_go(self) -> None:
         """In a process that a task forks: it shares neither the connection nor the captured output."""

@@ -212,6 +212,7 @@ class Fleet(Generic[P]):
     def welcome(self, process: P) -> None:
         """Take a process that has said that it is ready into service."""
         process.ready = True
+        self._stillborn = 0
         process.open = not (process.retiring or process.dead)
         self._note_change()
         self._owner.changed()
