@@ -839,7 +839,7 @@ def test_a_flood_of_prints_arrives_whole_and_does_not_stall_the_hub(pool: Hybrid
     assert 80_000 == job.text().count("\n")
     assert 400_000 == job.text().count("no end of line ")
     assert [f"{x} {i} {'.' * 50}" for x in range(1) for i in range(20_000)] == job.text(index=0).split("\n")[:-1]
-    assert len(ticks) > 100
+    assert len(ticks) > 20  # 11 MB, of which a turn takes a quarter of one at the most
 
 
 # --- in a kernel -------------------------------------------------------------------------------------------
