@@ -147,12 +147,7 @@ def test_the_processes_together_hold_the_concurrency_and_no_more(pool: HybridPoo
         eventlet.sleep(0.002)
         seen.add(pool.count(job))
     assert 5 == max(seen)
-    spans = sorted([(s, 1) for s in job.started_s] + [(e, -1) for e in job.ended_s])
-    level = most = 0
-    for _, step in spans:
-        level += step
-        most = max(most, level)
-    assert 5 == most
+    assert 5 == most_at_once(job.started_s, job.ended_s)
 
 
 def test_a_slow_process_does_not_hold_its_share_back(pool: HybridPool) -> None:
@@ -205,6 +200,32 @@ def test_the_concurrency_can_be_changed_while_it_runs(pool: HybridPool) -> None:
     job.stopped = True
     thread.wait()
     assert [2, 11, 1] == seen
+
+
+def test_a_share_that_was_lowered_holds_for_tasks_sent_ahead(pool: HybridPool) -> None:
+    lowered = eventlet.event.Event()
+
+    def items() -> Any:
+        yield from [0.001] * 100
+        lowered.wait()
+        yield from [0.001] * 400
+
+    job = job_of(nap, items(), concurrency=20, workers=1)
+    thread = eventlet.spawn(pool.run, job)
+    until(lambda: job.done == 100)  # and twenty green threads wait for more
+    job.concurrency = 1
+    pool.adjust(job)
+    lowered.send()
+    thread.wait()
+    assert 1 == most_at_once(job.started_s[100:], job.ended_s[100:])
+
+
+def most_at_once(starts: Any, ends: Any) -> int:
+    level = most = 0
+    for _, step in sorted([(start, 1) for start in starts] + [(end, -1) for end in ends]):
+        level += step
+        most = max(most, level)
+    return most
 
 
 def test_the_pool_is_as_wide_as_the_widest_job_that_runs(pool: HybridPool) -> None:
