@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Pool
 
-NAMES = ("green", "threads", "prefork")
-LATER = ("hybrid", "celery", "auto")
+NAMES = ("green", "threads", "prefork", "hybrid")
+LATER = ("celery", "auto")
 
 # What only some pools can keep. The others say so before anything starts.
 _KEPT_BY = {
@@ -84,6 +84,10 @@ def get(hub: GuestHub, name: str) -> Pool:
             from greenlab.pools.threads import ThreadsPool
 
             pool = ThreadsPool()
+        elif name == "hybrid":
+            from greenlab.pools.hybrid import HybridPool
+
+            pool = HybridPool()
         else:
             from greenlab.pools.prefork import PreforkPool
 
