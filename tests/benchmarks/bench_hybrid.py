@@ -171,7 +171,7 @@ def compare(
 
 
 def main() -> None:
-    rounds = 1 if _measure.quick(__doc__) else 7
+    rounds = 1 if _measure.quick(__doc__) else 5
     print(f"{CONCURRENCY} in flight, {rounds} rounds, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
