@@ -22,11 +22,12 @@ MAY = {
     "runs": {"pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
     "api": {"live", "runs", "pools", "greening", "hub", "errors"},
-    "magics": {"api", "live", "runs", "pools", "greening", "hub", "errors"},
+    "compare": {"api", "live", "runs", "pools", "hub", "errors"},
+    "magics": {"api", "compare", "live", "runs", "pools", "greening", "hub", "errors"},
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "errors", "hub", "lab", "live", "magics", "runs"},
+    "__init__": {"api", "compare", "errors", "hub", "lab", "live", "magics", "runs"},
 }
-LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy"}
+LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 
 
 def modules() -> Any:
