@@ -5,6 +5,7 @@ Must not import at the top: matplotlib, ipywidgets, IPython, numpy, scipy.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from greenlab.runs.series import Series, read_once
 from greenlab.runs.sweep import MOST_TASKS, Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from greenlab.runs import Run
 
@@ -205,8 +206,6 @@ def prepare_sweep(
 
     def make(pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
         width = {"workers": concurrency} if pool == "prefork" else {"concurrency": concurrency, "workers": workers}
-        if pool == "prefork" and not getattr(pools.get(api.start(), pool, concurrency), "pids", ()):
-            observers = (*observers, _Closing())
         return api.prepare(func, items, pool=pool, observers=observers, label=label, live=False, **width, **options)
 
     return Sweep(
@@ -214,6 +213,7 @@ def prepare_sweep(
         pool=pool,
         concurrencies=widths,
         seconds=seconds,
+        own_workers=_own_workers if pool == "prefork" else None,
         label=label or _label(func),
         make=make,
         warm_up=warm_up,
@@ -222,11 +222,16 @@ def prepare_sweep(
     )
 
 
-class _Closing:
-    """An observer that ends a run's pool: a sweep of processes makes a pool for each of its points."""
-
-    def run_ended(self, run: Run) -> None:
-        run._pool.close()
+@contextlib.contextmanager
+def _own_workers(count: int) -> Iterator[None]:
+    """Keep a pool of so many processes while one point of a sweep is measured, unless it was there before."""
+    pool: Any = pools.get(api.start(), "prefork", count)
+    cold = not getattr(pool, "pids", ())
+    try:
+        yield
+    finally:
+        if cold:
+            pool.close()
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from greenlab.runs import usl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from greenlab.runs.steady import Point
     from greenlab.runs.usl import Usl
@@ -36,7 +36,7 @@ LEAST_TASKS, LEAST_ROUNDS = 20, 2
 MOST_FAILED = 0.01
 RISING = 0.2
 """A curve that still rises by this much of proportion (its elasticity) at the highest concurrency has no top yet."""
-_MISFIT = 2.0
+_STRAIN = 2.0
 _QUANTILES = (5, 95)
 
 
@@ -92,7 +92,7 @@ def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Verdict
     most = next((point.concurrency for point in points if point.throughput >= SHARE * top), highest)
     advised = min(max(enough(law), least), max(most, least))
     low, high = (float(value) for value in np.percentile([enough(fitted) for fitted in others], _QUANTILES))
-    if law.misfit > _MISFIT * max(_error(point) for point in points):
+    if law.strain > _STRAIN:
         low, high = least, most  # the law does not bend as the points do, and says nothing between them
     # What was measured narrows what the law leaves open; how well the latency is known widens it again.
     low = max(low, least * (1 - 2 * _error(first)))
@@ -100,7 +100,7 @@ def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Verdict
     return Verdict(
         concurrency=_round(advised),
         interval=(min(_round(low), _round(advised)), max(_round(high), _round(advised))),
-        knee=_round(min(knee, highest)),
+        knee=_round(min(knee, highest), round),
         law=law,
     )
 
@@ -160,7 +160,7 @@ def _error(point: Point) -> float:
     return 0.1 if isnan(point.relative_error) else point.relative_error
 
 
-def _round(value: float) -> int:
-    """Round up to two digits: no third one is known."""
+def _round(value: float, how: Callable[[float], float] = ceil) -> int:
+    """Round, upwards unless told otherwise, to two digits: no third one is known."""
     step: int = 10 ** max(len(str(int(value))) - 2, 0)
-    return max(int(ceil(round(value, 6) / step) * step), 1)
+    return max(int(how(round(value / step, 6)) * step), 1)

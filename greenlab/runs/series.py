@@ -12,7 +12,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
-from greenlab.errors import RunInterrupted, SeriesInterrupted, SourceError, UsageError
+from greenlab.errors import SeriesInterrupted, SourceError, UsageError
 from greenlab.runs.observers import Observers
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Series:
         self._observers.tell("series_started", self)
         try:
             self._drive()
-        except RunInterrupted:
+        except KeyboardInterrupt:
             self.interrupted = True
             raise SeriesInterrupted(self._cut_short(), self) from None
         finally:

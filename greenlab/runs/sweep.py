@@ -22,7 +22,8 @@ from greenlab.runs.meter import Meter
 from greenlab.runs.series import Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from greenlab.runs.knee import Verdict
     from greenlab.runs.run import Run
@@ -87,12 +88,14 @@ class Sweep(Series):
         pool: str,
         concurrencies: Sequence[int],
         seconds: float | None = None,
+        own_workers: Callable[[int], AbstractContextManager[None]] | None = None,
         **series: Any,
     ) -> None:
         super().__init__(items, **series)
         self.pool = pool
         self.concurrencies = tuple(sorted(set(concurrencies)))
         self.seconds = seconds
+        self._own_workers = own_workers
         self.points: list[Point] = []
         self._verdict: Verdict | None = None
 
@@ -103,11 +106,20 @@ class Sweep(Series):
 
     def _drive(self) -> None:
         meter = Meter()
-        warm = self._warm(self.pool, self.pool, meter, concurrency=self.concurrencies[0])
+        if self._own_workers is None:
+            self._warm_at(self.concurrencies[0], meter)
+        for concurrency in self.concurrencies:
+            if self._own_workers is None:
+                self._point(concurrency, meter)
+                continue
+            with self._own_workers(concurrency):
+                self._warm_at(concurrency, meter)  # processes that are new to the task
+                self._point(concurrency, meter)
+
+    def _warm_at(self, concurrency: int, meter: Meter) -> None:
+        warm = self._warm(self.pool, f"{concurrency:,} in flight", meter, concurrency=concurrency)
         if warm is not None:
             self._check(warm, counts=False)
-        for concurrency in self.concurrencies:
-            self._point(concurrency, meter)
 
     def _point(self, concurrency: int, meter: Meter) -> None:
         laps = Laps(self.items, concurrency, self.seconds)

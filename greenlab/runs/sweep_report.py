@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 LITTLE = 0.1
 """In flight, and throughput times latency, agree with the concurrency to within this share, or it is said."""
 
+WIDE = 1.5
+"""An interval is wide when its ends are farther apart than this factor."""
+
 _HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "X·R", "errors")
 
 
@@ -69,6 +72,8 @@ def littles(point: Point) -> str:
 def notes(sweep: Sweep) -> list[str]:
     """Give what stands below the advice: what is missing, the law, and the check."""
     found = list(sweep.missing) if sweep.ended else []
+    if sweep.interval is not None and sweep.interval[1] > WIDE * sweep.interval[0]:
+        found.append(f"to narrow it down: {option(sweep)} {_closer(sweep, *sweep.interval)}")
     if words := law_words(sweep):
         found.append(words)
     off = [words for point in sweep.points if (words := littles(point))]
@@ -77,6 +82,12 @@ def notes(sweep: Sweep) -> list[str]:
     elif any(point.counted for point in sweep.points):
         found.append("Little's law holds: throughput × mean latency is what was in flight, to within 10 %")
     return found
+
+
+def _closer(sweep: Sweep, low: int, high: int) -> str:
+    """Write the concurrencies of a sweep that looks more closely: one before, three within, one after."""
+    wanted = {sweep.concurrencies[0], low, round((low * high) ** 0.5), high, 2 * high}
+    return ",".join(str(value) for value in sorted(wanted))
 
 
 def rows(sweep: Sweep) -> list[list[str]]:

@@ -33,12 +33,14 @@ class Usl:
         contention: σ, from 0 to 1.
         coherency: κ, 0 or more.
         misfit: by what share the measured throughputs are off the curve (root mean square).
+        strain: the same in units of their own errors (the root of the reduced χ²): about 1 where the law holds.
     """
 
     rate: float
     contention: float
     coherency: float
     misfit: float = 0.0
+    strain: float = 0.0
 
     def throughput(self, concurrency: Any) -> Any:
         """Give the throughput in tasks/s at a concurrency, or at an array of them."""
@@ -107,8 +109,10 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float], errors: Seque
     done = least_squares(deviations, first, bounds=([0, 0, 0], [inf, 1, inf]), x_scale=[x.max(), 1.0, 1 / n.max() ** 2])
     rate, contention, coherency = (float(value) for value in done.x)
     found = Usl(rate, contention, coherency)
-    misfit = float(np.sqrt(np.mean((found.throughput(n) / x - 1) ** 2)))
-    return Usl(rate, contention, coherency, misfit)
+    off = found.throughput(n) / x - 1
+    freedom = max(len(n) - PARAMETERS, 1)
+    misfit, strain = float(np.sqrt(np.mean(off**2))), float(np.sqrt(np.sum((off * weights) ** 2) / freedom))
+    return Usl(rate, contention, coherency, misfit, strain)
 
 
 def resampled(
