@@ -13,8 +13,10 @@ import pytest
 
 import greenlab
 from greenlab import UsageError, compare, pools
+from greenlab.hub import eventlet
 from greenlab.live import POOL_COLORS as COLORS
 from greenlab.live import Artist, race_figure
+from greenlab.live.artist import Drawing
 from greenlab.live.board import Board
 from greenlab.live.series_source import Lane, RaceSource, Trace, source_of
 from greenlab.runs import Latency
@@ -133,6 +135,21 @@ def test_the_processor_time_of_this_process_and_of_the_workers_is_counted(starte
     assert prefork.usage.own_cpu_s < 0.5 * prefork.usage.workers_cpu_s
     assert prefork.usage.memory > 2**20
     assert 0 < green.usage.busy <= 1
+
+
+def test_the_processor_time_of_a_worker_that_was_replaced_is_counted(started: Any) -> None:
+    def die_then_burn(x: int) -> int:
+        if x == 0:
+            __import__("os")._exit(3)
+        return sum(i * i for i in range(1_000_000))
+
+    race = greenlab.race(die_then_burn, range(4), pools=("prefork",), workers=1, warm_up=0)
+    leg = race.median_leg("prefork")
+    assert leg is not None
+    assert leg.usage is not None
+    assert ["WorkerLostError"] == [type(error).__name__ for error in leg.run.errors.values()]
+    # Three tasks of some 60 ms each; the meter may look at the new worker when they are all but over.
+    assert leg.usage.workers_cpu_s >= 0.06
 
 
 @pytest.mark.parametrize(
@@ -465,6 +482,31 @@ def test_a_board_is_replaced_in_place_while_pools_run_and_leaves_the_report(
     assert len(shown) > 2
     assert repr(race) == shown[-1]["text/plain"]
     assert "race: <lambda> in green\ngreen" == shown[-2]["text/plain"]
+
+
+def test_a_frame_that_comes_after_the_end_does_not_replace_the_last_picture(
+    started: Any, shown: list[dict[str, Any]]
+) -> None:
+    ended, late = eventlet.event.Event(), Drawing(b"late", 1, 1)
+
+    class SlowArtist:
+        def start(self) -> None:
+            pass
+
+        def draw(self, _source: Any, _scale: float, timeout_s: float | None = None) -> Drawing:
+            if timeout_s is not None:
+                return Drawing(b"last", 1, 1)
+            ended.wait()
+            return late
+
+    slow: Any = SlowArtist()
+    board = Board(slow)
+    race = compare.prepare_race(lambda _: time.sleep(0.1), range(2), pools=("green",), warm_up=0, live=False)
+    race._observers._observers.append(board)
+    race.run()
+    ended.send(None)
+    eventlet.sleep(0.15)
+    assert [None, b"last"] == [each.get("image/png") for each in shown]
 
 
 def test_a_board_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
