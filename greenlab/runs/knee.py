@@ -140,7 +140,7 @@ def _unclear(points: Sequence[Point], law: Usl) -> tuple[str, ...]:
     if noise > 0.05 and differs < 3 * noise:
         return (
             (
-                f"the throughputs differ by {differs:.0%}, and each is only known to within {noise:.0%}: "
+                f"the throughputs differ by {differs:.0%}, and one of them is only known to within {noise:.0%}: "
                 "--seconds 10 or more, on a quieter machine"
             ),
         )
