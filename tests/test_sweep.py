@@ -97,7 +97,7 @@ def test_laps_go_round_the_same_items_from_the_first_one_until_their_time_is_ove
 
 def test_without_a_time_laps_last_until_enough_tasks_have_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("greenlab.runs.sweep.SHORTEST_S", 0.0)
-    assert 4 * 100 == len(list(Laps([1], 100, None)))
+    assert 7 * 100 == len(list(Laps([1], 100, None)))
     assert 50 + 1 == len(list(Laps([1], 1, None)))
 
 
@@ -247,9 +247,9 @@ def test_the_knee_of_a_real_sweep_is_where_the_server_is_full(started: Any) -> N
     def fetch(item: int) -> None:
         asked.append(item)
         with server:
-            time.sleep(0.02)
+            time.sleep(0.01)
 
-    sweep = greenlab.sweep(fetch, iter(range(30)), concurrency=(32, 1, 4, 8, 16, 2), seconds=0.7)
+    sweep = greenlab.sweep(fetch, iter(range(30)), concurrency=(32, 1, 4, 8, 16, 2), seconds=0.8)
     assert (1, 2, 4, 8, 16, 32) == sweep.concurrencies == tuple(point.concurrency for point in sweep.points)
     assert [] == sweep.missing
     assert sweep.concurrency is not None

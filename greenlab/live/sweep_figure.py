@@ -110,7 +110,10 @@ def _throughput(axes: Axes, source: SweepSource) -> None:
             dot.concurrency, dot.throughput, error, color=color, elinewidth=1.3 * PT, capsize=3 * PT,
             marker="o", ms=6 * PT, mfc=face, mew=1.4 * PT, gid=f"point {dot.concurrency}",
         )  # fmt: skip
-    axes.set_ylim(0, max(tops, default=1.0) * 1.14 or 1)
+    # Room for the errors, unless they would press all else flat.
+    ends = [dot.throughput + 2 * dot.error for dot in source.dots if math.isfinite(dot.error)]
+    top = max(tops, default=1.0)
+    axes.set_ylim(0, min(max([top, *ends]) * 1.08, top * 1.6) or 1)
     axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: count_words(value)))
     _say_lines(axes, source)

@@ -83,18 +83,8 @@ def verdict(race: Race) -> str:
 
 def limits(race: Race) -> list[str]:
     """Say where something else than a pool was the limit: the machine, or what the tasks wait for."""
-    found = []
     medians = [leg for pool in race.pools if (leg := race.median_leg(pool))]
-    for leg in medians:
-        usage = leg.usage
-        if usage is None or usage.busy < BUSY or usage.elapsed_s < LEAST_S:
-            continue
-        ours = min(usage.share / usage.cores / usage.busy, 1)
-        what = "more cores would help" if ours > 0.5 else "something else on this machine takes their time"
-        found.append(
-            f"the machine was the limit of {leg.pool}: its {usage.cores} cores were {usage.busy:.0%} busy, "
-            f"{ours:.0%} of that with the tasks; {what}"
-        )
+    found = _machine(medians)
     held = _plateau(race, medians)
     if held:
         found.append(
@@ -102,6 +92,20 @@ def limits(race: Race) -> list[str]:
             "throughput with processors to spare, and tasks take longer the more of them are in flight"
         )
     return found
+
+
+def _machine(medians: list[Leg]) -> list[str]:
+    """Find pools during whose runs all cores were busy, and say whether the tasks kept them so."""
+    busy: dict[str, list[str]] = {}
+    for leg in medians:
+        usage = leg.usage
+        if usage is None or usage.busy < BUSY or usage.elapsed_s < LEAST_S:
+            continue
+        ours = min(usage.share / usage.cores / usage.busy, 1)
+        what = "more cores would help" if ours > 0.5 else "something else on this machine takes their time"
+        words = f"{leg.pool} ({usage.cores} cores {usage.busy:.0%} busy, {ours:.0%} of that with the tasks)"
+        busy.setdefault(what, []).append(words)
+    return [f"the machine was the limit of {_and(those)}: {what}" for what, those in busy.items()]
 
 
 def _plateau(race: Race, medians: list[Leg]) -> list[str]:

@@ -2,7 +2,7 @@
 
 Every point begins with the first item and goes round the items until its time is over: the same items in the same
 order everywhere, and enough of them at every concurrency. With `seconds` that is its time. Without, a point takes
-from `SHORTEST_S` to `LONGEST_S` seconds: until fifty tasks and three rounds of tasks have ended. Values are not kept.
+from `SHORTEST_S` to `LONGEST_S` seconds: until fifty tasks and six rounds of tasks have ended. Values are not kept.
 
 Guarantees: what is measured is read between the ramps (`greenlab.runs.steady`); no advice is given where the points
 do not carry one (`greenlab.runs.knee`), and what is missing is said.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from greenlab.runs.usl import Usl
 
 SHORTEST_S, LONGEST_S = 2.0, 10.0
-ROUNDS, TASKS = 3, 50
+ROUNDS, TASKS = 6, 50
 MOST_TASKS = 100_000
 """Tasks that begin at one concurrency at the most: more say nothing more."""
 
