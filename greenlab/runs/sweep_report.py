@@ -13,6 +13,8 @@ from greenlab.runs import table
 from greenlab.runs.report import rate, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from greenlab.runs.steady import Point
     from greenlab.runs.sweep import Sweep
 
@@ -54,19 +56,28 @@ def law_words(sweep: Sweep) -> str:
     )
 
 
-def littles(point: Point) -> str:
-    """Say what Little's law shows of a point; nothing if all is well."""
-    if not point.counted:
-        return ""
-    wanted, law = point.concurrency, point.by_littles_law
-    if point.in_flight < (1 - LITTLE) * wanted:
-        return f"at {wanted:,}, {point.in_flight:,.3g} were in flight: the pool or the items did not keep so many"
-    if abs(law - point.in_flight) > LITTLE * point.in_flight:
-        return (
-            f"at {wanted:,}, throughput × latency is {law:,.3g}, and {point.in_flight:,.3g} were in flight: not a "
-            "steady state, or some tasks wait while others overtake them; trust the latency there least"
+def littles(points: Sequence[Point]) -> list[str]:
+    """Say what Little's law shows of the points, a sentence each: that all is well, or where it is not."""
+    counted = [point for point in points if point.counted]
+    unkept = [point for point in counted if point.in_flight < (1 - LITTLE) * point.concurrency]
+    unsteady = [
+        point
+        for point in counted
+        if point not in unkept and abs(point.by_littles_law - point.in_flight) > LITTLE * point.in_flight
+    ]
+    found = []
+    if unkept:
+        where = ", ".join(f"{point.in_flight:,.3g} of {point.concurrency:,}" for point in unkept)
+        found.append(f"Little's law: the pool or the items did not keep so many in flight: {where}")
+    if unsteady:
+        where = ", ".join(f"{point.by_littles_law:,.3g} of {point.concurrency:,}" for point in unsteady)
+        found.append(
+            f"Little's law: throughput × latency is not what was in flight: {where}; no steady state, or some tasks "
+            "wait while others overtake them, so trust the latency least"
         )
-    return ""
+    if counted and not found:
+        found.append(f"Little's law holds: throughput × mean latency is what was in flight, to within {LITTLE:.0%}")
+    return found
 
 
 def notes(sweep: Sweep) -> list[str]:
@@ -76,12 +87,7 @@ def notes(sweep: Sweep) -> list[str]:
         found.append(f"to narrow it down: {option(sweep)} {_closer(sweep, *sweep.interval)}")
     if words := law_words(sweep):
         found.append(words)
-    off = [words for point in sweep.points if (words := littles(point))]
-    if off:
-        found += [f"Little's law, {words}" for words in off]
-    elif any(point.counted for point in sweep.points):
-        found.append("Little's law holds: throughput × mean latency is what was in flight, to within 10 %")
-    return found
+    return found + littles(sweep.points)
 
 
 def _closer(sweep: Sweep, low: int, high: int) -> str:
