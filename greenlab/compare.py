@@ -27,7 +27,7 @@ __all__ = ["POOLS", "prepare_race", "prepare_sweep", "race", "sweep"]
 POOLS = tuple(name for name in ("green", "threads", "prefork", "hybrid") if name in pools.NAMES)
 """The pools that a race is about, unless it is told others: those that run on this machine."""
 CONCURRENCIES = (1, 10, 100, 1000)
-_WITH_WORKERS = ("prefork", "hybrid")
+_KEPT_BY = {"workers": ("prefork", "hybrid")}
 _MOST_WORKERS = 64
 
 
@@ -154,15 +154,13 @@ def prepare_race(
     if warm_up is not None:
         _whole("warm_up", warm_up, 0)
     api._check({**api._DEFAULTS, **options, "workers": workers})
-    if workers is not None and not set(_WITH_WORKERS) & set(named):
+    if workers is not None and not set(_KEPT_BY["workers"]) & set(named):
         raise UsageError(f"workers are processes, and none of these pools has any: {', '.join(named)}")
     source = read_once(api._source(items, count))
 
     def make(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
-        those = workers if pool in _WITH_WORKERS else None
-        return api.prepare(
-            func, items, pool=pool, workers=those, observers=observers, label=label, live=False, **options
-        )
+        kept = _options_for(pool, {**options, "workers": workers})
+        return api.prepare(func, items, pool=pool, observers=observers, label=label, live=False, **kept)
 
     return Race(
         source,
@@ -204,16 +202,20 @@ def prepare_sweep(
         raise UsageError(f"workers are what a sweep of prefork tries, and {pool} is not hybrid: leave them out")
     source = read_once(api._source(items, count), MOST_TASKS)
 
+    processes = _OwnWorkers()
+
     def make(pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
         width = {"workers": concurrency} if pool == "prefork" else {"concurrency": concurrency, "workers": workers}
-        return api.prepare(func, items, pool=pool, observers=observers, label=label, live=False, **width, **options)
+        run = api.prepare(func, items, pool=pool, observers=observers, label=label, live=False, **width, **options)
+        processes.note(run)
+        return run
 
     return Sweep(
         source,
         pool=pool,
         concurrencies=widths,
         seconds=seconds,
-        own_workers=_own_workers if pool == "prefork" else None,
+        own_workers=processes.point if pool == "prefork" else None,
         label=label or _label(func),
         make=make,
         warm_up=warm_up,
@@ -222,16 +224,30 @@ def prepare_sweep(
     )
 
 
-@contextlib.contextmanager
-def _own_workers(count: int) -> Iterator[None]:
-    """Keep a pool of so many processes while one point of a sweep is measured, unless it was there before."""
-    pool: Any = pools.get(api.start(), "prefork", count)
-    cold = not getattr(pool, "pids", ())
-    try:
-        yield
-    finally:
-        if cold:
-            pool.close()
+class _OwnWorkers:
+    """Ends the processes that a point of a sweep brought with it; those that were there before stay."""
+
+    def __init__(self) -> None:
+        self._cold: list[Any] = []
+
+    def note(self, run: Run) -> None:
+        """See whose processes the run will use, before it starts."""
+        if not getattr(run._pool, "pids", ()):
+            self._cold.append(run._pool)
+
+    @contextlib.contextmanager
+    def point(self) -> Iterator[None]:
+        """Measure a point."""
+        try:
+            yield
+        finally:
+            while self._cold:
+                self._cold.pop().close()
+
+
+def _options_for(pool: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the pool cannot keep: in a race an option is for those that can."""
+    return {name: value for name, value in options.items() if pool in _KEPT_BY.get(name, (pool,))}
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from greenlab.live.artist import Drawing
 from greenlab.live.board import Board
 from greenlab.live.series_source import Lane, RaceSource, Trace, source_of
 from greenlab.runs import Latency
-from greenlab.runs.meter import Usage
+from greenlab.runs.meter import Meter, Usage
 from greenlab.runs.race import Leg, Race
 
 NAN = float("nan")
@@ -135,6 +135,18 @@ def test_the_processor_time_of_this_process_and_of_the_workers_is_counted(starte
     assert prefork.usage.own_cpu_s < 0.5 * prefork.usage.workers_cpu_s
     assert prefork.usage.memory > 2**20
     assert 0 < green.usage.busy <= 1
+
+
+def test_how_busy_the_machine_was_stays_within_its_bounds_when_idle_time_steps_back(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([(10.0, 100.0), (31.0, 120.0)])
+    monkeypatch.setattr(Meter, "_machine", lambda _self: next(times))
+    race = greenlab.race(abs, range(3), pools=("green",), warm_up=0)
+    leg = race.median_leg("green")
+    assert leg is not None
+    assert leg.usage is not None
+    assert 1.0 == leg.usage.busy
 
 
 def test_the_processor_time_of_a_worker_that_was_replaced_is_counted(started: Any) -> None:

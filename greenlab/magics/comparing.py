@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 NAMES = ("greenrace", "greensweep")
-_SHARED = ("timeout", "retries", "fail_fast")
+# A comparison waits, and reads the times of every task.
+_NEVER = ("--detach", "--discard", "--trace", "--out")
 
 
 def make_parsers() -> dict[str, argparse.ArgumentParser]:
     """Declare the options of both, by the magic's name: those of `%%greenrun` that make sense, and their own."""
-    race = options.make_parser("greenrace", without=("--pool", "--detach", "--out"))
+    race = options.make_parser("greenrace", without=("--pool", *_NEVER))
     race.add_argument(
         "-p", "--pools", type=_pools, default=compare.POOLS, metavar="NAMES",
         help=f"pools to race, with commas between them (default {','.join(compare.POOLS)})",
@@ -29,7 +30,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
     race.add_argument(
         "--repeat", type=options._whole(1), default=1, metavar="N", help="runs of each pool; 3 or more show the spread"
     )
-    sweep = options.make_parser("greensweep", without=("--concurrency", "--rate", "--detach", "--out"))
+    sweep = options.make_parser("greensweep", without=("--concurrency", "--rate", *_NEVER))
     sweep.add_argument(
         "-c", "--concurrency", type=_numbers, metavar="N,N",
         help="tasks in flight to try, with commas between them (default 1,10,100,1000); of prefork, workers",
@@ -53,23 +54,16 @@ def race(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None) 
     """Run a race of the cell."""
     __tracebackhide__ = True
     parsed, task, items = _read(ip, parser, line, cell)
-    asked = parsed.options
-    made = compare.prepare_race(
-        task, items, pools=asked.pools, repeat=asked.repeat, concurrency=asked.concurrency, rate=asked.rate,
-        **_common(parsed),
-    )  # fmt: skip
-    return _run(ip, "_race", made, asked.out)
+    made = compare.prepare_race(task, items, **_asked(parsed))
+    return _run(ip, "_race", made, parsed.options.out)
 
 
 def sweep(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None) -> Any:
     """Run a sweep of the cell."""
     __tracebackhide__ = True
     parsed, task, items = _read(ip, parser, line, cell)
-    asked = parsed.options
-    made = compare.prepare_sweep(
-        task, items, concurrency=asked.concurrency, pool=asked.pool, seconds=asked.seconds, **_common(parsed)
-    )
-    return _run(ip, "_sweep", made, asked.out)
+    made = compare.prepare_sweep(task, items, **_asked(parsed))
+    return _run(ip, "_sweep", made, parsed.options.out)
 
 
 def _read(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None) -> tuple[options.Line, Any, Any]:
@@ -83,16 +77,12 @@ def _read(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None)
     return parsed, task, None if parsed.iterable is None else body.evaluate(ip, parsed.iterable)
 
 
-def _common(parsed: options.Line) -> dict[str, Any]:
-    asked = parsed.options
-    return {
-        "count": asked.count,
-        "label": parsed.label,
-        "workers": asked.workers,
-        "warm_up": asked.warm_up,
-        "live": False if asked.no_live else None,
-        **{name: getattr(asked, name) for name in _SHARED},
-    }
+def _asked(parsed: options.Line) -> dict[str, Any]:
+    """Give what was asked for by the names that Python calls it by."""
+    asked = dict(vars(parsed.options))
+    del asked["out"]
+    live = False if asked.pop("no_live") else None
+    return {**asked, "label": parsed.label, "live": live}
 
 
 def _run(ip: Any, name: str, made: Any, out: str | None) -> Any:

@@ -95,7 +95,8 @@ class Meter:
             own_cpu_s=process_time() - own_s,
             workers_cpu_s=sum(last - first for first, last in self._worker_cpu.values()),
             memory=self._peak,
-            busy=(busy_now - busy) / (all_now - all_s) if all_now > all_s else 0.0,
+            # Linux's idle time may step back, and the share would leave its bounds.
+            busy=min(max((busy_now - busy) / (all_now - all_s), 0.0), 1.0) if all_now > all_s else 0.0,
             cores=len(self._cores()),
             elapsed_s=run.elapsed_s,
         )

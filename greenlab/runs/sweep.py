@@ -88,7 +88,7 @@ class Sweep(Series):
         pool: str,
         concurrencies: Sequence[int],
         seconds: float | None = None,
-        own_workers: Callable[[int], AbstractContextManager[None]] | None = None,
+        own_workers: Callable[[], AbstractContextManager[None]] | None = None,
         **series: Any,
     ) -> None:
         super().__init__(items, **series)
@@ -112,7 +112,7 @@ class Sweep(Series):
             if self._own_workers is None:
                 self._point(concurrency, meter)
                 continue
-            with self._own_workers(concurrency):
+            with self._own_workers():
                 self._warm_at(concurrency, meter)  # processes that are new to the task
                 self._point(concurrency, meter)
 
