@@ -114,7 +114,7 @@ def measure(
         error=_standard_error(batches, throughput),
         batches=batches,
         mean_s=sum(taken) / len(taken) if taken else nan,
-        latency=latency_of((start for _, start in inner), (end for end, _ in inner)),
+        latency=latency_of([start for _, start in inner], [end for end, _ in inner]),
         in_flight=_mean_in_flight(spans, begin_s, begin_s + span_s),
         elapsed_s=elapsed_s,
         error_types=tuple(error_types),
