@@ -65,7 +65,7 @@ def test_a_mistake_in_the_line_is_one_line_that_says_what_to_write(magic: str, l
 
 
 def test_a_race_is_shown_live_in_one_place_and_leaves_its_picture_and_report(kernel: Kernel) -> None:
-    cell = kernel.run("%%greenrace -w 2 -c 10 -o r x in range(60)\nimport time\ntime.sleep(0.03)\nx")
+    cell = kernel.run("%%greenrace -p green,prefork -w 2 -c 10 -o r x in range(60)\nimport time\ntime.sleep(0.03)\nx")
     assert cell.error is None
     assert [{"text/plain": "race: x in range(60) in green, prefork"}] == [
         d for d in cell.displays if "race" in d["text/plain"]
@@ -102,7 +102,7 @@ def test_an_interrupted_race_says_in_one_line_what_is_missing_and_keeps_the_rest
     kernel.run("import os\nmain = os.getpid()")
     # The sixth task in the worker process interrupts the cell, as a front end does.
     cell = kernel.run(
-        "%%greenrace -w 1 -c 40 --warm-up 1 -n 40\nimport os, signal, time\n"
+        "%%greenrace -p green,prefork -w 1 -c 40 --warm-up 1 -n 40\nimport os, signal, time\n"
         "if i == 5 and os.getpid() != main:\n    os.kill(main, signal.SIGINT)\ntime.sleep(0.1)\ni"
     )
     assert "SeriesInterrupted" == cell.ename
@@ -128,7 +128,10 @@ def test_an_interrupted_sweep_keeps_the_points_that_it_has(kernel: Kernel) -> No
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        ("%%greenrace -n 3\n1 / 0", "every pool failed: green: every task failed: 3 ZeroDivisionError; prefork"),
+        (
+            "%%greenrace -p green,prefork -n 3\n1 / 0",
+            "every pool failed: green: every task failed: 3 ZeroDivisionError; prefork",
+        ),
         ("%%greensweep -n 3\n1 / 0", "every task failed"),
         ("%%greenrace -n 3", "the cell is empty"),
         ("%%greensweep -n 3", "the cell is empty"),
@@ -183,7 +186,7 @@ def test_help_lists_the_options(kernel: Kernel, magic: str, option: str) -> None
 
 CELLS = [
     "%load_ext greenlab",
-    "%%greenrace -w 2 -n 20\nimport time\ntime.sleep(0.01)",
+    "%%greenrace -p green,prefork -w 2 -n 20\nimport time\ntime.sleep(0.01)",
     "%%greensweep -c 1,2,4,8 --seconds 0.3 x in range(5)\nimport time\ntime.sleep(0.01)",
     "_sweep",
     "%unload_ext greenlab",
