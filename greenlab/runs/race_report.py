@@ -96,16 +96,24 @@ def limits(race: Race) -> list[str]:
 
 def _machine(medians: list[Leg]) -> list[str]:
     """Find pools during whose runs all cores were busy, and say whether the tasks kept them so."""
-    busy: dict[str, list[str]] = {}
+    by_tasks: list[str] = []
+    by_others: list[str] = []
     for leg in medians:
         usage = leg.usage
         if usage is None or usage.busy < BUSY or usage.elapsed_s < LEAST_S:
             continue
         ours = min(usage.share / usage.cores / usage.busy, 1)
-        what = "more cores would help" if ours > 0.5 else "something else on this machine takes their time"
         words = f"{leg.pool} ({usage.cores} cores {usage.busy:.0%} busy, {ours:.0%} of that with the tasks)"
-        busy.setdefault(what, []).append(words)
-    return [f"the machine was the limit of {_and(those)}: {what}" for what, those in busy.items()]
+        (by_tasks if ours > 0.5 else by_others).append(words)
+    found = []
+    if by_tasks:
+        found.append(f"the machine was the limit of {_and(by_tasks)}: more cores would help")
+    if by_others:
+        found.append(
+            f"the machine was the limit, or near it, while {_and(by_others)} ran: something else on it takes the time, "
+            "maybe what the tasks wait for"
+        )
+    return found
 
 
 def _plateau(race: Race, medians: list[Leg]) -> list[str]:
