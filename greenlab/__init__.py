@@ -17,6 +17,7 @@ from greenlab.errors import (
     PendingError,
     RunError,
     RunInterrupted,
+    SeriesInterrupted,
     SourceError,
     TaskTimeoutError,
     UsageError,
@@ -26,29 +27,36 @@ from greenlab.errors import (
 if TYPE_CHECKING:
     from greenlab import lab
     from greenlab.api import kill, native, offload, ps, run, spawn, start, stop, wait_async
+    from greenlab.compare import race, sweep
     from greenlab.hub import Task
     from greenlab.runs import Run
+    from greenlab.runs.race import Race
+    from greenlab.runs.sweep import Sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError",
-    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "kill", "lab",
-    "load_ipython_extension", "native", "offload", "ps", "run", "spawn", "start", "stop", "unload_ipython_extension",
-    "wait_async",
+    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Race", "Run", "RunError",
+    "RunInterrupted", "SeriesInterrupted", "SourceError", "Sweep", "Task", "TaskTimeoutError", "UsageError",
+    "WorkerLostError", "kill", "lab", "load_ipython_extension", "native", "offload", "ps", "race", "run", "spawn",
+    "start", "stop", "sweep", "unload_ipython_extension", "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
+    "Race": "greenlab.runs.race",
     "Run": "greenlab.runs",
+    "Sweep": "greenlab.runs.sweep",
     "Task": "greenlab.hub",
     "kill": "greenlab.api",
     "native": "greenlab.api",
     "offload": "greenlab.api",
     "ps": "greenlab.api",
+    "race": "greenlab.compare",
     "run": "greenlab.api",
     "spawn": "greenlab.api",
     "start": "greenlab.api",
     "stop": "greenlab.api",
+    "sweep": "greenlab.compare",
     "wait_async": "greenlab.api",
 }
 

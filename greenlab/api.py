@@ -176,6 +176,7 @@ def prepare(
     count: int | None = None,
     label: str | None = None,
     ledger: Ledger | None = None,
+    observers: Sequence[Any] = (),
     **options: Any,
 ) -> Run:
     """Make the run that `run` would, without starting it. See `run` for the options.
@@ -186,6 +187,7 @@ def prepare(
         count: instead of items, how many times.
         label: what the run is called in views and reports.
         ledger: instead of items, a ledger that was begun (a resumed run).
+        observers: who else hears of the run, see `greenlab.runs.observers`.
         options: the others of `run`.
     """
     settings = {**_DEFAULTS, **options}
@@ -226,7 +228,7 @@ def prepare(
         ledger,
         label=name,
         fail_fast=settings["fail_fast"],
-        observers=_views(here, settings["live"]),
+        observers=(*observers, *_views(here, settings["live"])),
         again=again,
         figure=_figure,
     )

@@ -23,11 +23,12 @@ MAY = {
     "runs": {"places", "pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
     "api": {"places", "live", "runs", "pools", "greening", "hub", "errors"},
-    "magics": {"places", "api", "live", "runs", "pools", "greening", "hub", "errors"},
+    "compare": {"places", "api", "live", "runs", "pools", "hub", "errors"},
+    "magics": {"places", "api", "compare", "live", "runs", "pools", "greening", "hub", "errors"},
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "errors", "hub", "lab", "live", "magics", "runs"},
+    "__init__": {"api", "compare", "errors", "hub", "lab", "live", "magics", "runs"},
 }
-LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy"}
+LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 
 
 def modules() -> Any:

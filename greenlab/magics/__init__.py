@@ -9,7 +9,7 @@ from typing import Any
 
 from greenlab import api
 from greenlab.errors import UsageError
-from greenlab.magics import body, options
+from greenlab.magics import body, comparing, options
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
@@ -25,6 +25,7 @@ class Magics:
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
+        self.parsers |= comparing.make_parsers()
         self.matcher = make_matcher(self.parsers)
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
@@ -36,6 +37,16 @@ class Magics:
         """Run the cell once an item, in worker processes; wait; return a Run."""
         __tracebackhide__ = True  # IPython leaves such frames out
         return self._run("preforkrun", line, cell)
+
+    def greenrace(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell once an item in several pools, one after another; compare them; return a Race."""
+        __tracebackhide__ = True
+        return comparing.race(self.ip, self.parsers["greenrace"], line, cell)
+
+    def greensweep(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell at several concurrencies; say how many in flight are enough; return a Sweep."""
+        __tracebackhide__ = True
+        return comparing.sweep(self.ip, self.parsers["greensweep"], line, cell)
 
     def greenspawn(self, line: str, cell: str | None = None) -> Any:
         """Run a statement, or the cell, in the background on the hub; return a Task at once.
@@ -105,8 +116,8 @@ def load(ip: Any, artist: Any = None) -> None:
         return
     magics = Magics(ip)
     setattr(ip, _KEY, magics)
-    for name in _RUNS:
-        function = _documented(getattr(magics, name), magics.parsers[name])
+    for name, parser in magics.parsers.items():
+        function = _documented(getattr(magics, name), parser)
         ip.register_magic_function(function, "line_cell", name)
     ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
     for name in _LINES:
@@ -121,7 +132,7 @@ def unload(ip: Any) -> None:
     if magics is not None:
         delattr(ip, _KEY)
         for kind in ("line", "cell"):
-            for name in (*_RUNS, "greenspawn", *_LINES):
+            for name in (*_RUNS, *comparing.NAMES, "greenspawn", *_LINES):
                 ip.magics_manager.magics[kind].pop(name, None)
         ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
         if magics.matcher in ip.Completer.custom_matchers:
@@ -151,6 +162,10 @@ def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
 
     IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
     """
-    if lines and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, "greenspawn"))) and len(lines) == 1:
+    if (
+        lines
+        and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, *comparing.NAMES, "greenspawn")))
+        and len(lines) == 1
+    ):
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines

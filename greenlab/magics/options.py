@@ -16,7 +16,7 @@ from greenlab import pools
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,10 +62,14 @@ def _name(text: str) -> str:
     return text
 
 
-def make_parser(name: str) -> argparse.ArgumentParser:
-    """Declare the options of `%%greenrun` and its kin."""
+def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentParser:
+    """Declare the options of `%%greenrun` and its kin, but for some, by their long names."""
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
-    add = parser.add_argument
+
+    def add(*names: str, **how: Any) -> None:
+        if names[-1] not in without:
+            parser.add_argument(*names, **how)
+
     add("-c", "--concurrency", type=_whole(1), default=100, metavar="N", help="tasks in flight (default 100)")
     add(
         "-w",
@@ -187,11 +191,17 @@ def option_names(parser: argparse.ArgumentParser) -> Sequence[str]:
     return sorted(parser._option_string_actions, key=lambda name: (name.startswith("--"), name))
 
 
-def values_of(parser: argparse.ArgumentParser, option: str) -> Sequence[str] | None:
-    """Give what may follow an option: names for -p, nothing to offer for others, None if it takes no value."""
+def values_of(parser: argparse.ArgumentParser, option: str, typed: str = "") -> Sequence[str] | None:
+    """Give what may follow an option: names for -p, nothing to offer for others, None if it takes no value.
+
+    Where several names may stand, with commas between them, the ones `typed` so far come first in each offer.
+    """
     action = parser._option_string_actions.get(option)
     if action is None or action.nargs == 0:
         return None
+    if action.dest == "pools":
+        before = typed[: typed.rfind(",") + 1]
+        return [before + name for name in pools.NAMES if name not in before.split(",")]
     return pools.NAMES if action.dest == "pool" else ()
 
 

@@ -33,7 +33,7 @@ _WHY_NOT = {
     "max_memory": "does not replace workers: --max-memory goes with",
 }
 
-__all__ = ["LATER", "NAMES", "check_name", "check_options", "count_cores", "get", "width"]
+__all__ = ["LATER", "NAMES", "check_name", "check_options", "count_cores", "get", "keeps", "width"]
 
 
 def check_name(name: str) -> None:
@@ -56,9 +56,14 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
         UsageError: the message says which pools can.
     """
     for option, pools in _KEPT_BY.items():
-        if options.get(option) is not None and name not in pools:
+        if options.get(option) is not None and not keeps(name, option):
             able = " or ".join(f"-p {pool}" for pool in pools if pool in NAMES)
             raise UsageError(f"the {name} pool {_WHY_NOT[option]} {able}")
+
+
+def keeps(name: str, option: str) -> bool:
+    """Tell whether a pool can keep an option."""
+    return name in _KEPT_BY.get(option, (name,))
 
 
 def width(name: str, concurrency: int, workers: int) -> int:
