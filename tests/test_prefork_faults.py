@@ -17,7 +17,7 @@ from typing import Any
 import prefork_kit
 import psutil
 import pytest
-from prefork_kit import FakeJob, held, kill, run, server_pid, until
+from prefork_kit import FakeJob, held, kill, run, run_script, server_pid, until
 
 from greenlab.errors import (
     GreenlabError,
@@ -61,37 +61,179 @@ def test_an_item_that_crashes_the_worker_as_it_is_unpickled_fails_alone(pool: Pr
     assert 9 == job.errors[1].exitcode
 
 
-@pytest.mark.parametrize(("count", "task_s"), [(1_000, 0.002), (20_000, 0.0)])
-def test_each_task_ends_once_while_workers_are_killed_at_random(
-    pool: PreforkPool, tmp_path: Path, count: int, task_s: float
-) -> None:
-    log = str(tmp_path / "log")
+def note_to(log: Any, task_s: float = 0.0) -> Any:
+    """Make a task that tells of itself, in one write, and then takes its time."""
+    path = str(log)
 
     def note(x: Any) -> Any:
-        with open(log, "a") as file:  # noqa: PTH123
+        with open(path, "a") as file:  # noqa: PTH123
             file.write(f"{x}\n")
         if task_s:
             time.sleep(task_s)
         return x
 
-    job = FakeJob(note, range(count))
+    return note
+
+
+def assert_each_once(job: FakeJob, log: Path, count: int) -> None:
+    """Every task is accounted for, and none was begun twice."""
+    ran = [int(line) for line in log.read_text().split()]
+    assert len(ran) == len(set(ran))
+    assert set(range(count)) == set(job.values) | set(job.errors)
+    assert {WorkerLostError} >= set(map(type, job.errors.values()))
+
+
+@pytest.mark.parametrize(("count", "task_s"), [(1_000, 0.002), (20_000, 0.0)])
+def test_each_task_ends_once_while_workers_are_killed_at_random(
+    pool: PreforkPool, tmp_path: Path, count: int, task_s: float
+) -> None:
+    log = tmp_path / "log"
+    job = FakeJob(note_to(log, task_s), range(count))
     thread = eventlet.spawn(pool.run, job)
     rng = random.Random(5)
     killed = 0
     while not thread.dead and killed < 40:
         eventlet.sleep(rng.uniform(0.001, 0.02))
         if pool.pids and not thread.dead:
-            with contextlib.suppress(ProcessLookupError):  # dead, and the pool does not know yet
-                os.kill(rng.choice(pool.pids), signal.SIGKILL)
-                killed += 1
+            killed += send(signal.SIGKILL, rng.choice(pool.pids))
     thread.wait()
-    ran = [int(line) for line in Path(log).read_text().split()]
     assert killed > 2
-    assert len(ran) == len(set(ran))
-    assert set(range(count)) == set(job.values) | set(job.errors)
-    assert {WorkerLostError} >= set(map(type, job.errors.values()))
     assert len(job.errors) <= killed
+    assert_each_once(job, log, count)
     until(lambda: len(pool.pids) == 2)
+
+
+def send(signum: int, pid: int) -> bool:
+    """Send a signal to a worker, which may be dead without the pool knowing yet."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signum)
+        return True
+    return False
+
+
+def test_ten_thousand_tasks_end_once_while_workers_are_killed_and_stopped_at_random(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    rng = random.Random(7)
+    job = FakeJob(note_to(log, 0.0003), range(10_000))
+    stopped: set[int] = set()
+    told = {signal.SIGKILL: 0, signal.SIGSTOP: 0, signal.SIGCONT: 0}
+    with PreforkPool(4) as pool:
+        thread = eventlet.spawn(pool.run, job)
+        while not thread.dead:
+            eventlet.sleep(rng.uniform(0.001, 0.03))
+            stopped &= set(pool.pids)
+            # One always goes on, so that there is somebody to do the work.
+            free = [pid for pid in pool.pids if pid not in stopped][1:]
+            what = rng.choice([signal.SIGKILL, signal.SIGSTOP, signal.SIGSTOP, signal.SIGCONT, signal.SIGCONT])
+            if what == signal.SIGCONT or len(job.values) + len(job.errors) >= 9_900:
+                for pid in stopped if what != signal.SIGCONT else list(stopped)[:1]:
+                    told[signal.SIGCONT] += send(signal.SIGCONT, pid)
+                    stopped = stopped - {pid}
+            elif free:
+                pid = rng.choice(free)
+                told[what] += send(what, pid)
+                if what == signal.SIGSTOP:
+                    stopped.add(pid)
+        thread.wait()
+        assert min(told.values()) > 5
+        assert len(job.errors) <= told[signal.SIGKILL]
+        assert_each_once(job, log, 10_000)
+
+
+# --- slow and stopped --------------------------------------------------------------------------------------
+
+
+def test_tiny_tasks_do_not_wait_behind_one_that_turns_out_slow(pool: PreforkPool, tmp_path: Path) -> None:
+    release = str(tmp_path / "release")
+
+    def task(x: Any) -> Any:
+        while x == 1_000 and not os.path.exists(release):  # noqa: PTH110
+            time.sleep(0.001)
+        return x
+
+    job = FakeJob(task, range(3_000))
+    thread = eventlet.spawn(pool.run, job)
+    until(lambda: len(job.values) == 2_999)
+    assert 1_000 not in job.values
+    Path(release).touch()
+    thread.wait()
+    assert 3_000 == len(job.values)
+
+
+def test_a_stopped_worker_holds_the_one_task_that_it_runs(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with PreforkPool(3) as pool:
+        job = FakeJob(note_to(log), range(20_000))
+        thread = eventlet.spawn(pool.run, job)
+        until(lambda: len(job.values) > 2_000)
+        halted = pool.pids[:2]
+        for pid in halted:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: len(job.values) >= 20_000 - 2)
+        for pid in halted:
+            os.kill(pid, signal.SIGCONT)
+        thread.wait()
+        assert (20_000, {}) == (len(job.values), job.errors)
+        assert_each_once(job, log, 20_000)
+        assert 100 == len(run(pool, abs, range(100)).values)
+
+
+def test_a_worker_that_is_stopped_while_idle_holds_nothing(pool: PreforkPool) -> None:
+    stopped = pool.pids[0]
+    os.kill(stopped, signal.SIGSTOP)
+    job = run(pool, lambda x: os.getpid(), range(5_000))
+    assert 5_000 == len(job.values)
+    assert {pool.pids[1]} == set(job.values.values())
+    os.kill(stopped, signal.SIGCONT)
+    until(lambda: stopped in run(pool, lambda x: os.getpid(), range(500)).values.values())
+
+
+def test_a_lone_slow_task_wakes_nobody(pool: PreforkPool) -> None:
+    job = FakeJob(lambda x: time.sleep(0.6), range(2))
+    thread = eventlet.spawn(pool.run, job)
+    until(lambda: pool.in_flight == 2)
+    eventlet.sleep(0.1)
+    turns = []
+    hub = eventlet.hubs.get_hub()
+    prepare = hub.prepare_timers
+
+    def count() -> None:
+        turns.append(1)
+        prepare()
+
+    hub.prepare_timers = count
+    eventlet.sleep(0.3)
+    del hub.prepare_timers
+    thread.wait()
+    assert len(turns) < 10  # each turn counts twice
+
+
+# --- what tasks do to their process ------------------------------------------------------------------------
+
+
+def test_a_task_that_closes_all_descriptors_fails_alone(pool: PreforkPool) -> None:
+    job = run(pool, lambda x: os.closerange(3, 10_000) if x == 3 else x, range(10))
+    assert {3: WorkerLostError} == {index: type(error) for index, error in job.errors.items()}
+    assert 9 == len(job.values)
+    until(lambda: len(pool.pids) == 2)
+    assert 10 == len(run(pool, abs, range(10)).values)
+
+
+def test_a_task_that_floods_the_real_stdout_harms_nobody() -> None:
+    run_script("""
+        import os
+        from prefork_kit import FakeJob
+        from greenlab.pools.prefork import PreforkPool
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, 1)
+        with PreforkPool(2) as pool:
+            job = FakeJob(lambda x: os.write(1, b"x" * 3_000_000), range(4))
+            pool.run(job)
+        assert {3_000_000} == set(job.values.values()), job.errors
+    """)
+
+
+# --- deaths of others --------------------------------------------------------------------------------------
 
 
 def test_a_task_of_an_idle_worker_that_was_killed_is_not_lost(pool: PreforkPool) -> None:

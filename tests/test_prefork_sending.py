@@ -6,6 +6,7 @@ import functools
 import os
 import pickle
 import random
+import re
 import socket
 import sqlite3
 import sys
@@ -234,6 +235,18 @@ def test_prints_arrive_line_by_line_before_the_result(pool: PreforkPool) -> None
     assert 3 == seen.pop()
     assert "5 one\n5 two!\nx\ny" == "".join(text for stream, text in seen if stream == "stdout")
     assert ("stderr", "err\n") in seen
+
+
+def test_each_print_names_its_task(pool: PreforkPool) -> None:
+    def say(x: Any) -> None:
+        print(f"<{x}>", end="" if x % 2 else "\n")
+        warnings.warn(f"<{x}>", stacklevel=1)
+
+    job = run(pool, say, range(200))
+    told: dict[Any, list[str]] = {index: [] for index in range(200)}
+    for index, (_, text) in zip(job.printers, job.printed, strict=True):
+        told[index] += re.findall(r"<(\d+)>", text)
+    assert {index: [str(index)] * 2 for index in range(200)} == told
 
 
 def test_a_print_is_seen_while_its_task_still_runs(pool: PreforkPool, tmp_path: Path) -> None:

@@ -265,4 +265,5 @@ class PreforkPool:
         finally:
             returned, link.returned = link.returned, []
             self._feeder.give_again(returned)
+        self._staff.note_life(link)
         return True

@@ -66,7 +66,7 @@ class Staff:
         self._changed = Event()
         self._trouble: GreenlabError | None = None
         self._useful = False  # the server has forked
-        self._stillborn = 0
+        self._stillborn = 0  # deaths, since the last one that lived, of those that never said anything
 
     def start(self) -> None:
         """Have as many workers as wanted, now.
@@ -112,6 +112,12 @@ class Staff:
         link.open = False
         if not link.outstanding:
             link.dismiss()
+
+    def note_life(self, link: Link) -> None:
+        """Note that a worker has spoken: it can live here."""
+        if link.fresh:
+            link.fresh = False
+            self._stillborn = 0
 
     def close(self) -> None:
         """End the workers, with all that they started, and the fork server."""
@@ -214,7 +220,7 @@ class Staff:
         link.close()
         if link.fresh and idle:
             self._stillborn += 1
-        if self._stillborn > 2 * self.target + 3:
+        if self._stillborn > 5 * self.target + 10:
             self._give_up(GreenlabError("workers die as soon as they start: is there memory for them?"))
         else:
             self.adjust()

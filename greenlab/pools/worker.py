@@ -198,7 +198,7 @@ class Link:
             except Exception as broken:  # the job itself, whose run must not wait for ever
                 active.stop(broken)
         printed.flush()
-        self.fresh = self.silent = False
+        self.silent = False
 
     # --- what is not begun
 
@@ -214,8 +214,8 @@ class Link:
         The worker writes the number of each task to `taken` before it looks at `recall`. So whatever lies above the
         number that is read here meets the recall, however late that is: also when the worker is stopped for ever.
         """
-        taken = self.page.taken[0]
-        numbers = [number for number in self.outstanding if number > taken]
+        taken, recall = self.page.taken[0], self.page.recall[0]  # above `recall` is what was sent since
+        numbers = [number for number in self.outstanding if taken < number <= recall]
         self.given -= len(numbers)
         return [self.outstanding.pop(number) for number in numbers]
 
