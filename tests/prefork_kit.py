@@ -87,7 +87,7 @@ def nothing_of_processes_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def time_limit() -> Iterator[None]:
-    with eventlet.Timeout(15):
+    with eventlet.Timeout(60):
         yield
 
 
