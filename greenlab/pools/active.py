@@ -23,7 +23,7 @@ Event = eventlet.event.Event
 
 OVERHEAD_S: Final = 5e-6
 """What a task costs a worker besides its own time."""
-_AHEAD_S: Final = 0.005  # how much work a worker may have waiting
+_AHEAD_S: Final = 0.008  # how much work a worker may have waiting
 _MOST_AHEAD: Final = 256
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 get_hub = eventlet.hubs.get_hub
 
-_PATROL_S: Final = 0.01
+_PATROL_S: Final = 0.016
 """How long a worker may stand still, at the least, before what waits there is recalled: twice the work that is sent
 ahead, so that tasks as short as they were thought never meet it."""
 _MOMENT_S: Final = 0.0015

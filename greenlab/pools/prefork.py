@@ -45,6 +45,8 @@ trampoline = eventlet.hubs.trampoline
 _SPARED_S: Final = 0.02  # a short task of a cancelled run may end by itself, where others' wait at its worker
 _ANSWER_S: Final = 0.2  # for workers to say where their tasks stand
 _LOOK_S: Final = 0.002
+_PAUSE_S: Final = 0.002
+"""A reading costs some 50 µs, which is 5 % of a task of a millisecond: of such tasks, several are read at once."""
 
 
 class PreforkPool:
@@ -235,6 +237,8 @@ class PreforkPool:
                     self._staff.retire(link)
                 if link.retiring and not link.outstanding:
                     link.dismiss()
+                if link.busy_s >= _PAUSE_S:
+                    eventlet.sleep(_PAUSE_S)
         except (EOFError, OSError):
             self._staff.kill(link)  # it has died, or lost its mind: its end is told by the fork server
 

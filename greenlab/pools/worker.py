@@ -118,6 +118,12 @@ class Link:
         """Whether it has tasks that it has not turned to yet."""
         return bool(self.outstanding) and next(reversed(self.outstanding)) > self.page.taken[0]
 
+    @property
+    def busy_s(self) -> float:
+        """How long, about, it has several tasks to do before it asks for more; 0 if it has not."""
+        count = len(self.outstanding) - self.low
+        return count * self.outstanding[next(reversed(self.outstanding))][0].task_s if count > 1 else 0.0
+
     def room(self, active: Active, shared: bool) -> int:
         """How many tasks of a job may be sent now; 0 also when so few may that it is better to wait."""
         limit, count = active.ahead, len(self.outstanding)
