@@ -27,6 +27,7 @@ from greenlab.errors import (
 from greenlab.hub import eventlet
 from greenlab.pools import wire
 from greenlab.pools.prefork import PreforkPool
+from greenlab.pools.ring import Ring
 from greenlab.pools.sending import RemoteTaskError, RemoteTraceback
 
 # Fixtures, the last two for every test.
@@ -310,6 +311,34 @@ def test_frames_survive_being_cut_anywhere() -> None:
                 inbox.read()
         assert list(range(5)) == [frame[4] for frame in got]
         assert bodies == [bytes(frame[8]) for frame in got]
+
+
+@pytest.mark.skipif(not wire.RING, reason="no memory to share that is not a file")
+def test_a_ring_gives_back_what_was_put_or_leaves_it_to_the_socket() -> None:
+    fd = wire.Page.open_fd()
+    page = wire.Page(fd)
+    outward, inward = Ring(fd, 1, page.read_here), Ring(fd, 1, page.read_here)
+    os.close(fd)
+    rng = random.Random(3)
+    waiting: list[tuple[bytes, list[Any]]] = []
+    shared = by_socket = 0
+    for _ in range(300):
+        if rng.random() < 0.55:
+            parts: list[Any] = [os.urandom(rng.choice([1, 5_000, MIB, 5 * MIB])) for _ in range(rng.choice([1, 3]))]
+            waiting.append((b"".join(parts), outward.frame(wire.TASK, 1, 2, wire.Parcel(wire.RAW, parts))))
+        for _ in range(rng.choice([0, 1, 2])):
+            if waiting:
+                body, (head, *rest) = waiting.pop(0)
+                if wire.HEAD.unpack(head)[1] & wire.SHARED:
+                    shared += 1
+                    assert body == inward.take(rest[0], writable=rng.random() < 0.5)
+                else:
+                    by_socket += 1
+                    assert body == b"".join(rest)
+    assert shared > 30
+    assert by_socket > 30
+    for view in (outward, inward, page):
+        view.close()
 
 
 def test_an_outbox_keeps_what_the_socket_does_not_take() -> None:

@@ -32,6 +32,7 @@ from greenlab.errors import NotSendableError, TaskTimeoutError
 from greenlab.places import user_place
 from greenlab.pools import sending, wire
 from greenlab.pools._output import Output
+from greenlab.pools.ring import Ring
 from greenlab.pools.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ _PAGE_SIZE: Final = resource.getpagesize()
 class Worker:
     """Serves one pool over a connected socket, until that closes."""
 
-    def __init__(self, sock: socket.socket, page: Page) -> None:
+    def __init__(self, sock: socket.socket, page: Page, inward: Ring, outward: Ring) -> None:
         self._sock = sock
+        self._inward = inward
+        self._outward = outward
         # The methods of C: a task may green the socket class, and a hub must not switch in the middle of a frame.
         self._sendall, self._sendmsg = sock.sendall, sock.sendmsg
         self._page = page
@@ -85,6 +88,9 @@ class Worker:
                 complete = len(body) == size
             if not complete:
                 return
+            if form & wire.SHARED:
+                form ^= wire.SHARED
+                body = self._inward.take(body, writable=bool(buffers))
             if kind == wire.BATCH:
                 self._run_batch(job, number, pickle.loads(body))
             elif kind == wire.TASK:
@@ -200,7 +206,7 @@ class Worker:
             error = NotSendableError(f"{what}: return plain data, or use -p green")
             error.__cause__ = cause
             return self._failure(job, number, start_s, end_s, error)
-        return wire.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
+        return self._outward.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
 
     def _failure(self, job: int, number: int, start_s: float, end_s: float, error: BaseException) -> list[Bytes]:
         return wire.frame(wire.ERROR, job, number, sending.dump_error(error), (start_s, end_s))
@@ -288,11 +294,12 @@ def _raiser(error: BaseException) -> Callable[[Any], Any]:
 def main(sock_fd: int, page_fd: int) -> None:
     """Be a worker on these descriptors until the pool lets go; then leave the process."""
     page = Page(page_fd)
+    rings = Ring(page_fd, 0, page.read_there), Ring(page_fd, 1, page.read_here)
     os.close(page_fd)
     status = 1
     try:
         with socket.socket(fileno=sock_fd) as sock:
-            Worker(sock, page).serve()
+            Worker(sock, page, *rings).serve()
         status = 0
     finally:
         os._exit(status)

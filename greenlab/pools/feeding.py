@@ -142,7 +142,7 @@ class Feeder:
             link.jobs.add(active.number)
             link.page.skip[Page.flag_of(active.number)] = 0
             link.outbox.put(active.opening)
-        link.outbox.put(batch.number(self._numbers, link.outstanding))
+        link.outbox.put(batch.number(self._numbers))
         link.low = len(link.outstanding) // 2
         link.posts += 1
         link.given += len(batch)
@@ -246,13 +246,13 @@ class Batch:
         """The tasks, as a link keeps them."""
         return [(self.active, index, item) for index, item, _ in self._tasks]
 
-    def number(self, numbers: Iterator[int], outstanding: dict[int, Entry]) -> list[Bytes]:
+    def number(self, numbers: Iterator[int]) -> list[Bytes]:
         """Give each task its number, now that it is sent: so they rise in the order in which the worker sees them.
 
         Returns:
-            the frames. The tasks are added to `outstanding`.
+            the frames. The tasks are outstanding from now on.
         """
-        active, parts = self.active, []
+        active, outstanding, parts = self.active, self.link.outstanding, []
         plain: list[Any] = []
         number = 0
         for index, item, parcel in self._tasks:
@@ -264,7 +264,7 @@ class Batch:
             if plain:
                 parts += _frame_of_many(active, number - len(plain), plain)
                 plain = []
-            parts += wire.frame(wire.TASK, active.number, number, parcel)
+            parts += self.link.outward.frame(wire.TASK, active.number, number, parcel)
         if plain:
             parts += _frame_of_many(active, number - len(plain) + 1, plain)
         return parts

@@ -46,8 +46,12 @@ FULL: Final = 10  # the worker has more memory than it may: it begins no further
 NOTHING: Final = 0  # None, without a body
 PICKLED: Final = 1
 RAW: Final = 2  # bytes, as they are
+SHARED: Final = 0x80  # beside one of these: the body is in the ring, and this frame says where
 
 SMALL: Final = 1 << 16  # below this, copying costs less than another system call
+RING: Final = 1 << 24 if hasattr(os, "memfd_create") else 0
+"""Bytes of shared memory for large bodies, each way; it takes real memory from when it was first used. On macOS such
+memory would be a file, and the disk would be kept busy."""
 _CHUNK: Final = 1 << 18
 _MANY: Final = 512  # sendmsg takes 1024 parts on Linux and macOS
 _LENGTH: Final = Struct("<Q")
@@ -210,6 +214,8 @@ class Page:
         skip: a flag a job: its tasks shall not be begun;
         stop, limit_s: this task has outlasted its limit, of so many seconds (told by SIGUSR1);
         asked: goes up by one when the pool asks where the task stands (told by SIGUSR1).
+    Of both: `read_there` and `read_here`, up to where the worker and the pool have read the rings (see `ring`), which
+    lie behind this page in the same memory.
     """
 
     SIZE: Final = 8192
@@ -225,18 +231,19 @@ class Page:
             word.cast("Q") for word in words[:6]
         )
         self.started_s, self.limit_s = (word.cast("d") for word in words[6:8])
+        self.read_there, self.read_here = (word.cast("Q") for word in words[8:10])
         self.skip = view[self._FLAGS : self._PLACE]
         self._place = view[self._PLACE :]
 
     @staticmethod
     def open_fd() -> int:
-        """Return a descriptor of fresh memory, to make a page of here and in the worker."""
+        """Return a descriptor of fresh memory, for a page and two rings, here and in the worker."""
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("greenlab")
         else:  # macOS
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())
-        os.ftruncate(fd, Page.SIZE)
+        os.ftruncate(fd, Page.SIZE + 2 * RING)
         return fd
 
     @classmethod
@@ -269,6 +276,6 @@ class Page:
     def close(self) -> None:
         """Let the memory go."""
         views = (self.taken, self.running, self.recall, self.stop, self.asked, self._answered)
-        for view in (*views, self.started_s, self.limit_s, self.skip, self._place):
+        for view in (*views, self.read_there, self.read_here, self.started_s, self.limit_s, self.skip, self._place):
             view.release()
         self._map.close()

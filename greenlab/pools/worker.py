@@ -15,6 +15,7 @@ from greenlab.errors import NotSendableError, TaskTimeoutError, UsageError, Work
 from greenlab.hub import eventlet
 from greenlab.pools import sending, wire
 from greenlab.pools.active import OVERHEAD_S, Active, Entry, Printed
+from greenlab.pools.ring import Ring
 from greenlab.pools.wire import Inbox, Outbox, Page, Parcel
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Link:
         self.sock.setblocking(False)
         self._page_fd = Page.open_fd()
         self.page = Page(self._page_fd)
+        self.outward = Ring(self._page_fd, 0, self.page.read_there)
+        self._inward = Ring(self._page_fd, 1, self.page.read_here)
         self.inbox = Inbox(self.sock)
         self.outbox = Outbox(self.sock)
         self.pid = 0
@@ -175,6 +178,7 @@ class Link:
                 self.full = True
                 continue
             printed.flush()
+            whole = self._inward.take(body, writable=bool(buffers)) if form & wire.SHARED else body
             entry = self.outstanding.pop(number, None)
             if entry is None:  # it was taken back
                 continue
@@ -190,9 +194,9 @@ class Link:
             error = value = None
             try:
                 if kind == wire.ERROR:
-                    error = sending.load_error(body)
+                    error = sending.load_error(whole)
                 else:
-                    value = sending.load(form, buffers, body, sending.has_class)
+                    value = sending.load(form & ~wire.SHARED, buffers, whole, sending.has_class)
             except Exception as cause:
                 error = NotSendableError(f"the result of task {index} cannot be read here: {cause}")
                 error.__cause__ = cause
@@ -325,6 +329,8 @@ class Link:
             if thread is not None and thread is not eventlet.getcurrent():
                 thread.kill()
         self.sock.close()
+        self.outward.close()
+        self._inward.close()
         self.page.close()
         if not self.gone.ready():
             self.gone.send()
