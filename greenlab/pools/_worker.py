@@ -107,12 +107,13 @@ class Worker:
         taken, running, started, recall, skip = page.taken, page.running, page.started_s, page.recall, page.skip
         flag = Page.flag_of(job)
         func = self._funcs.get(job)
+        weighs, leaving = job in self._most_memory, self._leaving
         self._job = job
         number -= 1
         for item in items:
             number += 1
             taken[0] = number
-            if number <= recall[0] or skip[flag] or self._leaving:
+            if number <= recall[0] or skip[flag] or leaving:
                 self._send(wire.frame(wire.SKIPPED, job, number, Parcel(wire.NOTHING, [])))
                 continue
             started[0] = start_s = clock()
@@ -125,6 +126,7 @@ class Worker:
                         # What the function imports is not the task's own time, and may take longer than its limit.
                         started[0] = start_s + _LOADING_S
                         func = self._open_job(job)
+                        weighs = job in self._most_memory
                         started[0] = start_s = clock()
                     self._inside = number
                     value = func(item if load is None else load())
@@ -145,8 +147,9 @@ class Worker:
                     stream.flush()
             if "greenlab.hub" in modules:
                 _stop_hub()
-            if job in self._most_memory:
+            if weighs:
                 self._weigh(job, clock(), parts)
+                leaving = self._leaving
             self._send(parts)
 
     # --- what the pool says while a task runs
