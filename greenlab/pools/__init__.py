@@ -33,7 +33,31 @@ _WHY_NOT = {
     "max_memory": "does not replace workers: --max-memory goes with",
 }
 
-__all__ = ["LATER", "NAMES", "check_name", "check_options", "count_cores", "get", "keeps", "width"]
+# In a worker process, which may not have workers of its own: each of them would bring its own, and so on.
+_here = {"worker": False}
+
+__all__ = [
+    "LATER",
+    "NAMES",
+    "check_name",
+    "check_options",
+    "count_cores",
+    "enter_worker",
+    "get",
+    "inside_worker",
+    "keeps",
+    "width",
+]
+
+
+def enter_worker() -> None:
+    """Note that this process is a worker of some pool; it stays one."""
+    _here["worker"] = True
+
+
+def inside_worker() -> bool:
+    """Whether this process is a worker of some pool."""
+    return _here["worker"]
 
 
 def check_name(name: str) -> None:
@@ -75,9 +99,14 @@ def get(hub: GuestHub, name: str) -> Pool:
     """Give the pool called `name`, made if need be. It lives as long as the hub, and sizes itself by its jobs.
 
     Raises:
-        UsageError: no such pool.
+        UsageError: no such pool, or one of processes within a worker process.
     """
     check_name(name)
+    if name in ("prefork", "hybrid") and inside_worker():
+        raise UsageError(
+            "a task in a worker process cannot start worker processes: "
+            "run the outer tasks in green, or the inner ones with pool='green'"
+        )
 
     def make() -> Pool:
         pool: Pool

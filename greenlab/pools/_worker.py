@@ -5,110 +5,54 @@ Guarantees:
 * a result is in the kernel's hands before the next task starts, so that neither a slow task delays it nor a
   death loses it: results need no helper thread, and every task is run once and reported once;
 * the shared page names the task that is running, from before its item is unpickled until it has been sent;
+* a task that was recalled before it began never begins, and is answered as skipped;
 * whatever a task raises, SystemExit and KeyboardInterrupt too, is the failure of that task alone;
+* the pool's wish that a task end (SIGUSR1) is raised inside that task or nowhere: never in the next one, nor in
+  this loop, nor while a frame is half written;
 * what is printed by way of `sys.stdout` and `sys.stderr` goes to the pool line by line, before the result.
-  What C code or `os.system` writes to the descriptors 1 and 2 goes where the kernel's own went.
+  What C code or `os.system` writes to the descriptors 1 and 2 goes where the kernel's own went;
+* a hub that a task started is stopped after it.
 
 Must not import: eventlet, asyncio, IPython. Here everything may block: nothing is patched.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
+import resource
+import signal
 import socket
 import sys
 import threading
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import NotSendableError
+from greenlab.errors import NotSendableError, TaskTimeoutError
+from greenlab.places import user_place
 from greenlab.pools import sending, wire
+from greenlab.pools._output import Output
+from greenlab.pools.ring import Ring
 from greenlab.pools.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _AS_IT_IS = sending.PLAIN - {bytes, str, type(None)}
-_LONGEST_PARTIAL = 8192
-_LOADING_S = 30.0  # how much longer than its limit the first task may take, to load the function
-
-
-class _Output(io.TextIOBase):
-    """A `sys.stdout` that ships whole lines."""
-
-    encoding = "utf-8"
-    errors = "replace"
-
-    def __init__(self, ship: Callable[[str], None], fd: int) -> None:
-        self._ship = ship
-        self._fd = fd
-        self._lock = threading.RLock()
-        self._size = 0
-        self.partial: list[str] = []
-
-    @property
-    def buffer(self) -> _Binary:
-        """Takes bytes, as that of the real one does."""
-        return _Binary(self)
-
-    def write(self, text: str, /) -> int:
-        """Take text, and ship it up to its last line end."""
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
-        count = len(text)
-        with self._lock:
-            self._size += count
-            if "\n" in text or self._size > _LONGEST_PARTIAL:
-                whole, end, rest = text.rpartition("\n")
-                if not end:
-                    whole, rest = text, ""
-                self.partial.append(whole + end)
-                self.flush()
-                text, self._size = rest, len(rest)
-            if text:
-                self.partial.append(text)
-        return count
-
-    def flush(self) -> None:
-        """Ship what there is."""
-        with self._lock:
-            text = "".join(self.partial)
-            self.partial.clear()
-            self._size = 0
-            if text:
-                self._ship(text)
-
-    def fileno(self) -> int:
-        """Return the real descriptor, which is not captured."""
-        return self._fd
-
-    def writable(self) -> bool:
-        """Say yes."""
-        return True
-
-
-class _Binary(io.BufferedIOBase):
-    def __init__(self, text: _Output) -> None:
-        self._text = text
-
-    def write(self, data: Any, /) -> int:
-        self._text.write(bytes(data).decode("utf-8", "replace"))
-        return len(data)
-
-    def flush(self) -> None:
-        self._text.flush()
-
-    def writable(self) -> bool:
-        return True
+_LOADING_S: Final = 30.0  # how much longer than its limit the first task may take, to load the function
+_MEMORY_EVERY_S: Final = 0.01  # a look at the memory takes 10 µs, which many tiny tasks must not pay each
+_PAGE_SIZE: Final = resource.getpagesize()
 
 
 class Worker:
     """Serves one pool over a connected socket, until that closes."""
 
-    def __init__(self, sock: socket.socket, page: Page) -> None:
+    def __init__(self, sock: socket.socket, page: Page, inward: Ring, outward: Ring) -> None:
         self._sock = sock
+        self._inward = inward
+        self._outward = outward
+        # The methods of C: a task may green the socket class, and a hub must not switch in the middle of a frame.
+        self._sendall, self._sendmsg = sock.sendall, sock.sendmsg
         self._page = page
         self._read = open(sock.fileno(), "rb", closefd=False)  # noqa: SIM115 - lives as long as the process
         self._lock = threading.RLock()
@@ -116,17 +60,22 @@ class Worker:
         self._deferred: list[list[Bytes]] = []
         self._jobs: dict[int, Bytes] = {}
         self._funcs: dict[int, Callable[[Any], Any]] = {}
+        self._most_memory: dict[int, int] = {}
+        self._looked_s = 0.0
+        self._leaving = False
         self._job = 0
+        self._inside = 0  # the number of the task whose own code runs
         self._classes: set[str] = set()
         self._streams = (
-            _Output(lambda text: self._ship(wire.STDOUT, text), 1),
-            _Output(lambda text: self._ship(wire.STDERR, text), 2),
+            Output(lambda text: self._ship(wire.STDOUT, text), 1),
+            Output(lambda text: self._ship(wire.STDERR, text), 2),
         )
 
     def serve(self) -> None:
         """Run tasks until the pool closes the connection."""
         sys.stdout, sys.stderr = self._streams
         os.register_at_fork(after_in_child=self._let_go)
+        signal.signal(signal.SIGUSR1, self._heed)
         read = self._read.read
         while len(head := read(HEAD_SIZE)) == HEAD_SIZE:
             kind, form, buffers, job, number, size, _, _ = HEAD.unpack(head)
@@ -139,6 +88,9 @@ class Worker:
                 complete = len(body) == size
             if not complete:
                 return
+            if form & wire.SHARED:
+                form ^= wire.SHARED
+                body = self._inward.take(body, writable=bool(buffers))
             if kind == wire.BATCH:
                 self._run_batch(job, number, pickle.loads(body))
             elif kind == wire.TASK:
@@ -146,51 +98,90 @@ class Worker:
             elif kind == wire.JOB:
                 self._jobs[job] = body
             else:
-                self._jobs.pop(job, None)
-                self._funcs.pop(job, None)
+                for known in (self._jobs, self._funcs, self._most_memory):
+                    known.pop(job, None)
             body = b""
 
     def _run_batch(self, job: int, number: int, items: list[Any], load: Callable[[], Any] | None = None) -> None:
-        running, started, skip = self._page.running, self._page.started_s, self._page.skip
-        flag, clock, streams = Page.flag_of(job), perf_counter, self._streams
+        page, clock, streams, modules = self._page, perf_counter, self._streams, sys.modules
+        taken, running, started, recall, skip = page.taken, page.running, page.started_s, page.recall, page.skip
+        flag = Page.flag_of(job)
         func = self._funcs.get(job)
+        weighs, leaving = job in self._most_memory, self._leaving
         self._job = job
+        number -= 1
         for item in items:
-            start_s = clock()
-            started[0] = start_s
-            running[0] = number
-            if skip[flag]:
+            number += 1
+            taken[0] = number
+            if number <= recall[0] or skip[flag] or leaving:
                 self._send(wire.frame(wire.SKIPPED, job, number, Parcel(wire.NOTHING, [])))
-                number += 1
                 continue
+            started[0] = start_s = clock()
+            running[0] = number
+            # Two levels: the limit may strike at any bytecode, also where an error of the task is being caught. It
+            # strikes once.
             try:
-                if func is None:
-                    # What the function imports is not the task's own time, and may take longer than its limit.
-                    started[0] = start_s + _LOADING_S
-                    func = self._open_job(job)
-                    started[0] = start_s = clock()
-                value = func(item if load is None else load())
-            except BaseException as error:
-                end_s = clock()
-                parts = self._failure(job, number, start_s, end_s, error)
-            else:
-                end_s = clock()
-                parts = self._success(job, number, start_s, end_s, value)
-                del value
+                try:
+                    if func is None:
+                        # What the function imports is not the task's own time, and may take longer than its limit.
+                        started[0] = start_s + _LOADING_S
+                        func = self._open_job(job)
+                        weighs = job in self._most_memory
+                        started[0] = start_s = clock()
+                    self._inside = number
+                    value = func(item if load is None else load())
+                    self._inside = 0
+                except BaseException as error:
+                    self._inside = 0
+                    end_s = clock()
+                    parts = self._failure(job, number, start_s, end_s, error)
+                else:
+                    end_s = clock()
+                    parts = self._success(job, number, start_s, end_s, value)
+                    del value
+            except TaskTimeoutError as error:
+                self._inside = 0
+                parts = self._failure(job, number, start_s, clock(), error)
             for stream in streams:
                 if stream.partial:
                     stream.flush()
+            if "greenlab.hub" in modules:
+                _stop_hub()
+            if weighs:
+                self._weigh(job, clock(), parts)
+                leaving = self._leaving
             self._send(parts)
-            number += 1
+
+    # --- what the pool says while a task runs
+
+    def _heed(self, _signum: int, frame: Any) -> None:
+        """Handle SIGUSR1: say where the task stands, or end it."""
+        page = self._page
+        if page.is_asked:
+            page.answer(_task_place(frame) if self._inside else None)
+        number = page.stop[0]
+        if number and number == self._inside and not self._sending:
+            page.stop[0] = 0
+            raise TaskTimeoutError(f"the task ran longer than its timeout of {page.limit_s[0]:g} s")
+
+    def _weigh(self, job: int, now_s: float, parts: list[Bytes]) -> None:
+        """Leave, after this result, if the process has grown above what the job allows."""
+        if now_s - self._looked_s >= _MEMORY_EVERY_S and not self._leaving:
+            self._looked_s = now_s
+            if _resident_bytes() > self._most_memory[job]:
+                self._leaving = True
+                parts += wire.frame(wire.FULL, job, 0, Parcel(wire.NOTHING, []))
 
     # --- what a task is made of
 
     def _open_job(self, job: int) -> Callable[[Any], Any]:
         """Unpickle the function; done when its first task runs, so that a crash here is that task's."""
         try:
-            setting, func = pickle.loads(self._jobs.pop(job))
+            setting, most_memory, func = pickle.loads(self._jobs.pop(job))
             self._classes.clear()
             _move_to(*setting)
+            if most_memory is not None:
+                self._most_memory[job] = most_memory
             self._funcs[job] = sending.load_function(func)
         except BaseException as error:
             self._funcs[job] = _raiser(error)
@@ -218,13 +209,16 @@ class Worker:
             error = NotSendableError(f"{what}: return plain data, or use -p green")
             error.__cause__ = cause
             return self._failure(job, number, start_s, end_s, error)
-        return wire.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
+        return self._outward.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
 
     def _failure(self, job: int, number: int, start_s: float, end_s: float, error: BaseException) -> list[Bytes]:
         return wire.frame(wire.ERROR, job, number, sending.dump_error(error), (start_s, end_s))
 
     def _ship(self, kind: int, text: str) -> None:
-        self._send(wire.frame(kind, self._job, 0, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
+        number = self._page.running[0]
+        self._send(wire.frame(kind, self._job, number, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
+        if self._inside and self._page.stop[0] == self._inside:  # it was told so while the frame was written
+            signal.raise_signal(signal.SIGUSR1)
 
     def _send(self, parts: list[Bytes]) -> None:
         with self._lock:
@@ -240,12 +234,12 @@ class Worker:
     def _write(self, parts: list[Bytes]) -> None:
         try:
             if sum(map(len, parts)) < wire.SMALL:
-                self._sock.sendall(b"".join(parts))
+                self._sendall(b"".join(parts))
                 return
-            sent = self._sock.sendmsg(parts)
+            sent = self._sendmsg(parts)
             for part in parts:
                 if sent < len(part):
-                    self._sock.sendall(memoryview(part)[sent:])
+                    self._sendall(memoryview(part)[sent:])
                 sent = max(0, sent - len(part))
         except OSError:  # the pool is gone, or a task closed our descriptors: nothing is left to work for
             os._exit(1)
@@ -253,6 +247,7 @@ class Worker:
     def _let_go(self) -> None:
         """In a process that a task forks: it shares neither the connection nor the captured output."""
         self._sock.close()
+        self._inside = 0
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
@@ -269,6 +264,29 @@ def _move_to(cwd: str, path: list[str], environ: dict[str, str]) -> None:
         os.environ.update(environ)
 
 
+def _task_place(frame: Any) -> tuple[str, int, str] | None:
+    """Where the task stands, or None while it has no frame of Python of its own."""
+    place = user_place(frame)
+    return None if place is None or place[0] == __file__ else place
+
+
+def _stop_hub() -> None:
+    """Put the process back as it was, if the task started a hub: the next one must not find the library greened."""
+    from greenlab import hub
+
+    if hub.current() is not None:
+        hub.stop()
+
+
+def _resident_bytes() -> int:
+    """How much memory the process has now; on macOS, which does not tell cheaply, the most that it ever had."""
+    try:
+        with open("/proc/self/statm", "rb") as file:  # noqa: PTH123
+            return int(file.read().split()[1]) * _PAGE_SIZE
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def _raiser(error: BaseException) -> Callable[[Any], Any]:
     def fail(_: Any) -> Any:
         raise error
@@ -279,11 +297,12 @@ def _raiser(error: BaseException) -> Callable[[Any], Any]:
 def main(sock_fd: int, page_fd: int) -> None:
     """Be a worker on these descriptors until the pool lets go; then leave the process."""
     page = Page(page_fd)
+    rings = Ring(page_fd, 0, page.read_there), Ring(page_fd, 1, page.read_here)
     os.close(page_fd)
     status = 1
     try:
         with socket.socket(fileno=sock_fd) as sock:
-            Worker(sock, page).serve()
+            Worker(sock, page, *rings).serve()
         status = 0
     finally:
         os._exit(status)
