@@ -46,18 +46,19 @@ def get(hub: GuestHub, name: str, workers: int | None = None) -> Pool:
         UsageError: no such pool, or workers for a pool that has none.
     """
     check_name(name)
-    pool: Pool
     if name == "green":
         if workers is not None:
             raise UsageError("the green pool has no worker processes: -w goes with -p prefork")
         from greenlab.pools.green import GreenPool
 
-        pool = hub.keep("pool green", GreenPool)
-    else:
-        from greenlab.pools.prefork import PreforkPool
-        from greenlab.pools.worker import count_cores
+        green: GreenPool = hub.keep("pool green", GreenPool)
+        return green
+    from greenlab.pools.prefork import PreforkPool
+    from greenlab.pools.worker import count_cores
 
-        count = workers or count_cores()
-        # One pool for each size, so that two runs of different sizes at once do not resize under each other.
-        pool = hub.keep(f"pool prefork {count}", lambda: PreforkPool(count))
+    count = workers or count_cores()
+    # One pool for each size, so that two runs of different sizes at once do not resize under each other.
+    pool: PreforkPool = hub.keep(f"pool prefork {count}", lambda: PreforkPool(count))
+    if pool.workers != count:  # an earlier run was given more or fewer while it went on
+        pool.resize(count)
     return pool

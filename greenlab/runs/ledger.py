@@ -15,6 +15,7 @@ import heapq
 import itertools
 import random
 from array import array
+from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Ledger:
         started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate, a task starts when it was
             meant to start, so that waiting to start is not hidden.
         errors: exceptions by index.
+        error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         source_error: what the items' iterator raised, or None.
     """
@@ -66,6 +68,7 @@ class Ledger:
         self.started_s = array("d")
         self.ended_s = array("d")
         self.errors: dict[int, BaseException] = {}
+        self.error_types: Counter[str] = Counter()
         self.pulled = self.done = self.failed = 0
         self.source_error: BaseException | None = None
         self.stopped = False
@@ -172,6 +175,7 @@ class Ledger:
         self.ended_s[index] = ended_s
         self.state[index] = FAILED
         self.errors[index] = error
+        self.error_types[type(error).__name__] += 1
         self.done += 1
         self.failed += 1
         if self.on_failure is not None:

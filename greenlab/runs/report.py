@@ -66,16 +66,16 @@ def lines(run: Run) -> list[str]:
 
 def first_traceback(run: Run) -> list[str]:
     """Give the traceback of the first task that failed, from the task's own first line on."""
-    failed = [index for index, state in enumerate(run.ledger.state) if state == FAILED]
-    if not failed:
+    first = run.ledger.state.find(FAILED)
+    if first < 0:
         return []
-    error = run.errors[failed[0]]
+    error = run.ledger.errors[first]
     formatted = traceback.TracebackException.from_exception(error)
     formatted.stack = traceback.StackSummary.from_list(
         [frame for frame in formatted.stack if not frame.filename.startswith(_PACKAGE)]
     )
     text = "".join(formatted.format()).rstrip()
-    return [f"  the first, task {failed[0]}:", *(f"    {line}" for line in text.splitlines())]
+    return [f"  the first, task {first}:", *(f"    {line}" for line in text.splitlines())]
 
 
 def plain(run: Run) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupted, SourceError, UsageError
+from greenlab.errors import PendingError, RunError, RunInterrupted, SourceError, UsageError
 from greenlab.hub import eventlet, spawn
 from greenlab.hub.watchdog import Watchdog
 from greenlab.runs import report
@@ -194,12 +194,15 @@ class Run:
 
     @property
     def concurrency(self) -> int:
-        """Tasks that may be in flight. It may be set while the run goes on."""
+        """Tasks that may be in flight. It may be set while the run goes on; for prefork it is the workers."""
         return self.ledger.concurrency
 
     @concurrency.setter
     def concurrency(self, value: int) -> None:
         self.ledger.concurrency = max(1, int(value))
+        resize = getattr(self._pool, "resize", None)
+        if resize is not None and self.running:
+            spawn(self._hub, resize, self.ledger.concurrency)  # it waits for processes, and its caller may not
 
     @property
     def total(self) -> int | None:
@@ -263,11 +266,12 @@ class Run:
     @property
     def error_types(self) -> dict[str, int]:
         """How many failures there are of each exception type, most frequent first."""
-        counts: dict[str, int] = {}
-        for error in self.ledger.errors.values():
-            if not isinstance(error, CancelledError):
-                counts[type(error).__name__] = counts.get(type(error).__name__, 0) + 1
-        return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
+        return dict(self.ledger.error_types.most_common())
+
+    @property
+    def first_failure(self) -> str:
+        """The traceback of the first task that failed, in a few lines; empty if none has."""
+        return "\n".join(report.first_traceback(self))
 
     @property
     def counts(self) -> dict[str, int]:
