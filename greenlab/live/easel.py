@@ -15,6 +15,7 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from greenlab.live.figure import Redrawer
     from greenlab.live.source import Records, Samples
 
 NICE = 19
@@ -30,25 +31,38 @@ def main(fd: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _preload()
     os.nice(NICE)  # only now: the first picture waits for the imports
+    easel = Easel()
     try:
         while request := _read_message(fd):
-            _write_message(fd, _answer(request))
+            _write_message(fd, _answer(easel, request))
     except OSError:
         pass  # the kernel went away in the middle of a message
     # matplotlib's own exit takes longer than ours.
     os._exit(0)
 
 
-def answer(source: Samples | Records, scale: float) -> tuple[Any, ...]:
-    """Draw a run in this process.
+class Easel:
+    """Draws what it is asked for. Pictures of runs that go on share a figure."""
 
-    Returns:
-        ("png", the bytes, width and height in CSS pixels).
-    """
-    from greenlab.live import curves, figure
+    def __init__(self) -> None:
+        self._redrawers: dict[float, Redrawer] = {}
 
-    picture = curves.picture_of(source)
-    return "png", figure.png(figure.draw(picture, scale)), *figure.size_px(picture)
+    def draw(self, source: Samples | Records, scale: float) -> tuple[Any, ...]:
+        """Draw a run.
+
+        Returns:
+            ("png", the bytes, width and height in CSS pixels).
+        """
+        from greenlab.live import curves, figure
+
+        picture = curves.picture_of(source)
+        if picture.facts.running:
+            if scale not in self._redrawers:
+                self._redrawers[scale] = figure.Redrawer(scale)
+            drawn = self._redrawers[scale].draw(picture)
+        else:
+            drawn = figure.draw(picture, scale)
+        return "png", figure.png(drawn), *figure.size_px(picture)
 
 
 def _preload() -> None:
@@ -58,9 +72,9 @@ def _preload() -> None:
         pass  # the first answer says what is missing
 
 
-def _answer(request: bytes) -> bytes:
+def _answer(easel: Easel, request: bytes) -> bytes:
     try:
-        return pickle.dumps(answer(*pickle.loads(request)))
+        return pickle.dumps(easel.draw(*pickle.loads(request)))
     except Exception as error:
         return pickle.dumps(("error", "".join(traceback.format_exception_only(error)).strip()))
 
