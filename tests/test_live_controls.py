@@ -79,15 +79,15 @@ def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(shown: l
     run, view = FakeRun(total=None), View(posted.append, artist=artist)
     view.run_started(run)
     face: Any = view._face
-    elsewhere(lambda: face._slider.set_state({"value": 37.4}))
+    elsewhere(lambda: face._slider.set_state({"index": face._slider.options.index(30)}))
     assert 4 == run.concurrency
     (call,) = posted
     call()
-    assert 37 == run.concurrency
+    assert 30 == run.concurrency
     run.go_on(0.1, 3)
     view.tick()
-    assert 37.4 == face._slider.value, "it stays where it was let go"
-    assert "-c 37" in face._header.value
+    assert 30 == face._slider.value
+    assert "-c 30" in face._header.value
     view.close()
 
 
@@ -96,10 +96,10 @@ def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown],
     run, view = FakeRun(total=None), View(posted.append, artist=artist)
     view.run_started(run)
     slider: Any = view._face._slider  # type: ignore[attr-defined]
-    elsewhere(lambda: slider.set_state({"value": 9}))
+    elsewhere(lambda: slider.set_state({"index": 0}))
     run.end(0.1)
     view.run_ended(run)
-    elsewhere(lambda: slider.set_state({"value": 10}))
+    elsewhere(lambda: slider.set_state({"index": 1}))
     for call in posted:
         call()
     assert 4 == run.concurrency
@@ -121,9 +121,10 @@ def test_the_slider_follows_a_concurrency_that_code_has_set(
     run, view = FakeRun(total=None), View(posted.append, artist=artist)
     view.run_started(run)
     face: Any = view._face
-    run.concurrency = 5000
+    run.concurrency = 777
     view.tick()
-    assert 5000 == pytest.approx(face._slider.value)
+    assert 777 == face._slider.value
+    assert sorted(face._slider.options) == list(face._slider.options)
     assert [] == posted
     assert not hasattr(face._slider.comm, "_reply_subshell_id")
     view.close()
@@ -133,9 +134,10 @@ def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(shown: lis
     run, view = FakeRun(pool="prefork", concurrency=2), View(lambda call: call(), artist=artist)
     view.run_started(run)
     face: Any = view._face
-    assert ("workers", 1, 2) == (face._slider.description, face._slider.min, face._slider.value)
+    assert ("workers", 2) == (face._slider.description, face._slider.value)
+    assert (1, 2, 3, 4) == face._slider.options[:4]
     assert not face._slider.continuous_update
-    elsewhere(lambda: face._slider.set_state({"value": 3}))
+    elsewhere(lambda: face._slider.set_state({"index": 2}))
     assert 3 == run.concurrency
     view.close()
 
@@ -147,10 +149,13 @@ def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(shown: lis
         ("green", 1, None, 100),
         ("green", 20, 200, 200),
         ("green", 500, 3, 500),
-        ("green", 1, 1, 2),
+        ("green", 1, 1, 1),
+        ("green", 777, None, 7770),
         ("threads", 500, None, 1000),
     ],
 )
 def test_a_dial_goes_as_far_as_makes_a_difference(pool: str, concurrency: int, total: int | None, most: int) -> None:
     dial = dial_of(facts(pool=pool, concurrency=concurrency, total=total))
-    assert ("concurrency", concurrency, most, True) == dial
+    assert ("concurrency", concurrency, 1, most) == (dial.name, dial.value, dial.steps[0], dial.steps[-1])
+    assert concurrency in dial.steps
+    assert list(dial.steps) == sorted(set(dial.steps))

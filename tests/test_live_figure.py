@@ -146,7 +146,7 @@ def test_each_pool_has_a_colour_of_its_own_and_its_badge_can_be_read() -> None:
     assert {"green", "threads", "prefork", "hybrid", "celery", "auto"} == set(POOL_COLORS)
     assert len(POOL_COLORS) == len(set(POOL_COLORS.values()))
     assert "#ffffff" == words.ink_on(POOL_COLORS["threads"])
-    assert "#1d2025" == words.ink_on(POOL_COLORS["prefork"])
+    assert "#15181c" == words.ink_on(POOL_COLORS["prefork"])
     drawn = figure.draw(curves.picture_of(records(9, 1.0, pool="threads")))
     line = part(drawn.axes[0], "throughput")
     assert to_rgba(POOL_COLORS["threads"]) == line.get_edgecolor()

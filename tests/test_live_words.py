@@ -44,9 +44,10 @@ def test_the_header_counts_failures_by_type_and_says_how_long_the_hub_was_blocke
 
 
 def test_the_header_estimates_how_long_it_takes_once_there_is_something_to_go_by() -> None:
-    assert "about 6 s left<" in words.header_html(facts(running=True, done=2, elapsed_s=2.0), 1, 2.0)
+    assert "about 3 s left<" in words.header_html(facts(running=True, done=2, elapsed_s=2.0), 1, 2.0)
     assert " left<" not in words.header_html(facts(running=True, done=2, elapsed_s=0.5), 1, 2.0)
     assert " left<" not in words.header_html(facts(running=True, total=None), 1, 2.0)
+    assert " left<" not in words.header_html(facts(running=True, done=2, elapsed_s=9.0), 1, 0.0)
 
 
 def test_the_first_failure_is_folded_and_escaped() -> None:

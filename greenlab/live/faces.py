@@ -26,14 +26,14 @@ class Dial(NamedTuple):
     Attributes:
         name: what it is: "concurrency" or "workers".
         value: where it stands.
-        most: how far it goes; the least is 1.
-        is_log: whether equal distances are equal factors.
+        steps: where it may stand, ascending.
+        is_light: whether it is worth following while it is being turned.
     """
 
     name: str
     value: int
-    most: int
-    is_log: bool
+    steps: tuple[int, ...]
+    is_light: bool
 
 
 class Controls(NamedTuple):

@@ -43,6 +43,8 @@ FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
 DIAL_FACTOR, DIAL_LEAST, DIAL_MOST = 10, 100, {"threads": 1000}
 """How far concurrency can be turned up: by so much, but to so many at the least; and an OS thread is not light."""
+DIAL_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+"""Of each power of ten: equal distances are about equal factors, for that is what makes a difference."""
 
 
 class View:
@@ -221,10 +223,13 @@ def dial_of(facts: Facts) -> Dial:
     """
     value = facts.concurrency
     if facts.pool == "prefork":
-        return Dial("workers", value, max(4 * (os.cpu_count() or 1), 2 * value), is_log=False)
+        most = max(4 * (os.cpu_count() or 1), 2 * value)
+        return Dial("workers", value, tuple(range(1, most + 1)), is_light=False)
     most = max(DIAL_FACTOR * value, DIAL_LEAST)
-    most = min(most, DIAL_MOST.get(facts.pool, most), facts.total or most)
-    return Dial("concurrency", value, max(most, value, 2), is_log=True)
+    most = max(min(most, DIAL_MOST.get(facts.pool, most), facts.total or most), value)
+    round_ones = (int(step * 10**power) for power in range(len(str(most))) for step in DIAL_STEPS)
+    steps = {step for step in round_ones if step <= most} | {value, most}
+    return Dial("concurrency", value, tuple(sorted(steps)), is_light=True)
 
 
 def _joined(name: str, summary: str) -> str:

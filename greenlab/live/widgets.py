@@ -8,7 +8,6 @@ Must not be imported before it is shown: ipywidgets takes its time. Must not imp
 
 from __future__ import annotations
 
-import math
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from greenlab.live.faces import Controls, Dial, Last, Now
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-_STEP = 0.01
-"""Of a dial's decade: 2 %."""
 
 
 class WidgetFace(Face):
@@ -75,7 +72,7 @@ class WidgetFace(Face):
             # A widget of its own: what a user has unfolded must not fold itself with the next header.
             self._failure = self._keep(ipywidgets.HTML(now.failure, layout={"margin": "4px 0 0 0"}))
             self._root.children = (*self._root.children[:2], self._failure, *self._root.children[2:])
-        if now.dial.value != round(self._slider.value):
+        if now.dial.value != self._slider.value:
             self._set_slider(now.dial.value)
 
     def picture(self, drawing: Drawing) -> None:
@@ -112,16 +109,18 @@ class WidgetFace(Face):
 
     def _turned(self, change: Any) -> None:
         if not self._setting:
-            self._controls.turn(round(change["new"]))
+            self._controls.turn(change["new"])
 
     def _set_slider(self, value: int) -> None:
+        slider = self._slider
         self._setting = True
         try:
-            self._slider.max = max(self._slider.max, math.log10(value) if _is_log(self._slider) else value)
-            self._slider.value = value
+            if value not in slider.options:
+                slider.options = sorted((*slider.options, value))
+            slider.value = value
         finally:
             self._setting = False
-        _answer_on_any_shell(self._slider)
+        _answer_on_any_shell(slider)
 
     def _keep(self, widget: Any) -> Any:
         # A widget's layout and style are widgets too, and are not closed with it.
@@ -130,20 +129,16 @@ class WidgetFace(Face):
 
 
 def _slider(dial: Dial) -> Any:
-    looks = {
-        "description": dial.name,
-        "style": {"description_width": "auto"},
-        "layout": {"width": "100%", "margin": "2px 0 0 0"},
-    }
-    if not dial.is_log:
-        # Each value on the way would start or end a process.
-        return ipywidgets.IntSlider(dial.value, 1, dial.most, continuous_update=False, **looks)
-    ends = {"min": 0.0, "max": math.log10(dial.most), "step": _STEP}
-    return ipywidgets.FloatLogSlider(dial.value, readout_format=",.0f", **ends, **looks)
-
-
-def _is_log(slider: Any) -> bool:
-    return isinstance(slider, ipywidgets.FloatLogSlider)
+    # Not one of ipywidgets' numeric sliders: the front end rounds their value to a step of theirs and says so at once,
+    # and a message that is too early for a subshell waits for the cell, with all that follow.
+    return ipywidgets.SelectionSlider(
+        options=dial.steps,
+        value=dial.value,
+        description=dial.name,
+        continuous_update=dial.is_light,
+        style={"description_width": "auto"},
+        layout={"width": "100%", "margin": "2px 0 0 0"},
+    )
 
 
 def _answer_on_any_shell(widget: Any) -> None:

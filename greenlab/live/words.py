@@ -27,6 +27,7 @@ POOL_COLORS = {
 NOT_KNOWN = "\N{EN DASH}"
 RED = "#c4321f"
 """Failures. Darker than every colour of a pool, so that it stands out without its hue."""
+_INKS = "#ffffff", "#15181c"
 _TYPES_NAMED, _NAME_CHARS = 3, 28
 INK, MUTED = "#23272e", "#646a73"
 
@@ -37,11 +38,15 @@ def pool_color(pool: str) -> str:
 
 
 def ink_on(color: str) -> str:
-    """Choose black or white text, whichever reads better on a colour (WCAG 2 relative luminance)."""
+    """Choose light or dark text, whichever reads better on a colour (by the contrast ratio of WCAG 2)."""
+    behind = _luminance(color) + 0.05
+    return max(_INKS, key=lambda ink: max(_luminance(ink) + 0.05, behind) / min(_luminance(ink) + 0.05, behind))
+
+
+def _luminance(color: str) -> float:
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "#ffffff" if luminance < 0.3 else "#1d2025"
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def count_words(value: float) -> str:
@@ -132,7 +137,7 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
         f'font-weight:600">{escape(facts.pool)}</span>'
         f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(facts.label)}</b>'
         f'<span style="{_DIM}">{limit_words(facts)}</span>'
-        f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts)}</span></div>'
+        f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts, rate)}</span></div>'
         f"{_bar(facts, color)}"
         f'<div style="{_ROW}">{_spans(numbers)}</div>{_trouble(facts)}</div>'
     )
@@ -186,11 +191,12 @@ def _bar(facts: Facts, color: str) -> str:
     )
 
 
-def _clock(facts: Facts) -> str:
+def _clock(facts: Facts, rate: float) -> str:
     spent = duration_words(round(facts.elapsed_s, 1))
-    if facts.total is None or not facts.done or facts.elapsed_s < 1:
+    if facts.total is None or rate <= 0 or facts.elapsed_s < 1:
         return spent
-    left_s = float(f"{(facts.total - facts.done) / facts.throughput:.2g}")
+    # At the rate of the last seconds: whoever has turned the concurrency wants to see what came of it.
+    left_s = float(f"{(facts.total - facts.done) / rate:.2g}")
     return f"{spent} · about {duration_words(left_s)} left" if left_s >= 0.5 else spent
 
 
