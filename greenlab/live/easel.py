@@ -33,10 +33,10 @@ def main(fd: int = 0) -> None:
     os.nice(NICE)  # only now: the first picture waits for the imports
     easel = Easel()
     try:
-        while request := _read_message(fd):
-            _write_message(fd, _answer(easel, request))
-    except OSError:
-        pass  # the kernel went away in the middle of a message
+        while True:
+            _write_message(fd, _answer(easel, *_read_request(fd)))
+    except (EOFError, OSError):
+        pass  # the kernel closed the socket, or went away
     # matplotlib's own exit takes longer than ours.
     os._exit(0)
 
@@ -72,17 +72,18 @@ def _preload() -> None:
         pass  # the first answer says what is missing
 
 
-def _answer(easel: Easel, request: bytes) -> bytes:
+def _answer(easel: Easel, request: bytes, *buffers: bytes) -> bytes:
     try:
-        return pickle.dumps(easel.draw(*pickle.loads(request)))
+        return pickle.dumps(easel.draw(*pickle.loads(request, buffers=buffers)))
     except Exception as error:
         return pickle.dumps(("error", "".join(traceback.format_exception_only(error)).strip()))
 
 
-def _read_message(fd: int) -> bytes:
-    """Read one message; nothing at the end of the socket."""
-    head = _read(fd, _LENGTH.size)
-    return _read(fd, _LENGTH.unpack(head)[0]) if head else b""
+def _read_request(fd: int) -> list[bytes]:
+    """Read a pickle and its buffers."""
+    (count,) = _LENGTH.unpack(_read(fd, _LENGTH.size))
+    sizes = [_LENGTH.unpack(_read(fd, _LENGTH.size))[0] for _ in range(count)]
+    return [_read(fd, size) for size in sizes]
 
 
 def _read(fd: int, size: int) -> bytes:
@@ -90,7 +91,7 @@ def _read(fd: int, size: int) -> bytes:
     while len(parts) < size:
         part = os.read(fd, min(size - len(parts), 1 << 20))
         if not part:
-            return b""
+            raise EOFError
         parts += part
     return bytes(parts)
 

@@ -9,7 +9,9 @@ Must not import: numpy, matplotlib, ipywidgets, eventlet: this is loaded with th
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass, replace
+from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlab.live.columns import Columns
@@ -154,6 +156,19 @@ class Records:
     starts_s: Sequence[float]
     ends_s: Sequence[float]
     columns: Columns
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As buffers the times of millions of tasks travel without a copy, which would hold the hub.
+        return _records, (self.facts, self.began_s, _buffer(self.starts_s), _buffer(self.ends_s), self.columns)
+
+
+def _buffer(times: Sequence[float]) -> PickleBuffer:
+    return PickleBuffer(times if isinstance(times, array) else array("d", times))
+
+
+def _records(facts: Facts, began_s: float, starts_s: Any, ends_s: Any, columns: Columns) -> Records:
+    starts_s, ends_s = (memoryview(times).cast("B").cast("d") for times in (starts_s, ends_s))
+    return Records(facts, began_s, starts_s, ends_s, columns)
 
 
 def facts_of(run: Watched, *, titled: bool) -> Facts:

@@ -108,7 +108,7 @@ class View:
             drawing = self._last_drawing(run) if self._face.draws else None
             summary = run.summary()
             text = self._saved_text(run) if self._saved_text else _joined(name_line(run), summary)
-            failure = failure_html(facts_of(run, titled=True), run.first_failure if run.failed else "")
+            failure = failure_html(run.first_failure if run.failed else "")
             self._face.finish(Last(text, summary, drawing, failure))
         finally:
             self.close()
@@ -144,7 +144,7 @@ class View:
     def _say(self, run: Watched, facts: Facts, rate: float) -> Now:
         name, in_flight = name_line(run), run.in_flight
         if facts.failed and not self._failure:
-            self._failure = failure_html(facts, run.first_failure)
+            self._failure = failure_html(run.first_failure)
         return Now(
             name,
             progress_line(name, facts, in_flight, rate),

@@ -143,13 +143,12 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
     )
 
 
-def failure_html(facts: Facts, first_failure: str) -> str:
-    """Write failures by type, with the first one folded in; nothing if there is none."""
+def failure_html(first_failure: str) -> str:
+    """Fold a failure in; write nothing if there is none."""
     if not first_failure:
         return ""
-    summary = f"first of {facts.failed:,} failures" if facts.failed > 1 else "the failure"
     return (
-        f'<details style="{_FONT}"><summary style="cursor:pointer">{summary}</summary>'
+        f'<details style="{_FONT}"><summary style="cursor:pointer">first failure</summary>'
         f'<pre style="margin:4px 0 0;font-size:12px;white-space:pre-wrap">{escape(first_failure)}</pre></details>'
     )
 
