@@ -202,7 +202,7 @@ def test_a_limit_that_was_changed_is_a_step_at_its_time() -> None:
     axes = figure.draw(curves.picture_of(Samples(facts(running=True, concurrency=9), noted))).axes[1]
     step = part(axes, "limit").get_data()
     assert [4, 9] == list(step.values)
-    assert [0, 2, 3] == list(step.edges)
+    assert [0, 1, 3] == list(step.edges)
     assert axes.get_ylim()[1] > 9
 
 

@@ -176,12 +176,15 @@ def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) ->
 
 
 def _limits(columns: Columns, facts: Facts, end_s: float) -> tuple[Floats, Floats]:
-    """Give the times between which the concurrency was the same, and what it was; one piece if it never changed."""
+    """Give the times between which the concurrency was the same, and what it was; one piece if it never changed.
+
+    A change is drawn at the note before it, as in flight is: whoever turns the dial takes one then.
+    """
     limit = np.asarray(columns.limit, dtype=float)[1:]
     changes = np.flatnonzero(np.diff(limit)) + 1
     if not len(changes):
         return np.array([0.0, end_s]), np.array([float(facts.concurrency)])
-    inner_s = np.clip(np.asarray(columns.t_s)[changes + 1], 0.0, end_s)
+    inner_s = np.clip(np.asarray(columns.t_s)[changes], 0.0, end_s)
     return np.concatenate(([0.0], inner_s, [end_s])), np.append(limit[0], limit[changes])
 
 

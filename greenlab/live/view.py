@@ -202,6 +202,7 @@ class View:
 
     def _turn(self, value: int) -> None:
         if self._run is not None and self._run.running and not self._stopping:
+            self._columns.note(self._run)  # the last moment of the old limit
             self._run.concurrency = value
 
     def _stop_looking(self) -> None:

@@ -196,7 +196,7 @@ def _clock(facts: Facts, rate: float) -> str:
         return spent
     # At the rate of the last seconds: whoever has turned the concurrency wants to see what came of it.
     left_s = float(f"{(facts.total - facts.done) / rate:.2g}")
-    return f"{spent} · about {duration_words(left_s)} left" if left_s >= 0.5 else spent
+    return f"{spent} · about {duration_words(left_s)} left" if left_s >= 1 else spent
 
 
 def _short(value: float) -> str:
