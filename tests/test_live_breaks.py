@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -14,6 +15,8 @@ from greenlab.hub import eventlet
 from greenlab.live import View, easel, faces
 
 if TYPE_CHECKING:
+    from kernel import Kernel
+
     from greenlab.live.artist import Artist, Drawing
 
 pytestmark = pytest.mark.usefixtures("no_widgets_left")
@@ -132,3 +135,24 @@ def test_an_artist_that_dies_while_it_draws_the_last_picture_leaves_the_numbers(
     with pytest.warns(RuntimeWarning, match="its process ended"):
         view.run_ended(run)
     assert {"text/plain": "green run: url in feeds\n3 tasks ended"} == shown[-1].bundle
+
+
+def test_a_drawing_process_killed_in_the_middle_of_a_real_run_costs_one_warning(kernel: Kernel) -> None:
+    assert kernel.run("%%greenrun -n 1\nNone").error is None
+    code = """
+        import os, signal, time, greenlab
+        artist = greenlab.start().kept["artist"]
+
+        def task(i):
+            time.sleep(0.01)
+            if i in {100, 900}:
+                os.kill(artist.pid, signal.SIGSTOP if i == 100 else signal.SIGKILL)
+            return i
+
+        run = greenlab.run(task, range(1000), concurrency=10, live=True)
+        assert run.results == list(range(1000))
+    """
+    cell = kernel.run(textwrap.dedent(code))
+    assert cell.error is None
+    assert 1 == cell.stderr.count("RuntimeWarning: no live figure for now")
+    assert "image/png" in cell.updates[-1], "another process has drawn the last picture"
