@@ -66,7 +66,7 @@ def test_an_interrupt_at_a_random_moment_loses_nothing_and_the_kernel_is_well(
 
 @pytest.mark.parametrize("pool", pools.NAMES)
 def test_a_cell_runs_in_every_pool_and_gives_the_same(kernel: Kernel, pool: str) -> None:
-    cell = kernel.run(f"%%greenrun -p {pool} -c 4 x in range(10)\nprint(f'in {x}\\n', end='')\nx * 2")
+    cell = kernel.run(f"%%greenrun -p {pool} -c 4 x in range(10)\nprint(f'in {{x}}\\n', end='')\nx * 2")
     assert cell.error is None
     assert {f"in {x}" for x in range(10)} == set(cell.stdout.split("\n")[:-1])
     assert kernel.run("print(_run.results, _run.pool)").stdout == f"{[2 * x for x in range(10)]} {pool}\n"

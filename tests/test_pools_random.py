@@ -151,5 +151,5 @@ def test_a_run_that_discards_counts_the_same(
     assert [1] * count == [ran(folder, item) for item in range(count)]
     assert {"succeeded": count - len(bad), "failed": len(bad), "cancelled": 0, "pending": 0} == ledger.counts()
     assert bad == set(ledger.errors)
-    assert ({"ValueError": len(bad)} if bad else {}) == ledger.error_types()
+    assert ({"ValueError": len(bad)} if bad else {}) == ledger.error_types
     assert 0 < ledger.latency().p50 <= ledger.latency().max

@@ -38,6 +38,7 @@ import greenlet
 from greenlab.hub._door import Door
 from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
+from greenlab.hub._reprs import hub_bundle, hub_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +115,12 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     def close_with(self, closer: Callable[[], object]) -> None:
         """Have `closer()` called when the hub stops, last come first served."""
         self._closers.append(closer)
+
+    def __repr__(self) -> str:
+        return hub_words(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return hub_bundle(self)
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """Give what is kept under `key`, made if need be; its `close()` is called when the hub stops."""

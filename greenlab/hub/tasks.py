@@ -21,6 +21,7 @@ import greenlet
 
 from greenlab.errors import UsageError
 from greenlab.hub._quiet import eventlet
+from greenlab.hub._reprs import task_bundle
 from greenlab.places import user_place
 
 if TYPE_CHECKING:
@@ -146,6 +147,9 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
 
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.name}: {self.state}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return task_bundle(self)
 
 
 def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:

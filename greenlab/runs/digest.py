@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections import Counter
 from math import ceil, log2
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,7 +66,6 @@ class Digest(Ledger):
     def __init__(self, func: Any, items: Iterable[Any] | Source, **settings: Any) -> None:
         super().__init__(func, items, **settings)
         self.cancelled = 0
-        self._kinds: Counter[str] = Counter()
         self._histogram = Histogram()
         self._in_flight: dict[int, Any] = {}
         self._meant_s: dict[int, float] = {}
@@ -117,7 +115,6 @@ class Digest(Ledger):
     def _record_failure(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
         item = self._in_flight.pop(index)
         self._histogram.add(ended_s - self._meant_s.pop(index, started_s))
-        self._kinds[type(error).__name__] += 1
         if len(self._failed) < KEPT:
             self._failed[index] = item
             self.errors[index] = error
@@ -140,10 +137,6 @@ class Digest(Ledger):
     def latency(self) -> Latency:
         """Give the latency of the tasks that have ended, to within 2 %."""
         return self._histogram.latency()
-
-    def error_types(self) -> dict[str, int]:
-        """Count failures by the name of their exception's type."""
-        return dict(self._kinds.most_common())
 
     def first_failure(self) -> tuple[int, BaseException] | None:
         """Give the first task that failed, with its exception."""

@@ -127,7 +127,12 @@ class Known:
     @property
     def error_types(self) -> dict[str, int]:
         """How many failures there are of each exception type, most frequent first."""
-        return self.ledger.error_types()
+        return dict(self.ledger.error_types.most_common())
+
+    @property
+    def first_failure(self) -> str:
+        """The traceback of the first task that failed, in a few lines; empty if none has."""
+        return "\n".join(report.first_traceback(self))
 
     @property
     def counts(self) -> dict[str, int]:

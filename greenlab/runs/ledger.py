@@ -41,6 +41,7 @@ class Ledger:
         started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate, a task starts when it was
             meant to start, so that waiting to start is not hidden.
         errors: exceptions by index.
+        error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         source_error: what the items' iterator raised, or None.
         first_backoff_s: how long a first retry waits at the most, in seconds; each next one doubles it.
@@ -74,6 +75,7 @@ class Ledger:
         self.started_s = array("d")
         self.ended_s = array("d")
         self.errors: dict[int, BaseException] = {}
+        self.error_types: Counter[str] = Counter()
         self.pulled = self.done = self.failed = 0
         self.source_error: BaseException | None = None
         self.first_backoff_s = 0.1
@@ -193,6 +195,7 @@ class Ledger:
         if self.retries and self._again(index, error):
             return
         self._record_failure(index, started_s, ended_s, error)
+        self.error_types[type(error).__name__] += 1
         self.done += 1
         self.failed += 1
         if self.on_failure is not None:
@@ -234,11 +237,6 @@ class Ledger:
     def latency(self) -> Latency:
         """Give the latency of the tasks that have ended."""
         return latency_of(self.started_s, self.ended_s)
-
-    def error_types(self) -> dict[str, int]:
-        """Count failures by the name of their exception's type."""
-        kinds = Counter(type(e).__name__ for e in self.errors.values() if not isinstance(e, CancelledError))
-        return dict(kinds.most_common())
 
     def first_failure(self) -> tuple[int, BaseException] | None:
         """Give the failed task that comes first in the input, with its exception."""

@@ -38,11 +38,17 @@ def rate(value: float) -> str:
 
 def lines(run: Known) -> list[str]:
     """Tell a run in a few lines: the first names it, the rest are figures and failures."""
-    counts = run.counts
-    state = "running" if run.running else "cancelled" if counts["cancelled"] or run.cancelled else "ended"
-    total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
     # Prefork holds one task a worker, so its workers are its concurrency.
     width = f"{run.concurrency:,} workers" if run.pool == "prefork" else f"concurrency {run.concurrency:,}"
+    if run.running:
+        # All that varies stands in one line, which test tools can leave out.
+        of = "" if run.total is None else f" of {run.total:,}"
+        failed = f", {run.failed:,} failed" if run.failed else ""
+        so_far = f"{run.done:,}{of} tasks{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
+        return [f"{run.pool} run of {run.label}: still running", f"  so far: {so_far}"]
+    counts = run.counts
+    cut_short = counts["cancelled"] or run.cancelled
+    total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
     out = [
         f"{run.pool} run of {run.label}: {counts['succeeded']:,}{total} tasks succeeded",
         f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}",
@@ -53,8 +59,8 @@ def lines(run: Known) -> list[str]:
         out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
     if run.discards:
         out.append("  results were discarded, as asked")
-    if state != "ended":
-        out.append(f"  {state}: {counts['cancelled']:,} tasks cut short" if state == "cancelled" else "  still running")
+    if cut_short:
+        out.append(f"  cancelled: {counts['cancelled']:,} tasks cut short")
     out += [f"  blocked: {block}" for block in run.blocked[:3]]
     if len(run.blocked) > 3:
         out.append(f"  blocked: {len(run.blocked) - 3} more places or times, see run.blocked")
@@ -82,13 +88,13 @@ def first_traceback(run: Known) -> list[str]:
 
 def plain(run: Known) -> str:
     """Give the plain-text report."""
-    return "\n".join(lines(run) + first_traceback(run))
+    return "\n".join(lines(run) + _trace(run))
 
 
 def rich(run: Known) -> str:
     """Give the report as HTML, with the first traceback folded in."""
     head, *rest = lines(run)
-    trace = first_traceback(run)
+    trace = _trace(run)
     folded = (
         f"<details><summary>first failure</summary><pre>{html.escape(chr(10).join(trace))}</pre></details>"
         if trace
@@ -96,6 +102,11 @@ def rich(run: Known) -> str:
     )
     body = "<br>".join(html.escape(line.strip()) for line in rest)
     return f'<div class="greenlab-run"><b>{html.escape(head)}</b><br>{body}{folded}</div>'
+
+
+def _trace(run: Known) -> list[str]:
+    # Of a run that goes on, whether there is one, and which, changes from moment to moment.
+    return [] if run.running else first_traceback(run)
 
 
 def frame(run: Known) -> Any:
