@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab import greening, hub, pools
 from greenlab.errors import UsageError
+from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import Ledger, Run
 
 if TYPE_CHECKING:
@@ -23,11 +24,15 @@ __all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "wai
 native = greening.native
 
 
-def start() -> GuestHub:
+def start(*, blocked_after: float | None = None) -> GuestHub:
     """Start the hub in this thread and green the standard library for it. Twice is the same as once.
 
     In a running asyncio loop (a Jupyter kernel) the hub becomes the loop's guest; elsewhere it turns while this
     thread waits for something green.
+
+    Args:
+        blocked_after: seconds that one green thread may hold the hub before it is reported as blocked (0.1 at first;
+            `math.inf` reports nothing); None leaves it as it is.
 
     Returns:
         the hub.
@@ -39,6 +44,9 @@ def start() -> GuestHub:
         raise UsageError("greenlab runs in one thread, and this is another one: call it where it was started")
     here = hub.start()
     greening.green(here)
+    watchdog = watchdog_of(here)
+    if blocked_after is not None:
+        watchdog.after_s = blocked_after
     return here
 
 

@@ -17,7 +17,8 @@ import greenlet
 
 from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupted, SourceError, UsageError
 from greenlab.hub import eventlet, spawn
-from greenlab.hub.watchdog import Watchdog
+from greenlab.hub.blocks import by_line
+from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import report
 from greenlab.runs.latency import Latency, latency_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING, Ledger
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub
-    from greenlab.hub.watchdog import Block
+    from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Pool
 
 
@@ -95,7 +96,7 @@ class Run:
             self.startup_s = self.started_s - begin
             self._observers.tell("run_started", self)
             self.started_s = perf_counter()  # what it takes to appear is not the tasks' time
-            with Watchdog(self._hub, self._note_block):
+            with watchdog_of(self._hub).watch(self._note_block, self.ledger):
                 self._pool.run(self.ledger)
         except greenlet.GreenletExit:
             self.cancelled = True
@@ -306,8 +307,13 @@ class Run:
 
     @property
     def blocked(self) -> list[Block]:
-        """What held the hub for 100 ms or more, where, and how long."""
+        """What held the hub for 100 ms or more, where, how long, and who waited behind it."""
         return list(self._blocks)
+
+    @property
+    def blocked_by_line(self) -> dict[str, float]:
+        """For how many seconds in all each line held the hub, the longest first."""
+        return by_line(self._blocks)
 
     def spans(self) -> tuple[Sequence[float], Sequence[float]]:
         """Give when tasks started and ended, in seconds from the run's start, of those that have ended."""

@@ -1,0 +1,250 @@
+"""A block: a time in which one green thread held the hub. As it is being looked at (`Hold`), and as it was (`Block`).
+
+The question that a hold answers is not how long the hub stood still, but how long a line of code kept it. Of the
+time that went by are not counted:
+
+* the time in which the hub's thread was ready to run and had no processor: that is a busy machine;
+* the time in which both the hub's thread and the watchdog waited for the GIL, in the hands of a third thread that
+  computed.
+
+A bound: a process that is stopped from outside (SIGSTOP, a debugger) looks like one whose hub waits natively.
+
+Must not import: greening, pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from greenlab.hub._clocks import ThreadClocks
+
+Place = tuple[str, int, str]
+"""A line of code: its file, number and function."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A time in which nothing could switch.
+
+    Attributes:
+        started_s, ended_s: `time.perf_counter()` seconds, each known to within a fifth of the watchdog's `after_s`.
+        filename, lineno, function: the user's line that held the hub, as most of the samples say.
+        cpu_s: how long the hub's thread computed meanwhile, seconds; None where the system does not tell.
+        queued_s: how long it was ready to compute, and had no processor, seconds.
+        who: who held it, such as "task 3", "Task 7 (fetch)", "the cell".
+        index: the index of the task within its run, if it was one of a run's.
+        waiting: green threads that could have gone on (their time had come, or their socket was ready) when the
+            block was last looked at.
+    """
+
+    started_s: float
+    ended_s: float
+    filename: str
+    lineno: int
+    function: str
+    cpu_s: float | None = None
+    queued_s: float = 0.0
+    who: str = ""
+    index: int | None = None
+    waiting: int = 0
+
+    @property
+    def duration_s(self) -> float:
+        """How long, in seconds."""
+        return self.ended_s - self.started_s
+
+    @property
+    def kind(self) -> str:
+        """What the line did meanwhile: "CPU", "waiting", "CPU and waiting"; nothing where that is not known."""
+        return kind_of(self.cpu_s, self.duration_s - self.queued_s)
+
+    @property
+    def place(self) -> str:
+        """The line and its function, in words."""
+        return f"line {self.lineno} of {file_words(self.filename)}, in {self.function}"
+
+    def __str__(self) -> str:
+        more = [self.kind, self.who, f"{self.waiting:,} waited behind it" if self.waiting else ""]
+        rest = ", ".join(part for part in more if part)
+        return f"{self.duration_s:.2f} s at {self.place}" + (f": {rest}" if rest else "")
+
+
+def kind_of(cpu_s: float | None, duration_s: float) -> str:
+    """Say in a word whether a time was spent computing."""
+    if cpu_s is None or duration_s <= 0:
+        return ""
+    part = cpu_s / duration_s
+    return "CPU" if part > 0.8 else "waiting" if part < 0.2 else "CPU and waiting"
+
+
+def by_line(blocks: Iterable[Block]) -> dict[str, float]:
+    """Add up how long each line held the hub, in seconds, the longest first."""
+    sums: dict[str, float] = {}
+    for block in blocks:
+        sums[block.place] = sums.get(block.place, 0.0) + block.duration_s
+    return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
+
+
+def folded(blocks: Iterable[Block]) -> list[str]:
+    """Tell blocks a line of text each, those at one line of code together, the longest in all first."""
+    groups: dict[str, list[Block]] = {}
+    for block in blocks:
+        groups.setdefault(block.place, []).append(block)
+    ordered = sorted(groups.values(), key=lambda group: -sum(block.duration_s for block in group))
+    return [_fold(group) for group in ordered]
+
+
+def _fold(group: list[Block]) -> str:
+    first = group[0]
+    if len(group) == 1:
+        return str(first)
+    total_s = sum(block.duration_s for block in group)
+    cpu_s = None if any(block.cpu_s is None for block in group) else sum(block.cpu_s or 0.0 for block in group)
+    more = [f"{total_s:.2f} s in all"]
+    if kind := kind_of(cpu_s, total_s - sum(block.queued_s for block in group)):
+        more.append(kind)
+    if waiting := max(block.waiting for block in group):
+        more.append(f"up to {waiting:,} waited behind it")
+    return f"{len(group):,} × at {first.place}: {', '.join(more)}"  # noqa: RUF001 (times)
+
+
+def file_words(filename: str) -> str:
+    """Name a file as the reader knows it: a cell by its number, a file by its last part."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    # IPython's cells are files of generated names, and IPython alone knows which is which.
+    name = getattr(getattr(shell, "compile", None), "format_code_name", lambda _: None)(filename)
+    return " ".join(name) if name else os.path.basename(filename)  # noqa: PTH119
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The clocks, read by the watchdog at one moment; None where the system does not tell.
+
+    Attributes:
+        now_s: `time.perf_counter()` seconds.
+        cpu_s, queued_s: what the hub's thread has computed so far, and how long it stood in the run queue.
+        own_queued_s: how long the watchdog's thread stood there.
+        process_s: what all threads have computed.
+    """
+
+    now_s: float
+    cpu_s: float | None
+    queued_s: float | None
+    own_queued_s: float | None
+    process_s: float
+
+
+def read(hub: ThreadClocks, own: ThreadClocks) -> Reading:
+    """Read the clocks."""
+    return Reading(perf_counter(), hub.cpu_s(), hub.queued_s(), own.queued_s(), process_time())
+
+
+def held_s(former: Reading, latter: Reading, step_s: float, *, moved: bool = False) -> tuple[float, float]:
+    """Tell what of the time between two readings was a line's own.
+
+    Args:
+        former: the reading before.
+        latter: the reading after.
+        step_s: how far apart the two were meant to be.
+        moved: whether the hub moved between them. Then one line may still have held it for most of the time, in one
+            call that kept the GIL; otherwise the watchdog would have looked in between.
+
+    Returns:
+        how long a line held the hub, and how long its thread stood in the run queue, seconds.
+    """
+    passed_s = latter.now_s - former.now_s
+    queued_s = _difference(former.queued_s, latter.queued_s)
+    if former.cpu_s is None or latter.cpu_s is None:
+        return 0.0 if moved else passed_s - queued_s, queued_s
+    used_s = latter.cpu_s - former.cpu_s
+    # The watchdog was late, and not for want of a processor: then for the GIL, which somebody held all the time.
+    gil_s = passed_s - step_s - _difference(former.own_queued_s, latter.own_queued_s)
+    others_s = latter.process_s - former.process_s - used_s
+    if moved:
+        known_s = gil_s - queued_s if others_s < gil_s / 5 else 0.0
+    else:
+        foreign_s = gil_s - used_s - queued_s
+        # If no other thread computed, then it was the hub's own that held the GIL, computing or waiting.
+        known_s = passed_s - queued_s - (foreign_s if others_s > max(0.0, foreign_s) / 2 else 0.0)
+    return min(passed_s, max(0.0, known_s)), queued_s
+
+
+def _difference(former: float | None, latter: float | None) -> float:
+    return 0.0 if former is None or latter is None else latter - former
+
+
+class Hold:
+    """What the watchdog knows of a hold that goes on.
+
+    Attributes:
+        progress: the hub's progress, which has not moved since.
+        started_s: when it began, `time.perf_counter()` seconds.
+        held_s: for how long a line of code is known to have held the hub.
+        waiting: green threads that could go on, at the last look.
+        holder: the green thread, if it is known.
+        job, index: the run's job it worked for, and which task of it.
+    """
+
+    def __init__(self, progress: object, first: Reading, step_s: float, *, moved: bool) -> None:
+        self.progress = progress
+        self._moved = moved
+        self.held_s = 0.0
+        self.waiting = 0
+        self.holder: Any = None
+        self.job: Any = None
+        self.index: int | None = None
+        self._step_s = step_s
+        self._first = self._last = first
+        self.started_s = first.now_s
+        self._queued_s = 0.0
+        self._places: Counter[Place] = Counter()
+
+    @property
+    def looked(self) -> bool:
+        """Whether the clocks have been read since it began."""
+        return self._last is not self._first
+
+    @property
+    def sampled(self) -> bool:
+        """Whether a line was seen."""
+        return bool(self._places)
+
+    def look(self, reading: Reading) -> None:
+        """Count the time since the last reading."""
+        known_s, queued_s = held_s(self._last, reading, self._step_s, moved=self._moved)
+        if self._moved:
+            self._moved = False
+            self.started_s = reading.now_s - known_s
+            queued_s = 0.0
+        self.held_s += known_s
+        self._queued_s += queued_s
+        self._last = reading
+
+    def sample(self, place: Place | None) -> None:
+        """Note where the hub's thread stands."""
+        if place is not None:
+            self._places[place] += 1
+
+    def block(self, ended_s: float, cpu_s: float | None) -> Block:
+        """Give the block that this was.
+
+        Args:
+            ended_s: when the hub was seen to move.
+            cpu_s: what its thread had computed by then.
+        """
+        place = self._places.most_common(1)[0][0]
+        first_s = self._first.cpu_s
+        used_s = None if cpu_s is None or first_s is None else cpu_s - first_s
+        return Block(
+            self.started_s, ended_s, *place,
+            cpu_s=used_s, queued_s=self._queued_s, index=self.index, waiting=self.waiting,
+        )  # fmt: skip
