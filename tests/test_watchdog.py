@@ -22,7 +22,7 @@ import pytest
 import greenlab
 from greenlab import UsageError
 from greenlab.hub import blocks
-from greenlab.hub.blocks import Block, Reading
+from greenlab.hub.blocks import Block, Hold, Reading
 from greenlab.hub.watchdog import watchdog_of
 
 if TYPE_CHECKING:
@@ -273,6 +273,14 @@ def test_a_line_that_waits_with_the_gil_in_its_hands_is_found() -> None:
     assert ["waiting"] == [block.kind for block in run.blocked]
 
 
+def looked_at(*readings: Reading, moved: bool = False) -> Hold:
+    """Give a hold that was looked at once after each reading but the first, meant to be 20 ms apart."""
+    hold = Hold(None, readings[0], 0.02, moved=moved)
+    for reading in readings[1:]:
+        hold.look(reading)
+    return hold
+
+
 @pytest.mark.parametrize(
     ("cpu_s", "queued_s", "own_queued_s", "process_s", "held"),
     [
@@ -289,7 +297,7 @@ def test_what_is_a_lines_own_of_a_time_without_a_switch(
     cpu_s: float, queued_s: float, own_queued_s: float, process_s: float, held: float
 ) -> None:
     before, after = Reading(0, 0, 0, 0, 0), Reading(0.3, cpu_s, queued_s, own_queued_s, process_s)
-    assert pytest.approx(held) == blocks.held_s(before, after, 0.02)[0]
+    assert pytest.approx(held) == looked_at(before, after).held_s()
 
 
 @pytest.mark.parametrize(
@@ -306,12 +314,19 @@ def test_what_is_a_lines_own_of_a_time_in_which_the_hub_moved(
     cpu_s: float, queued_s: float, own_queued_s: float, process_s: float, held: float
 ) -> None:
     before, after = Reading(0, 0, 0, 0, 0), Reading(0.3, cpu_s, queued_s, own_queued_s, process_s)
-    assert pytest.approx(held) == blocks.held_s(before, after, 0.02, moved=True)[0]
+    assert pytest.approx(held) == looked_at(before, after, moved=True).held_s()
+
+
+def test_a_thread_that_stands_in_the_run_queue_is_counted_when_it_leaves_it() -> None:
+    hold = looked_at(*(Reading(0.02 * look, 0, 0, 0, 0) for look in range(11)))
+    assert pytest.approx(0.2) == hold.held_s()
+    assert pytest.approx(0.02) == hold.held_s(Reading(0.21, 0.01, 0.18, 0, 0.01))
 
 
 def test_where_the_system_tells_nothing_the_time_itself_counts() -> None:
     before, after = Reading(0, None, None, None, 0), Reading(0.3, None, None, None, 0)
-    assert (0.3, 0.0) == blocks.held_s(before, after, 0.02)
+    assert 0.3 == looked_at(before, after).held_s()
+    assert 0 == looked_at(before, after, moved=True).held_s()
     assert "" == Block(0, 1, "f.py", 1, "f", cpu_s=None).kind
 
 

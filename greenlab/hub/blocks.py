@@ -148,34 +148,38 @@ def read(hub: ThreadClocks, own: ThreadClocks) -> Reading:
     return Reading(perf_counter(), hub.cpu_s(), hub.queued_s(), own.queued_s(), process_time())
 
 
-def held_s(former: Reading, latter: Reading, step_s: float, *, moved: bool = False) -> tuple[float, float]:
-    """Tell what of the time between two readings was a line's own.
+def foreign_s(former: Reading, latter: Reading, step_s: float) -> float:
+    """Tell for how long, between two readings, other threads kept the GIL from the hub's; in seconds.
 
     Args:
         former: the reading before.
         latter: the reading after.
         step_s: how far apart the two were meant to be.
-        moved: whether the hub moved between them. Then one line may still have held it for most of the time, in one
-            call that kept the GIL; otherwise the watchdog would have looked in between.
-
-    Returns:
-        how long a line held the hub, and how long its thread stood in the run queue, seconds.
     """
-    passed_s = latter.now_s - former.now_s
-    queued_s = _difference(former.queued_s, latter.queued_s)
     if former.cpu_s is None or latter.cpu_s is None:
-        return 0.0 if moved else passed_s - queued_s, queued_s
+        return 0.0
     used_s = latter.cpu_s - former.cpu_s
-    # The watchdog was late, and not for want of a processor: then for the GIL, which somebody held all the time.
-    gil_s = passed_s - step_s - _difference(former.own_queued_s, latter.own_queued_s)
     others_s = latter.process_s - former.process_s - used_s
-    if moved:
-        known_s = gil_s - queued_s if others_s < gil_s / 5 else 0.0
-    else:
-        foreign_s = gil_s - used_s - queued_s
-        # If no other thread computed, then it was the hub's own that held the GIL, computing or waiting.
-        known_s = passed_s - queued_s - (foreign_s if others_s > max(0.0, foreign_s) / 2 else 0.0)
-    return min(passed_s, max(0.0, known_s)), queued_s
+    found_s = _gil_s(former, latter, step_s) - used_s - _difference(former.queued_s, latter.queued_s)
+    # If no other thread computed, then it was the hub's own that held the GIL, waiting.
+    return max(0.0, found_s) if others_s > found_s / 2 else 0.0
+
+
+def kept_s(former: Reading, latter: Reading, step_s: float) -> float:
+    """Tell for how long one call of the hub's thread kept the GIL, although the hub moved between two readings.
+
+    Otherwise the watchdog would have looked in between. See `foreign_s` for the arguments.
+    """
+    if former.cpu_s is None or latter.cpu_s is None:
+        return 0.0
+    gil_s = _gil_s(former, latter, step_s)
+    others_s = latter.process_s - former.process_s - (latter.cpu_s - former.cpu_s)
+    return max(0.0, gil_s - _difference(former.queued_s, latter.queued_s)) if others_s < gil_s / 5 else 0.0
+
+
+def _gil_s(former: Reading, latter: Reading, step_s: float) -> float:
+    """The watchdog was late, and not for want of a processor: then for the GIL, which somebody held all the time."""
+    return latter.now_s - former.now_s - step_s - _difference(former.own_queued_s, latter.own_queued_s)
 
 
 def _difference(former: float | None, latter: float | None) -> float:
@@ -188,7 +192,6 @@ class Hold:
     Attributes:
         progress: the hub's progress, which has not moved since.
         started_s: when it began, `time.perf_counter()` seconds.
-        held_s: for how long a line of code is known to have held the hub.
         waiting: green threads that could go on, at the last look.
         holder: the green thread, if it is known.
         job, index: the run's job it worked for, and which task of it.
@@ -197,7 +200,6 @@ class Hold:
     def __init__(self, progress: object, first: Reading, step_s: float, *, moved: bool) -> None:
         self.progress = progress
         self._moved = moved
-        self.held_s = 0.0
         self.waiting = 0
         self.holder: Any = None
         self.job: Any = None
@@ -205,13 +207,24 @@ class Hold:
         self._step_s = step_s
         self._first = self._last = first
         self.started_s = first.now_s
-        self._queued_s = 0.0
+        self._queued_from_s = first.queued_s
+        self._foreign_s = 0.0
         self._places: Counter[Place] = Counter()
 
     @property
     def looked(self) -> bool:
         """Whether the clocks have been read since it began."""
         return self._last is not self._first
+
+    def held_s(self, end: Reading | None = None) -> float:
+        """Tell for how long a line of code held the hub, to the last look; in seconds.
+
+        Args:
+            end: the clocks when it was over. A thread that stands in the run queue is counted when it leaves it, so
+                without them a hold may seem longer than it is.
+        """
+        watched_s = self._last.now_s - self.started_s
+        return watched_s - _difference(self._queued_from_s, (end or self._last).queued_s) - self._foreign_s
 
     @property
     def sampled(self) -> bool:
@@ -220,13 +233,12 @@ class Hold:
 
     def look(self, reading: Reading) -> None:
         """Count the time since the last reading."""
-        known_s, queued_s = held_s(self._last, reading, self._step_s, moved=self._moved)
         if self._moved:
             self._moved = False
-            self.started_s = reading.now_s - known_s
-            queued_s = 0.0
-        self.held_s += known_s
-        self._queued_s += queued_s
+            self.started_s = reading.now_s - kept_s(self._last, reading, self._step_s)
+            self._queued_from_s = reading.queued_s
+        else:
+            self._foreign_s += foreign_s(self._last, reading, self._step_s)
         self._last = reading
 
     def sample(self, place: Place | None) -> None:
@@ -234,17 +246,17 @@ class Hold:
         if place is not None:
             self._places[place] += 1
 
-    def block(self, ended_s: float, cpu_s: float | None) -> Block:
+    def block(self, end: Reading) -> Block:
         """Give the block that this was.
 
         Args:
-            ended_s: when the hub was seen to move.
-            cpu_s: what its thread had computed by then.
+            end: the clocks, when the hub was seen to move.
         """
         place = self._places.most_common(1)[0][0]
-        first_s = self._first.cpu_s
-        used_s = None if cpu_s is None or first_s is None else cpu_s - first_s
+        first = self._first
+        used_s = None if end.cpu_s is None or first.cpu_s is None else end.cpu_s - first.cpu_s
         return Block(
-            self.started_s, ended_s, *place,
-            cpu_s=used_s, queued_s=self._queued_s, index=self.index, waiting=self.waiting,
+            self.started_s, end.now_s, *place,
+            cpu_s=used_s, queued_s=_difference(self._queued_from_s, end.queued_s),
+            index=self.index, waiting=self.waiting,
         )  # fmt: skip

@@ -205,7 +205,7 @@ class Watchdog:
                 self._name(hold)
         reading = read(self._clocks, self._own)
         hold.look(reading)
-        if hold.held_s >= self._after_s:
+        if hold.held_s() >= self._after_s:
             hold.waiting = max(hold.waiting, self._count_waiting())
         return reading
 
@@ -242,9 +242,11 @@ class Watchdog:
             hold = self._holds.pop()
         except IndexError:
             return
-        if hold.sampled and hold.held_s >= self._after_s:
-            block = hold.block(perf_counter(), self._clocks.cpu_s())
-            self._found.append((replace(block, who=self._who(hold)), hold.job))
+        if not hold.sampled or hold.held_s() < self._after_s:
+            return
+        end = read(self._clocks, self._own)
+        if hold.held_s(end) >= self._after_s:
+            self._found.append((replace(hold.block(end), who=self._who(hold)), hold.job))
             self._hub.call_soon_threadsafe(self._tell)
 
     def _who(self, hold: Hold) -> str:
@@ -273,8 +275,8 @@ class Watchdog:
             block, whose = self._found.popleft()
             self._blocks.append(block)
             for report, job, since_s in list(self._watchers):
-                if block.ended_s < since_s:
-                    continue
+                if block.ended_s - since_s < min(self._after_s, block.duration_s / 2):
+                    continue  # it was over, or nearly, when this watcher came
                 foreign = block.index is not None and job is not None and whose is not job
                 report(replace(block, who=f"{block.who} of another run") if foreign else block)
 
