@@ -25,28 +25,34 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import native, offload, run, spawn, start, stop, wait_async
+    from greenlab.api import native, offload, run, spawn, start, stepper, stop, trace, wait_async
     from greenlab.hub import Task
     from greenlab.runs import Run
+    from greenlab.runs.stepper import Stepper
+    from greenlab.runs.timeline import Timeline
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError",
-    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab",
-    "load_ipython_extension", "native", "offload", "run", "spawn", "start", "stop", "unload_ipython_extension",
-    "wait_async",
+    "RunInterrupted", "SourceError", "Stepper", "Task", "TaskTimeoutError", "Timeline", "UsageError",
+    "WorkerLostError", "lab", "load_ipython_extension", "native", "offload", "run", "spawn", "start", "stepper",
+    "stop", "trace", "unload_ipython_extension", "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
     "Run": "greenlab.runs",
+    "Stepper": "greenlab.runs.stepper",
     "Task": "greenlab.hub",
+    "Timeline": "greenlab.runs.timeline",
     "native": "greenlab.api",
     "offload": "greenlab.api",
     "run": "greenlab.api",
     "spawn": "greenlab.api",
     "start": "greenlab.api",
+    "stepper": "greenlab.api",
     "stop": "greenlab.api",
+    "trace": "greenlab.api",
     "wait_async": "greenlab.api",
 }
 

@@ -13,13 +13,15 @@ from greenlab import greening, hub, pools
 from greenlab.errors import UsageError
 from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import Ledger, Run
+from greenlab.runs.stepper import Stepper
+from greenlab.runs.timeline import Timeline, Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub, Task
 
-__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "wait_async"]
+__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stepper", "stop", "trace", "wait_async"]
 
 native = greening.native
 
@@ -88,6 +90,30 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
     return run_elsewhere(start(), func, args, pool)
 
 
+def stepper(*calls: Any) -> Stepper:
+    """Step through green tasks one switch at a time, on a virtual clock: the same order and the same log every time.
+
+    Args:
+        calls: functions, or (func, args) with a tuple of arguments, or (func, arg, …); each becomes a task.
+
+    Returns:
+        the `Stepper`: `step()` and `run()` print who ran and what it waits for now; iterating gives the steps.
+
+    Raises:
+        UsageError: there is nothing to step through, or something that cannot be called.
+    """
+    return Stepper(start(), calls)
+
+
+def trace() -> Tracing:
+    """Record every switch of the hub while a block runs: `with greenlab.trace() as tracing: …`.
+
+    Returns:
+        what to enter; its `timeline` is the `Timeline`, once the block has been left.
+    """
+    return Tracing(start(), _timeline_figure)
+
+
 def wait_async(awaitable: Awaitable[Any]) -> Any:
     """Wait, in a green task, for a coroutine or future of the notebook's event loop.
 
@@ -113,6 +139,7 @@ def run(
     rate: float | None = None,
     fail_fast: bool = False,
     live: bool | None = None,
+    trace: bool = False,
 ) -> Run:
     """Run `func(item)` once for each item, in a pool, and wait.
 
@@ -128,6 +155,7 @@ def run(
         rate: tasks started a second at the most (open loop); latency then counts from the intended start.
         fail_fast: whether the first failure stops the run and raises.
         live: whether to show the live view; by default, in a notebook only.
+        trace: whether to record every switch of the hub, for `run.timeline()`.
 
     Returns:
         the `Run`, ended. A failed task does not raise here, but where its result is read.
@@ -140,7 +168,7 @@ def run(
     """
     made = prepare(
         func, items, count=count, pool=pool, concurrency=concurrency, workers=workers, timeout=timeout,
-        retries=retries, rate=rate, fail_fast=fail_fast, live=live,
+        retries=retries, rate=rate, fail_fast=fail_fast, live=live, trace=trace,
     )  # fmt: skip
     return made.start().wait().check()
 
@@ -197,7 +225,7 @@ def prepare(
         ledger,
         label=name,
         fail_fast=settings["fail_fast"],
-        observers=_views(here, settings["live"]),
+        observers=(*_views(here, settings["live"]), *([Tracing(here, _timeline_figure)] if settings["trace"] else [])),
         again=again,
         figure=_figure,
     )
@@ -212,6 +240,7 @@ _DEFAULTS: dict[str, Any] = {
     "rate": None,
     "fail_fast": False,
     "live": None,
+    "trace": False,
 }
 
 
@@ -293,6 +322,12 @@ def _figure(run: Run) -> Any:
     from greenlab.live import static_figure
 
     return static_figure(run)
+
+
+def _timeline_figure(timeline: Timeline) -> Any:
+    from greenlab.live.timeline_figure import draw
+
+    return draw(timeline)
 
 
 def _a(value: Any) -> str:

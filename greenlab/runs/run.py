@@ -23,6 +23,7 @@ from greenlab.runs import report
 from greenlab.runs.latency import Latency, latency_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING, Ledger
 from greenlab.runs.observers import Observers
+from greenlab.runs.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Pool
+    from greenlab.runs.timeline import Timeline
 
 
 class Run:
@@ -373,6 +375,10 @@ class Run:
         if self._figure is None:
             raise UsageError("this run has no figure: make it with greenlab.run")
         return self._figure(self)
+
+    def timeline(self) -> Timeline:
+        """Give who held the hub when, and what the others waited for, if the run was made with `trace=True`."""
+        return timeline_of(self._observers)
 
     def summary(self) -> str:
         """Give the run in a few lines of plain text."""
