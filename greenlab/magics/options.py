@@ -16,7 +16,7 @@ from greenlab import pools
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,10 +62,14 @@ def _name(text: str) -> str:
     return text
 
 
-def make_parser(name: str) -> argparse.ArgumentParser:
-    """Declare the options of `%%greenrun` and its kin."""
+def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentParser:
+    """Declare the options of `%%greenrun` and its kin, but for some, by their long names."""
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
-    add = parser.add_argument
+
+    def add(*names: str, **how: Any) -> None:
+        if names[-1] not in without:
+            parser.add_argument(*names, **how)
+
     add("-c", "--concurrency", type=_whole(1), default=100, metavar="N", help="tasks in flight (default 100)")
     add(
         "-w",
@@ -88,6 +92,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
     add("--detach", action="store_true", help="return at once, while the run goes on")
     add("--no-live", action="store_true", help="no live view")
+    add("--trace", action="store_true", help="record every switch of the hub, for run.timeline()")
     add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
     return parser
 
