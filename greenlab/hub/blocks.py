@@ -148,6 +148,15 @@ def read(hub: ThreadClocks, own: ThreadClocks) -> Reading:
     return Reading(perf_counter(), hub.cpu_s(), hub.queued_s(), own.queued_s(), process_time())
 
 
+def glance(former: Reading, hub: ThreadClocks) -> Reading:
+    """Read what costs next to nothing; how long threads stood in the run queue is taken from a former reading.
+
+    It takes a file and a hand-over of the GIL to read that. What is compared with an older value seems longer than
+    it was, so that a line of code is rather acquitted than blamed.
+    """
+    return Reading(perf_counter(), hub.cpu_s(), former.queued_s, former.own_queued_s, process_time())
+
+
 def foreign_s(former: Reading, latter: Reading, step_s: float) -> float:
     """Tell for how long, between two readings, other threads kept the GIL from the hub's; in seconds.
 
@@ -208,6 +217,8 @@ class Hold:
         self._first = self._last = first
         self.started_s = first.now_s
         self._queued_from_s = first.queued_s
+        self._before_s = 0.0
+        self._watched_from_s = first.now_s
         self._foreign_s = 0.0
         self._places: Counter[Place] = Counter()
 
@@ -223,8 +234,9 @@ class Hold:
             end: the clocks when it was over. A thread that stands in the run queue is counted when it leaves it, so
                 without them a hold may seem longer than it is.
         """
-        watched_s = self._last.now_s - self.started_s
-        return watched_s - _difference(self._queued_from_s, (end or self._last).queued_s) - self._foreign_s
+        watched_s = self._last.now_s - self._watched_from_s
+        queued_s = _difference(self._queued_from_s, (end or self._last).queued_s)
+        return self._before_s + watched_s - queued_s - self._foreign_s
 
     @property
     def sampled(self) -> bool:
@@ -233,13 +245,22 @@ class Hold:
 
     def look(self, reading: Reading) -> None:
         """Count the time since the last reading."""
-        if self._moved:
-            self._moved = False
-            self.started_s = reading.now_s - kept_s(self._last, reading, self._step_s)
-            self._queued_from_s = reading.queued_s
-        else:
+        if self.looked:
             self._foreign_s += foreign_s(self._last, reading, self._step_s)
+        else:
+            self._before_s = self._first_look(reading)
+            self._watched_from_s, self._queued_from_s = reading.now_s, reading.queued_s
         self._last = reading
+
+    def _first_look(self, reading: Reading) -> float:
+        first = self._first
+        if self._moved:
+            known_s = kept_s(first, reading, self._step_s)
+            self.started_s = reading.now_s - known_s
+            return known_s
+        passed_s = reading.now_s - first.now_s
+        stood_s = min(passed_s, _difference(first.queued_s, reading.queued_s))
+        return max(0.0, passed_s - stood_s - foreign_s(first, reading, self._step_s))
 
     def sample(self, place: Place | None) -> None:
         """Note where the hub's thread stands."""

@@ -35,7 +35,7 @@ import greenlet
 
 from greenlab.errors import UsageError
 from greenlab.hub._clocks import ThreadClocks
-from greenlab.hub.blocks import Block, Hold, read
+from greenlab.hub.blocks import Block, Hold, glance, read
 from greenlab.hub.tasks import Task
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ __all__ = ["AFTER_S", "Block", "Watchdog", "watchdog_of"]
 AFTER_S = 0.1
 """How long the hub must have stood still to be called blocked, unless it is set otherwise."""
 _LOOKS = 5
+_FULL = 10
 _KEPT = 1000
 _NEVER_S = 3600.0
 _getcurrent = greenlet.getcurrent
@@ -133,7 +134,7 @@ class Watchdog:
     def _watch(self) -> None:
         self._own = own = ThreadClocks()
         try:
-            progress, last = None, read(self._clocks, own)
+            progress, last, looks = None, read(self._clocks, own), 0
             while not self._closed:
                 self._bell.acquire(True, self._step_s)
                 former, progress = progress, self._progress()
@@ -141,16 +142,15 @@ class Watchdog:
                 if (progress == former or late) and self._hub.busy:
                     last = self._look(progress, last, moved=progress != former)
                     continue
-                reading = read(self._clocks, own)
                 self._end_hold()
                 if self._after_s == math.inf:
                     self._bell.acquire()
+                    progress = self._progress()
                 elif progress == former:
                     self._rest(progress)
-                else:
-                    last = reading
-                    continue
-                progress, last = self._progress(), read(self._clocks, own)
+                    progress = self._progress()
+                looks += 1
+                last = glance(last, self._clocks) if looks % _FULL else read(self._clocks, own)
         finally:
             own.close()
             self._ended.release()
