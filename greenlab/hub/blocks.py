@@ -35,7 +35,7 @@ class Block:
     """A time in which nothing could switch.
 
     Attributes:
-        started_s, ended_s: `time.perf_counter()` seconds, each known to within a fifth of the watchdog's `after_s`.
+        started_s, ended_s: `time.perf_counter()` seconds, each known to within a quarter of the watchdog's `after_s`.
         filename, lineno, function: the user's line that held the hub, as most of the samples say.
         cpu_s: how long the hub's thread computed meanwhile, seconds; None where the system does not tell.
         queued_s: how long it was ready to compute, and had no processor, seconds.

@@ -1,6 +1,6 @@
 """The watchdog: who holds the hub, at which line, for how long, and who waits behind it.
 
-A native thread looks at the hub every fifth of `after_s`. If the hub turns and has not moved on since the last look,
+A native thread looks at the hub every quarter of `after_s`. If the hub turns and has not moved on since the last look,
 one green thread holds it: the watchdog samples its stack until the hub moves again, and says so if it held the hub
 for `after_s` (see `blocks` for what is counted).
 
@@ -48,7 +48,7 @@ __all__ = ["AFTER_S", "Block", "Watchdog", "watchdog_of"]
 
 AFTER_S = 0.1
 """How long the hub must have stood still to be called blocked, unless it is set otherwise."""
-_LOOKS = 5
+_LOOKS = 4
 _FULL = 10
 _KEPT = 1000
 _NEVER_S = 3600.0
