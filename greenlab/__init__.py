@@ -26,27 +26,31 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import kill, native, offload, ps, run, spawn, start, stop, wait_async
+    from greenlab.api import kill, native, offload, ps, run, spawn, start, stepper, stop, trace, wait_async
     from greenlab.compare import race, sweep
     from greenlab.hub import Task
     from greenlab.runs import Run
     from greenlab.runs.race import Race
+    from greenlab.runs.stepper import Stepper
     from greenlab.runs.sweep import Sweep
+    from greenlab.runs.timeline import Timeline
 
 __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Race", "Run", "RunError",
-    "RunInterrupted", "SeriesInterrupted", "SourceError", "Sweep", "Task", "TaskTimeoutError", "UsageError",
-    "WorkerLostError", "kill", "lab", "load_ipython_extension", "native", "offload", "ps", "race", "run", "spawn",
-    "start", "stop", "sweep", "unload_ipython_extension", "wait_async",
+    "RunInterrupted", "SeriesInterrupted", "SourceError", "Stepper", "Sweep", "Task", "TaskTimeoutError",
+    "Timeline", "UsageError", "WorkerLostError", "kill", "lab", "load_ipython_extension", "native", "offload", "ps",
+    "race", "run", "spawn", "start", "stepper", "stop", "sweep", "trace", "unload_ipython_extension", "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
     "Race": "greenlab.runs.race",
     "Run": "greenlab.runs",
+    "Stepper": "greenlab.runs.stepper",
     "Sweep": "greenlab.runs.sweep",
     "Task": "greenlab.hub",
+    "Timeline": "greenlab.runs.timeline",
     "kill": "greenlab.api",
     "native": "greenlab.api",
     "offload": "greenlab.api",
@@ -55,8 +59,10 @@ _WHERE = {
     "run": "greenlab.api",
     "spawn": "greenlab.api",
     "start": "greenlab.api",
+    "stepper": "greenlab.api",
     "stop": "greenlab.api",
     "sweep": "greenlab.compare",
+    "trace": "greenlab.api",
     "wait_async": "greenlab.api",
 }
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from greenlab import greening, hub, pools
 from greenlab import runs as _runs
 from greenlab.errors import UsageError
+from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import Digest, Ledger, Run
+from greenlab.runs.stepper import Stepper
+from greenlab.runs.timeline import Timeline, Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -20,16 +23,20 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub, Task
     from greenlab.runs import Listing
 
-__all__ = ["kill", "native", "offload", "prepare", "ps", "run", "spawn", "start", "stop", "wait_async"]
+__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stepper", "stop", "trace", "wait_async"]
 
 native = greening.native
 
 
-def start() -> GuestHub:
+def start(*, blocked_after: float | None = None) -> GuestHub:
     """Start the hub in this thread and green the standard library for it. Twice is the same as once.
 
     In a running asyncio loop (a Jupyter kernel) the hub becomes the loop's guest; elsewhere it turns while this
     thread waits for something green.
+
+    Args:
+        blocked_after: seconds that one green thread may hold the hub before it is reported as blocked (0.1 at first;
+            `math.inf` reports nothing); None leaves it as it is.
 
     Returns:
         the hub.
@@ -41,6 +48,9 @@ def start() -> GuestHub:
         raise UsageError("greenlab runs in one thread, and this is another one: call it where it was started")
     here = hub.start()
     greening.green(here)
+    watchdog = watchdog_of(here)
+    if blocked_after is not None:
+        watchdog.after_s = blocked_after
     return here
 
 
@@ -80,6 +90,30 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
     from greenlab.pools.offload import offload as run_elsewhere
 
     return run_elsewhere(start(), func, args, pool)
+
+
+def stepper(*calls: Any) -> Stepper:
+    """Step through green tasks one switch at a time, on a virtual clock: the same order and the same log every time.
+
+    Args:
+        calls: functions, or (func, args) with a tuple of arguments, or (func, arg, …); each becomes a task.
+
+    Returns:
+        the `Stepper`: `step()` and `run()` print who ran and what it waits for now; iterating gives the steps.
+
+    Raises:
+        UsageError: there is nothing to step through, or something that cannot be called.
+    """
+    return Stepper(start(), calls)
+
+
+def trace() -> Tracing:
+    """Record every switch of the hub while a block runs: `with greenlab.trace() as tracing: …`.
+
+    Returns:
+        what to enter; its `timeline` is the `Timeline`, once the block has been left.
+    """
+    return Tracing(start(), _timeline_figure)
 
 
 def wait_async(awaitable: Awaitable[Any]) -> Any:
@@ -130,6 +164,7 @@ def run(
     max_tasks: int | None = None,
     max_memory: float | None = None,
     live: bool | None = None,
+    trace: bool = False,
 ) -> Run:
     """Run `func(item)` once for each item, in a pool, and wait.
 
@@ -151,6 +186,7 @@ def run(
         max_tasks: replace a prefork worker after so many tasks.
         max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
         live: whether to show the live view; by default, in a notebook only.
+        trace: whether to record every switch of the hub, for `run.timeline()`.
 
     Returns:
         the `Run`, ended. A failed task does not raise here, but where its result is read.
@@ -164,7 +200,7 @@ def run(
     made = prepare(
         func, items, count=count, pool=pool, concurrency=concurrency, workers=workers, timeout=timeout,
         retries=retries, rate=rate, fail_fast=fail_fast, discard=discard, max_tasks=max_tasks, max_memory=max_memory,
-        live=live,
+        live=live, trace=trace,
     )  # fmt: skip
     return made.complete()
 
@@ -228,7 +264,11 @@ def prepare(
         ledger,
         label=name,
         fail_fast=settings["fail_fast"],
-        observers=(*observers, *_views(here, settings["live"])),
+        observers=(
+            *observers,
+            *_views(here, settings["live"]),
+            *([Tracing(here, _timeline_figure)] if settings["trace"] else []),
+        ),
         again=again,
         figure=_figure,
     )
@@ -246,6 +286,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_tasks": None,
     "max_memory": None,
     "live": None,
+    "trace": False,
 }
 _MIB = 1 << 20
 
@@ -328,6 +369,12 @@ def _figure(run: Run) -> Any:
     from greenlab.live import static_figure
 
     return static_figure(run)
+
+
+def _timeline_figure(timeline: Timeline) -> Any:
+    from greenlab.live.timeline_figure import draw
+
+    return draw(timeline)
 
 
 def _a(value: Any) -> str:

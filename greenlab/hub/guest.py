@@ -75,6 +75,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         turn_started_s: when the present turn began, `time.perf_counter()` seconds.
         busy: whether the hub is turning; false while it polls or is parked.
         tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
+        holder: the green thread that was last started or resumed in this turn. It may have ended since, or waited.
+        on_turn: called once, at the beginning of the next turn, or None; whoever rests while the hub does asks by it.
     """
 
     # With no "system" exceptions eventlet's loop prints what a callback raised, and goes on.
@@ -92,6 +94,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.turns = 0
         self.turn_started_s = perf_counter()
         self.busy = False
+        self.holder: Any = None
+        self.on_turn: Callable[[], object] | None = None
         self.blocking = False
         self.closed_down = False
         self._parked = False
@@ -192,16 +196,27 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
                 current.parent = hub_greenlet
             except ValueError:
                 pass  # it is an ancestor of the hub
-        return hub_greenlet.switch()
+        try:
+            return hub_greenlet.switch()
+        finally:
+            self.holder = current
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """As eventlet's: the hub's greenlet. It begins in the middle of a turn."""
+        self._turn()
+        super().run(*args, **kwargs)
 
     def wait(self, seconds: float | None = None) -> None:
         """Poll once. Parked hubs come back from here when the host pumps them, or when the main greenlet waits."""
         self.busy = False
+        self.holder = None
         if self.closed_down:
             raise greenlet.GreenletExit  # thrown by `close` into a callback, which had to survive it
         if self._pumping:
             super().wait(0)
             self._parked = True
+            self.busy = False
+            self.holder = None
             try:
                 self.root.switch()
             finally:
@@ -211,14 +226,41 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             super().wait(seconds if seconds is None else min(seconds, _LONGEST_POLL_S))
         self.turns += 1
         self.turn_started_s = perf_counter()
+        self._turn()
+
+    def do_poll(self, seconds: float) -> Any:
+        """As eventlet's poll and epoll hubs: what is found ready is served from within `wait`, as part of a turn."""
+        found = super().do_poll(seconds)
+        self._turn()
+        return found
+
+    def _control(self, events: Any, max_events: int, timeout: float) -> Any:
+        """As eventlet's kqueue hub, whose `do_poll` this is."""
+        found = super()._control(events, max_events, timeout)
+        if max_events:
+            self._turn()
+        return found
+
+    def _turn(self) -> None:
         self.busy = True
+        if self.on_turn is not None:
+            on_turn, self.on_turn = self.on_turn, None
+            on_turn()
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
         """As eventlet's; a greenlet that has not begun takes over the context variables of its spawner."""
         target = getattr(cb, "__self__", None)
-        if isinstance(target, greenlet.greenlet) and not target and not target.dead and target.gr_context is None:
-            target.gr_context = _copy_context()
+        if isinstance(target, greenlet.greenlet) and not target and not target.dead:
+            if target.gr_context is None:
+                target.gr_context = _copy_context()
+            if cb.__name__ == "switch":
+                return super().schedule_call_global(seconds, self._begin, target, *args, **kw)
         return super().schedule_call_global(seconds, cb, *args, **kw)
+
+    def _begin(self, target: Any, *args: Any, **kw: Any) -> Any:
+        """Start a green thread; `switch` notes only those that go on."""
+        self.holder = target
+        return target.switch(*args, **kw)
 
     def add_timer(self, timer: Any) -> float:
         """As eventlet's; a parked hub tells its host of an earlier deadline."""
@@ -259,6 +301,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             value = self.greenlet.switch()
         finally:
             self.blocking = False
+            self.holder = self.root
             restore()
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
             self._arm(self.clock())

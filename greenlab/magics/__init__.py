@@ -9,11 +9,12 @@ from typing import Any
 
 from greenlab import api
 from greenlab.errors import UsageError
-from greenlab.magics import body, comparing, options
+from greenlab.magics import body, comparing, options, tracing
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
-_LINES = ("greenps", "greenkill")
+_CELLS = (*_RUNS, *comparing.NAMES, "greentrace", "greenspawn")
+_LINES = ("greenps", "greenkill", "greenstep")
 _KEY = "greenlab_magics"
 
 
@@ -25,7 +26,7 @@ class Magics:
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
-        self.parsers |= comparing.make_parsers()
+        self.parsers |= comparing.make_parsers() | tracing.make_parsers()
         self.matcher = make_matcher(self.parsers)
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
@@ -47,6 +48,19 @@ class Magics:
         """Run the cell at several concurrencies; say how many in flight are enough; return a Sweep."""
         __tracebackhide__ = True
         return comparing.sweep(self.ip, self.parsers["greensweep"], line, cell)
+
+    def greentrace(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell, or with `x in items` the cell once an item, and record every switch; return a Timeline."""
+        __tracebackhide__ = True
+        parser = self.parsers["greentrace"]
+        if tracing.is_plain(parser, line, cell):
+            return tracing.trace_cell(self.ip, parser, line, cell or "")
+        return tracing.timeline_of(self.ip, parser, line, self._run("greentrace", line, cell))
+
+    def greenstep(self, line: str) -> Any:
+        """Make the next step of a stepper and print it: who ran, and what it waits for now."""
+        __tracebackhide__ = True
+        return tracing.step(self.ip, self.parsers["greenstep"], line)
 
     def greenspawn(self, line: str, cell: str | None = None) -> Any:
         """Run a statement, or the cell, in the background on the hub; return a Task at once.
@@ -96,6 +110,7 @@ class Magics:
             max_tasks=asked.max_tasks,
             max_memory=asked.max_memory,
             live=False if asked.no_live else None,
+            trace=asked.trace,
         )
         # Known before it is waited for, so that an interrupt or an error leaves its results within reach.
         namespace["_run"] = run
@@ -116,12 +131,10 @@ def load(ip: Any, artist: Any = None) -> None:
         return
     magics = Magics(ip)
     setattr(ip, _KEY, magics)
-    for name, parser in magics.parsers.items():
-        function = _documented(getattr(magics, name), parser)
-        ip.register_magic_function(function, "line_cell", name)
-    ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
-    for name in _LINES:
-        ip.register_magic_function(_documented(getattr(magics, name)), "line", name)
+    for kind, names in (("line_cell", _CELLS), ("line", _LINES)):
+        for name in names:
+            ip.register_magic_function(_documented(getattr(magics, name), magics.parsers.get(name)), kind, name)
+    ip.register_magic_function(tracing.step_magic(magics.greenstep, magics.parsers["greenstep"]), "line", "greenstep")
     ip.Completer.custom_matchers.append(magics.matcher)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
 
@@ -132,7 +145,7 @@ def unload(ip: Any) -> None:
     if magics is not None:
         delattr(ip, _KEY)
         for kind in ("line", "cell"):
-            for name in (*_RUNS, *comparing.NAMES, "greenspawn", *_LINES):
+            for name in (*_CELLS, *_LINES):
                 ip.magics_manager.magics[kind].pop(name, None)
         ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
         if magics.matcher in ip.Completer.custom_matchers:
@@ -162,10 +175,7 @@ def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
 
     IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
     """
-    if (
-        lines
-        and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, *comparing.NAMES, "greenspawn")))
-        and len(lines) == 1
-    ):
+    ours = tuple(f"%%{name}" for name in _CELLS)
+    if lines and lines[0].startswith(ours) and len(lines) == 1:
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines

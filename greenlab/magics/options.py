@@ -95,6 +95,7 @@ def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentPa
     add("--max-memory", type=_positive, metavar="MIB", help="replace a prefork worker above so many MiB of memory")
     add("--detach", action="store_true", help="return at once, while the run goes on")
     add("--no-live", action="store_true", help="no live view")
+    add("--trace", action="store_true", help="record every switch of the hub, for run.timeline()")
     add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
     return parser
 

@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import PendingError, UsageError
+from greenlab.hub.blocks import by_line
 from greenlab.runs import report
 from greenlab.runs.digest import Digest
 from greenlab.runs.ledger import OK, PENDING
@@ -16,7 +17,7 @@ from greenlab.runs.ledger import OK, PENDING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from greenlab.hub.watchdog import Block
+    from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Held, Pool
     from greenlab.runs.latency import Latency
     from greenlab.runs.ledger import Ledger
@@ -165,8 +166,13 @@ class Known:
 
     @property
     def blocked(self) -> list[Block]:
-        """What held the hub for 100 ms or more, where, and how long."""
+        """What held the hub for 100 ms or more, where, how long, and who waited behind it."""
         return list(self._blocks)
+
+    @property
+    def blocked_by_line(self) -> dict[str, float]:
+        """For how many seconds in all each line held the hub, the longest first."""
+        return by_line(self._blocks)
 
     def spans(self) -> tuple[Sequence[float], Sequence[float]]:
         """Give when tasks started and ended, in seconds from the run's start, of those that have ended."""

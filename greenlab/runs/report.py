@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
+from greenlab.hub.blocks import folded
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def lines(run: Known) -> list[str]:
         out.append("  results were discarded, as asked")
     if cut_short:
         out.append(f"  cancelled: {counts['cancelled']:,} tasks cut short")
-    out += [f"  blocked: {block}" for block in run.blocked[:3]]
-    if len(run.blocked) > 3:
-        out.append(f"  blocked: {len(run.blocked) - 3} more places or times, see run.blocked")
+    blocked = folded(run.blocked)
+    out += [f"  blocked: {line}" for line in blocked[:3]]
+    if len(blocked) > 3:
+        out.append(f"  blocked at {len(blocked) - 3} more lines, see run.blocked_by_line")
     if run.source_error is not None:
         out.append(f"  the items ended early: {type(run.source_error).__name__}: {run.source_error}")
     if counts["failed"]:

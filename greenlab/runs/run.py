@@ -17,19 +17,21 @@ import greenlet
 
 from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupted, SourceError, UsageError
 from greenlab.hub import eventlet, spawn
-from greenlab.hub.watchdog import Watchdog
+from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import report
 from greenlab.runs.known import Known
 from greenlab.runs.nesting import waiting_for
 from greenlab.runs.observers import Observers
+from greenlab.runs.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub
-    from greenlab.hub.watchdog import Block
+    from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Pool
     from greenlab.runs.ledger import Ledger
+    from greenlab.runs.timeline import Timeline
 
 
 class Run(Known):
@@ -95,7 +97,7 @@ class Run(Known):
             self.startup_s = self.started_s - begin
             self._observers.tell("run_started", self)
             self.started_s = perf_counter()  # what it takes to appear is not the tasks' time
-            with Watchdog(self._hub, self._note_block):
+            with watchdog_of(self._hub).watch(self._note_block, self.ledger):
                 self._pool.run(self.ledger)
         except greenlet.GreenletExit:
             self.cancelled = True
@@ -244,6 +246,10 @@ class Run(Known):
         if self._figure is None:
             raise UsageError("this run has no figure: make it with greenlab.run")
         return self._figure(self)
+
+    def timeline(self) -> Timeline:
+        """Give who held the hub when, and what the others waited for, if the run was made with `trace=True`."""
+        return timeline_of(self._observers)
 
 
 class _Writer:
