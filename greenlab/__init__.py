@@ -25,7 +25,7 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import native, offload, run, spawn, start, stop, wait_async
+    from greenlab.api import check, native, offload, run, spawn, start, stop, wait_async
     from greenlab.hub import Task
     from greenlab.runs import Run
 
@@ -33,7 +33,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError",
-    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab",
+    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "check", "lab",
     "load_ipython_extension", "native", "offload", "run", "spawn", "start", "stop", "unload_ipython_extension",
     "wait_async",
 ]  # fmt: skip
@@ -41,6 +41,7 @@ __all__ = [
 _WHERE = {
     "Run": "greenlab.runs",
     "Task": "greenlab.hub",
+    "check": "greenlab.api",
     "native": "greenlab.api",
     "offload": "greenlab.api",
     "run": "greenlab.api",

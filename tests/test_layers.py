@@ -19,12 +19,13 @@ MAY = {
     "hub": {"errors"},
     "greening": {"hub", "errors"},
     "pools": {"hub", "greening", "errors"},
+    "probes": {"pools", "hub", "greening", "errors"},
     "runs": {"pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
-    "api": {"live", "runs", "pools", "greening", "hub", "errors"},
-    "magics": {"api", "live", "runs", "pools", "greening", "hub", "errors"},
+    "api": {"live", "probes", "runs", "pools", "greening", "hub", "errors"},
+    "magics": {"api", "live", "probes", "runs", "pools", "greening", "hub", "errors"},
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "errors", "hub", "lab", "live", "magics", "runs"},
+    "__init__": {"api", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
 }
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy"}
 

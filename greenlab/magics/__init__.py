@@ -9,7 +9,7 @@ from typing import Any
 
 from greenlab import api
 from greenlab.errors import UsageError
-from greenlab.magics import body, options
+from greenlab.magics import body, check, options
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
@@ -24,7 +24,11 @@ class Magics:
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
-        self.matcher = make_matcher(self.parsers)
+        self.check_parser = check.make_parser()
+        self.matchers = [
+            make_matcher({**self.parsers, "greencheck": self.check_parser}),
+            check.make_matcher(),
+        ]
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, as green tasks; wait; return a Run."""
@@ -43,6 +47,11 @@ class Magics:
         comes to it.
         """
         return body.spawn_statement(self.ip, line, cell)
+
+    def greencheck(self, line: str) -> Any:
+        """Tell whether a call, or a library, cooperates."""
+        __tracebackhide__ = True  # IPython leaves such frames out
+        return check.greencheck(self.ip, self.check_parser, line)
 
     def _run(self, name: str, line: str, cell: str | None) -> Any:
         __tracebackhide__ = True
@@ -91,7 +100,9 @@ def load(ip: Any, artist: Any = None) -> None:
         function = _documented(getattr(magics, name), magics.parsers[name])
         ip.register_magic_function(function, "line_cell", name)
     ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
-    ip.Completer.custom_matchers.append(magics.matcher)
+    help_text = f"{check.HELP}{options.describe(magics.check_parser)}"
+    ip.register_magic_function(_documented(magics.greencheck, help_text=help_text), "line", "greencheck")
+    ip.Completer.custom_matchers.extend(magics.matchers)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
 
 
@@ -103,13 +114,15 @@ def unload(ip: Any) -> None:
         for kind in ("line", "cell"):
             for name in (*_RUNS, "greenspawn"):
                 ip.magics_manager.magics[kind].pop(name, None)
+        ip.magics_manager.magics["line"].pop("greencheck", None)
         ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
-        if magics.matcher in ip.Completer.custom_matchers:
-            ip.Completer.custom_matchers.remove(magics.matcher)
+        for matcher in magics.matchers:
+            if matcher in ip.Completer.custom_matchers:
+                ip.Completer.custom_matchers.remove(matcher)
     api.stop()
 
 
-def _documented(method: Any, parser: Any = None) -> Any:
+def _documented(method: Any, parser: Any = None, help_text: str | None = None) -> Any:
     """Make the plain function that IPython registers, with the options in its help."""
 
     def magic(line: str, cell: str | None = None) -> Any:
@@ -117,10 +130,8 @@ def _documented(method: Any, parser: Any = None) -> Any:
         return method(line) if cell is None else method(line, cell)
 
     magic.__name__ = method.__name__
-    help_text = (
-        f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
-    )
-    magic.__doc__ = (method.__doc__ or "") + help_text
+    usage = f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
+    magic.__doc__ = help_text or (method.__doc__ or "") + usage
     # IPython would expand {braces} in the line, and the iterable may well be a dict or a set.
     magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
     return magic
