@@ -162,7 +162,7 @@ def multiply_matrices() -> None:
 
 
 def compute_in_python() -> int:
-    return sum(i * i for i in range(800_000))
+    return sum(i * i for i in range(2_000_000))
 
 
 def compute_in_c_with_gil() -> int:
