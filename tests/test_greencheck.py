@@ -196,6 +196,17 @@ def _child_of(pid: int) -> psutil.Process:
     pytest.fail("no probe began")
 
 
+@pytest.mark.parametrize(
+    ("animal", "fix"),
+    [
+        (zoo.run_shell, "subprocess.run(command, shell=True)"),
+        (zoo.usleep_with_gil, "load the library with CDLL"),
+    ],
+)
+def test_a_native_call_that_is_known_gets_its_own_fix(animal: Any, fix: str) -> None:
+    assert fix in probe(animal, "animal").fix
+
+
 # -- in a real kernel --------------------------------------------------------------------------------------
 
 
@@ -222,6 +233,14 @@ def test_the_number_of_calls_and_their_length_are_bounded_by_options(kernel: Ker
     assert "it had not ended after 0.2 s" in kernel.run("%greencheck --limit 0.2 time.sleep(9)").value
 
 
+def test_an_interrupt_ends_the_probe_and_its_process(kernel: Kernel) -> None:
+    kernel.run("import time, psutil")
+    cell = kernel.run("%greencheck --limit 60 time.sleep(50)", interrupt_after=1.5)
+    assert "KeyboardInterrupt" == cell.ename
+    left = "[c for c in psutil.Process().children() if 'greenlab.probes' in ' '.join(c.cmdline())]"
+    assert "[]" == kernel.run(left).value
+
+
 def test_libraries_are_answered_from_the_table_under_any_name(kernel: Kernel) -> None:
     kernel.run("import sqlite3 as db")
     value = kernel.run("%greencheck db psycopg os.system").value
@@ -244,6 +263,7 @@ def test_a_bare_check_tells_of_what_is_loaded_but_not_of_the_kernels_own(kernel:
         ("reqests", "there is no module 'reqests' to check"),
         ("redis reqests", "there is no module 'reqests' to check"),
         ("1 +", "'1 +' is no expression"),
+        ("await pause()", "is no expression"),
         ("--times 2 f()", "takes a whole number of 5 or more"),
         ("--nonsense f()", "no option --nonsense"),
         ("number", "number is a value: give a call"),

@@ -121,13 +121,14 @@ def _compile(ip: Any, text: str) -> Callable[[], Any]:
     """Make the function that evaluates an expression, or calls a function that stands there without its call."""
     name = body.cell_name(ip)
     source = f"{text}()" if _DOTTED.fullmatch(text) else text
+    shell: Any = ast.parse("lambda: 0", mode="eval")
     try:
         tree: Any = ast.parse(source, filename=name, mode="eval")
+        shell.body.body = tree.body
+        code = compile(shell, name, "eval", dont_inherit=True)
     except SyntaxError as error:
         raise UsageError(f"greencheck: {text!r} is no expression ({error.msg}): %greencheck fetch(url)") from None
-    shell: Any = ast.parse("lambda: 0", mode="eval")
-    shell.body.body = tree.body
     linecache.cache[name] = (len(source), None, [source], name)
-    made: Any = eval(compile(shell, name, "eval", dont_inherit=True), ip.user_ns)  # noqa: S307 (the user's own cell)
+    made: Any = eval(code, ip.user_ns)  # noqa: S307 (the user's own cell)
     made.__module__ = "__main__"
     return made  # type: ignore[no-any-return]

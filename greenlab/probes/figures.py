@@ -56,14 +56,14 @@ class Place:
     Attributes:
         function, filename, lineno: the innermost Python frame.
         source: the expression of that line that was being evaluated, or the line, or nothing.
-        modules: top-level names of all modules in the stack, innermost first.
+        names: what is called there, as far as it can be told, and the modules of the stack, innermost first.
     """
 
     function: str
     filename: str
     lineno: int
     source: str
-    modules: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         where = f"line {self.lineno} of {self.filename.rpartition('/')[2]}, in {self.function}"

@@ -147,10 +147,10 @@ def find(name: str) -> Library | None:
     return None
 
 
-def find_among(modules: Iterable[str]) -> Library | None:
-    """Find the first of these modules that is known not to cooperate."""
-    for module in modules:
-        row = _BY_NAME.get(module)
+def find_among(names: Iterable[str]) -> Library | None:
+    """Find the first of these modules and functions that is known not to cooperate."""
+    for name in names:
+        row = _BY_NAME.get(name)
         if row is not None and not row.cooperates:
             return row
     return None

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import _thread
 import contextlib
-import linecache
 import os
 import pickle
 import signal
@@ -33,6 +32,7 @@ from greenlab import greening
 from greenlab import hub as hubs
 from greenlab.pools import forkserver, sending
 from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Place, Sample
+from greenlab.probes.places import Finder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -259,6 +259,7 @@ class _Watch:
         self._deadline = float("inf")
         self._stopping = False
         self._places: Counter[Place] = Counter()
+        self._find = Finder(_PACKAGE, __file__)
         self.tracer: _Tracer | None = None
         self.cpu_s = 0.0
 
@@ -303,13 +304,13 @@ class _Watch:
         if slept_s - _TICK_S - delayed_s > _LATE_S:
             figures.missed_s += slept_s
             figures.missed_times += 1
-        place = find_place(sys._current_frames().get(self._main))
+        place = self._find(sys._current_frames().get(self._main))
         if place is not None:
             self._places[place] += 1
 
     def _stop_call(self) -> None:
         figures = self._subject.figures
-        figures.place = find_place(sys._current_frames().get(self._main))
+        figures.place = self._find(sys._current_frames().get(self._main))
         figures.stopped = True
         with contextlib.suppress(OSError):
             self._subject.tell()
@@ -327,35 +328,6 @@ def _other_threads(watch: _Watch) -> float:
     import time
 
     return time.process_time() - _cpu() - watch.cpu_s
-
-
-def find_place(frame: Any) -> Place | None:
-    """Describe the innermost frame that is not greenlab's own, unless the probe itself runs."""
-    if frame is None or frame.f_code.co_filename == __file__:
-        return None
-    while frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-        if frame is None or frame.f_code.co_filename == __file__:
-            return None
-    code, lineno = frame.f_code, frame.f_lineno or 0
-    modules: dict[str, None] = {}
-    above = frame
-    while above is not None:
-        modules[str(above.f_globals.get("__name__", "")).partition(".")[0]] = None
-        above = above.f_back
-    return Place(code.co_name, code.co_filename, lineno, _segment(frame), tuple(modules))
-
-
-def _segment(frame: Any) -> str:
-    """Give the source of the instruction that a frame stands at."""
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0)
-    positions = list(frame.f_code.co_positions())
-    at = frame.f_lasti // 2
-    if line and 0 <= at < len(positions):
-        first, last, begin, end = positions[at]
-        if first is not None and first == last and begin is not None and end is not None:
-            line = line.encode()[begin:end].decode(errors="replace")
-    return line.strip()[:80]
 
 
 # --- small things ------------------------------------------------------------------------------------------

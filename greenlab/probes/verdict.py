@@ -111,7 +111,7 @@ def _fix(verdict: Verdict) -> str:
         if figures is not None and judge.is_serial(figures):
             return "let more through at once: a larger pool of connections, a lock held for less"
         return "none needed"
-    known = libraries.find_among(figures.place.modules) if figures is not None and figures.place else None
+    known = libraries.find_among(figures.place.names) if figures is not None and figures.place else None
     threads = 'offload(f, x, pool="threads") or -p threads'
     if kind == judge.BLOCKS:
         return known.fix if known is not None and known.verdict == judge.BLOCKS else threads
