@@ -212,6 +212,20 @@ def test_executors_futures() -> None:
         assert 2 < cooperates(lambda: pool.submit(sleep).result(), "slept")
 
 
+def test_executors_that_each_call_makes_for_itself() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def sleep(_number: int) -> str:
+        time.sleep(LATE_S)
+        return "slept"
+
+    def use() -> list[str]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(sleep, range(2)))
+
+    assert 2 < cooperates(use, ["slept", "slept"])
+
+
 @pytest.fixture(scope="module")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with valkey(tmp_path_factory.mktemp("valkey")) as port:
