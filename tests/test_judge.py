@@ -30,11 +30,10 @@ def sample(cpu: float, blocked: float, waited: float, delay: float = 0.0, scale:
 
 def figures(*samples: Sample, gil: float = 0.0, piece_s: float = 0.005, **others: Any) -> Figures:
     """Make the figures of a probe that came to its end; `gil` is the share in which no other thread could run."""
-    times = 20 if gil else 0
-    missed_s = times * piece_s
+    missed_s = 20 * piece_s if gil else 0.0
     made = Figures(
         stage=DONE, times=12, calls=9, native_s=[0.1, 0.1], alone=list(samples), at_once=4, together_s=0.1, gap_s=0.1,
-        watched_s=missed_s / gil if gil else 1.0, missed_s=missed_s, missed_times=times,
+        watched_s=missed_s / gil if gil else 1.0, missed_s=missed_s, missed_s2=missed_s * piece_s,
     )  # fmt: skip
     for name, value in others.items():
         setattr(made, name, value)

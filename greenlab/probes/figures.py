@@ -95,7 +95,7 @@ class Figures:
         gap_s: the longest time between two ticks of a green ticker beside them.
         watched_s: how long a native thread tried to run while the hub was held.
         missed_s: how much of that it could not run, for want of the GIL.
-        missed_times: in how many pieces.
+        missed_s2: the sum of the squares of the pieces that make it up, see `piece_s`.
         others_cpu_s: CPU time of the process' other threads, a call.
         place: where the hub's thread stood most often while it was held.
     """
@@ -117,7 +117,7 @@ class Figures:
     gap_s: float = 0.0
     watched_s: float = 0.0
     missed_s: float = 0.0
-    missed_times: int = 0
+    missed_s2: float = 0.0
     others_cpu_s: float = 0.0
     place: Place | None = None
 
@@ -136,3 +136,8 @@ class Figures:
     def gil_missed(self) -> float:
         """Part of the time held in which no other thread could run Python, 0 to 1."""
         return min(1.0, self.missed_s / self.watched_s) if self.watched_s else 0.0
+
+    @property
+    def piece_s(self) -> float:
+        """How long the piece is in which a moment without the GIL lies, in the mean: short ones count for little."""
+        return self.missed_s2 / self.missed_s if self.missed_s else 0.0

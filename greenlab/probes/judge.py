@@ -42,10 +42,13 @@ NO_GIL = 0.5
 IN_ONE_PIECE = 0.5
 """Who computes in Python gives the GIL up every 5 ms; a C call that keeps it does so for (most of) its length."""
 PIECE_S = 0.015
+"""Shorter pieces are those of Python code too: 5 ms, and what the machine adds."""
 SERIAL = 1.4
 """Calls that hold nothing, but of which fewer than this go on at once, wait for each other."""
 SCATTER = 0.5
 """Samples whose shares lie farther apart than this are not of one kind."""
+_ENOUGH_S = 0.01
+"""So much time in each task is enough to judge: what `--times` is advised by."""
 
 
 def judge(figures: Figures) -> tuple[str, list[str]]:
@@ -68,9 +71,6 @@ def judge(figures: Figures) -> tuple[str, list[str]]:
         # It waits for threads of its own, which compute (BLAS, polars): that is computing, whichever thread does it.
         cpu, blocked = cpu + blocked, 0.0
     return _by_share(figures, cpu, blocked, waited)
-
-
-_ENOUGH_S = 0.01
 
 
 def _by_share(figures: Figures, cpu: float, blocked: float, waited: float) -> tuple[str, list[str]]:
@@ -105,12 +105,11 @@ def releases_gil(figures: Figures) -> bool:
 
 def keeps_gil(figures: Figures, cpu: float, blocked: float) -> bool:
     """Whether a C call keeps the GIL for as long as it lasts, unlike Python code that gives it up now and then."""
-    if releases_gil(figures) or not figures.missed_times:
+    if releases_gil(figures):
         return False
     if blocked > cpu:
         return True  # Python code that waits has given the GIL up
-    piece_s = figures.missed_s / figures.missed_times
-    return piece_s >= PIECE_S and piece_s >= IN_ONE_PIECE * figures.typical.longest_s
+    return figures.piece_s >= max(PIECE_S, IN_ONE_PIECE * figures.typical.longest_s)
 
 
 def _unfinished(figures: Figures) -> tuple[str, list[str]]:

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 LENGTH = Struct("<Q")
 """Goes before every message, both ways."""
 _TICK_S = 0.002
-_LATE_S = 0.0025
-"""A native thread that wakes later than this had to wait for the GIL: who computes in Python gives it up after 5 ms."""
+_LATE_S = 0.0005
+"""A native thread that runs later than this after it woke had to wait for the GIL."""
 _ENOUGH_S = 0.02
 _ALONE = 3
 _AT_ONCE = 4
@@ -303,7 +303,7 @@ class _Watch:
         # on a busy machine waits for a processor each time.
         if slept_s - _TICK_S - delayed_s > _LATE_S:
             figures.missed_s += slept_s
-            figures.missed_times += 1
+            figures.missed_s2 += slept_s**2
         place = self._find(sys._current_frames().get(self._main))
         if place is not None:
             self._places[place] += 1
