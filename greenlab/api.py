@@ -88,8 +88,8 @@ def check(
     """Tell whether a call, or a library, cooperates under greenlab.
 
     A call is made **for real**, up to `times` times, in a fresh process: natively, in a green task, and in several at
-    once. What it uses of this process is copied there; what it returns is dropped. A library is looked up in a table
-    of what was measured before.
+    once. What it uses of this process is copied there; what it returns or prints is dropped. A library is looked up in
+    a table of what was measured before.
 
     Args:
         what: a function, called with what follows; or a library, its name or the module; nothing: all that is loaded.

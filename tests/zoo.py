@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import functools
 import hashlib
 import http.client
@@ -15,6 +16,7 @@ import importlib
 import json
 import os
 import queue
+import re
 import socket
 import sqlite3
 import subprocess
@@ -24,6 +26,8 @@ import threading
 import time
 import urllib.request
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from servers import LATE_S
@@ -88,6 +92,11 @@ def look_up_name() -> Any:
         return socket.getaddrinfo("late.invalid", 80)
 
 
+def use_executor() -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(time.sleep, [LATE_S / 2] * 2))
+
+
 _gate = threading.Lock()
 
 
@@ -137,6 +146,26 @@ def write_and_sync() -> None:
             os.fsync(file.fileno())
 
 
+def wait_for_file_lock() -> None:
+    with tempfile.NamedTemporaryFile() as mine:
+        fcntl.flock(mine, fcntl.LOCK_EX)
+        timer = threading.Timer(LATE_S, fcntl.flock, (mine, fcntl.LOCK_UN))
+        timer.start()
+        with Path(mine.name).open() as same:
+            fcntl.flock(same, fcntl.LOCK_EX)
+        timer.join()
+
+
+def open_fifo() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fifo"
+        os.mkfifo(path)
+        timer = threading.Timer(LATE_S, path.write_text, ("x",))
+        timer.start()
+        path.read_text()
+        timer.join()
+
+
 def hash_password() -> None:
     hashlib.pbkdf2_hmac("sha256", b"password", b"salt", 150_000)
 
@@ -167,6 +196,10 @@ def compute_in_python() -> int:
 
 def compute_in_c_with_gil() -> int:
     return sum(range(4_000_000))
+
+
+def match_expression() -> None:
+    re.match(r"(a+)+$", "a" * 21 + "b")
 
 
 @functools.cache
@@ -323,6 +356,7 @@ ANIMALS = {
     wait_for_queue: judge.COOPERATES,
     run_child: judge.COOPERATES,
     look_up_name: judge.COOPERATES,
+    use_executor: judge.COOPERATES,
     wait_for_each_other: judge.COOPERATES,
     mix_10: judge.COOPERATES,
     mix_50: judge.MIXED,
@@ -332,6 +366,8 @@ ANIMALS = {
     run_shell: judge.BLOCKS,
     wait_for_sqlite: judge.BLOCKS,
     write_and_sync: judge.BLOCKS,
+    wait_for_file_lock: judge.BLOCKS,
+    open_fifo: judge.BLOCKS,
     wait_then_block: judge.BLOCKS,
     hash_password: judge.COMPUTES,
     compress: judge.COMPUTES,
@@ -340,6 +376,7 @@ ANIMALS = {
     usleep_with_gil: judge.HOLDS_GIL,
     compute_in_c_with_gil: judge.HOLDS_GIL,
     parse_json: judge.HOLDS_GIL,
+    match_expression: judge.HOLDS_GIL,
     fail: judge.FAILS,
     fail_when_greened: judge.FAILS_GREEN,
     fail_the_second_time: judge.UNKNOWN,
