@@ -15,13 +15,14 @@ Must not import: eventlet, asyncio, IPython; worker processes load this.
 
 from __future__ import annotations
 
+import collections
 import functools
 import io
 import linecache
 import pickle
 import traceback
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 from cloudpickle import cloudpickle as machinery
@@ -101,13 +102,13 @@ def dump(value: Any) -> Parcel:
         by_value = True
     if by_value:
         buffers.clear()
-        data = cloudpickle.dumps(value, 5, buffer_callback=buffers.append)
+        data = _dump_by_value(value, buffers.append)
     if not buffers:
         return Parcel(PICKLED, [data])
     try:
         return with_buffers(data, [buffer.raw() for buffer in buffers])
     except BufferError:  # a buffer with gaps cannot be sent as it lies
-        return Parcel(PICKLED, [cloudpickle.dumps(value, 5)])
+        return Parcel(PICKLED, [_dump_by_value(value)])
 
 
 def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> Any:
@@ -130,6 +131,29 @@ def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> 
     if b"_class_setstate" not in data:
         return pickle.loads(data, buffers=beside)
     return _Unpickler(data, beside, known).load()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
+    """Keeps the file names of code, which cloudpickle 3.1.3 replaces by `<dynamic-code>`.
+
+    A cell's name is what tracebacks find its lines by.
+    """
+
+    dispatch_table: ClassVar = collections.ChainMap(
+        {CodeType: lambda code: (_make_code, (code.co_filename, *machinery._code_reduce(code)))},
+        cloudpickle.Pickler.dispatch_table,
+    )
+
+
+def _make_code(name: str, maker: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
+    return maker(*args).replace(co_filename=name)
+
+
+def _dump_by_value(value: Any, beside: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+    """Pickle what the plain pickler cannot, or must not by reference: what is defined in `__main__`."""
+    file = io.BytesIO()
+    _Pickler(file, 5, buffer_callback=beside).dump(value)
+    return file.getvalue()
 
 
 def has_class(tracker_id: str) -> bool:
@@ -181,7 +205,7 @@ def dump_function(func: Any) -> bytes:
         NotSendableError: something that it uses cannot be pickled; the message names it.
     """
     try:
-        data = cloudpickle.dumps(func, 5)
+        data = _dump_by_value(func)
     except Exception as error:
         name, value = _find_culprit("", func, [])
         what = f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
@@ -219,7 +243,7 @@ def _sources(func: Any) -> dict[str, list[str]]:
 
 def _is_sendable(value: object) -> bool:
     try:
-        cloudpickle.dumps(value, 5)
+        _dump_by_value(value)
     except Exception:
         return False
     return True
@@ -283,7 +307,7 @@ def dump_error(error: BaseException) -> Parcel:
     trace = error.__traceback__.tb_next if error.__traceback__ else None
     text = "".join(traceback.format_exception(type(error), error, trace))
     try:
-        data = cloudpickle.dumps(error, 5)
+        data = _dump_by_value(error)
         survives = isinstance(pickle.loads(data), BaseException)
     except Exception:
         survives = False
