@@ -103,6 +103,9 @@ def test_a_short_call_says_how_many_would_do() -> None:
     kind, reasons = judge.judge(figures(sample(0.5, 0.0, 0.5, scale=1e-4)))
     assert UNKNOWN == kind
     assert "--times 702" in reasons[0]
+    kind, reasons = judge.judge(figures(sample(1.0, 0.0, 0.0, scale=2e-5), native_s=[1e-3, 5e-6]))
+    assert UNKNOWN == kind
+    assert "too short to judge, and to keep anybody waiting" in reasons[0]
     assert COOPERATES == judge.judge(figures(sample(0.1, 0.0, 0.9, scale=1e-4), loops=20))[0]
 
 
@@ -134,6 +137,12 @@ def test_every_kind_has_a_text_and_the_bad_ones_a_fix() -> None:
         assert str(verdict).startswith(f"{kind}: f(<x>)\n  why\n")
         assert "f(&lt;x&gt;)" in verdict._repr_html_()
         assert (kind not in (FAILS, UNKNOWN)) == bool(verdict.fix)
+
+
+def test_without_a_sight_of_the_gil_the_fix_does_not_speak_of_threads() -> None:
+    for seen_s, says in ((0.0, "could not be measured"), (1.0, "several cores")):
+        verdict = Verdict("f()", COMPUTES, ["why"], figures(sample(1.0, 0.0, 0.0), watched_s=seen_s))
+        assert says in verdict.fix
 
 
 def test_a_known_library_in_the_stack_gets_its_own_fix() -> None:

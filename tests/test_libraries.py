@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,9 +126,17 @@ def test_what_is_no_module_is_a_mistake() -> None:
 def test_a_look_around_finds_rows_and_unknown_extensions_but_no_machinery() -> None:
     names = ("redis", "psutil._psutil_linux", "zmq.backend.cython._zmq", "_json", "sqlite3", "charset_normalizer.md")
     modules = {name: importlib.import_module(name) for name in names}
+    modules["helper"] = modules["charset_normalizer.md"]  # under a name that is not its own
     answers = look_around(modules)
-    assert ["sqlite3", "redis", "charset-normalizer"] == [answer.name for answer in answers]
+    assert ["redis", "charset-normalizer"] == [answer.name for answer in answers]
     assert "unknown" == answers[-1].verdict
+    assert answers[-1].why.endswith("charset_normalizer.md, helper")
+
+
+def test_of_the_standard_library_a_look_around_tells_what_the_notebook_imported() -> None:
+    main = types.ModuleType("__main__")
+    vars(main)["db"] = sys.modules["sqlite3"]
+    assert ["sqlite3"] == [answer.name for answer in look_around({"__main__": main, "zlib": sys.modules["zlib"]})]
 
 
 def test_an_empty_look_around_says_so() -> None:

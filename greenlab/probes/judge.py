@@ -37,6 +37,8 @@ BLOCKED = 0.2
 """A native wait is worth a word earlier than computing, since it can be done away with: by a thread, or a switch."""
 SHORT_S = 0.001
 """Less time held or waited than this, all calls in a row together, drowns in switches and clocks."""
+TINY_S = 1e-5
+"""A switch to another task and back costs as much: it is no loss to wait for such a call."""
 NO_GIL = 0.5
 """A thread that wants the GIL and goes without for most of the time is not served by threads."""
 IN_ONE_PIECE = 0.5
@@ -57,6 +59,10 @@ def judge(figures: Figures) -> tuple[str, list[str]]:
         return _unfinished(figures)
     sample = figures.typical
     short = figures.loops * sample.wall_s < SHORT_S
+    if short and figures.native_s[-1] < TINY_S:
+        return UNKNOWN, [
+            f"a call takes {seconds(figures.native_s[-1])}: too short to judge, and to keep anybody waiting"
+        ]
     if short:
         enough = max(figures.times + 1, round(_ENOUGH_S / max(sample.wall_s, 1e-8)) * 7 + 2)
         return UNKNOWN, [f"a call takes {seconds(sample.wall_s)}, which is too short to judge: --times {enough}"]

@@ -32,8 +32,7 @@ class Library:
         why: the reason.
         fix: what to do instead.
         measured: with what.
-        modules: names of its modules and of its distribution, where they are others; empty for what every process has
-            loaded, so that a look at all that is loaded leaves it out.
+        modules: names of its modules and of its distribution, where they are others.
     """
 
     name: str

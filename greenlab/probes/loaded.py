@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
@@ -22,18 +23,17 @@ from greenlab.probes import libraries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
-    from types import ModuleType
 
 UNKNOWN = "unknown"
 PURE = "likely cooperates"
 
-# What makes up a kernel with greenlab in it: nobody calls these in a task.
+# What makes up a kernel with greenlab in it: nobody calls these in a task. (cryptography comes with eventlet's dns.)
 _MACHINERY = {
     "IPython", "_cffi_backend", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pydevd_sys_monitoring",
-    "cloudpickle", "comm", "debugpy", "dateutil", "decorator", "eventlet", "dns", "executing", "greenlab", "greenlet",
-    "ipykernel", "ipywidgets", "jedi", "jupyter_client", "jupyter_core", "matplotlib_inline", "parso", "platformdirs",
-    "prompt_toolkit", "psutil", "pydevd", "pydevd_plugins", "pygments", "stack_data", "tornado", "traitlets", "wcwidth",
-    "zmq",
+    "cloudpickle", "comm", "cryptography", "debugpy", "dateutil", "decorator", "eventlet", "dns", "executing",
+    "greenlab", "greenlet", "ipykernel", "ipywidgets", "jedi", "jupyter_client", "jupyter_core", "matplotlib_inline", "parso",
+    "platformdirs", "prompt_toolkit", "psutil", "pydevd", "pydevd_plugins", "pygments", "stack_data", "tornado", "traitlets",
+    "wcwidth", "zmq",
 }  # fmt: skip
 
 
@@ -94,16 +94,21 @@ def look_up(names: Iterable[str]) -> Answers:
 
 
 def look_around(modules: Mapping[str, ModuleType] | None = None) -> Answers:
-    """Answer for every known library that is loaded, and for every C extension of which nothing is known."""
+    """Answer for every known library that is loaded, and for every C extension of which nothing is known.
+
+    Of the standard library, of which much is always loaded, only what the notebook has imported itself.
+    """
     modules = dict(sys.modules if modules is None else modules)
-    tops = {name.partition(".")[0] for name in modules}
-    known = [row for row in libraries.KNOWN.values() if row.modules and any(each in tops for each in row.modules)]
+    main = vars(modules["__main__"]).values() if "__main__" in modules else ()
+    names = {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names}
+    names |= {value.__name__ for value in list(main) if isinstance(value, ModuleType)}
+    known = [row for row in libraries.KNOWN.values() if not names.isdisjoint((row.name, *row.modules))]
     answers = Answers(_known(row.name, row) for row in sorted(known, key=lambda row: (row.cooperates, row.name)))
     unknown: dict[str, list[str]] = {}
     packages = None
     for name, module in sorted(modules.items()):
-        top = name.partition(".")[0]
-        if libraries.find(name) is not None or _is_machinery(top) or not _is_extension(module):
+        top = _top(module)
+        if top is None or top in _MACHINERY or top in sys.stdlib_module_names or libraries.find(top) is not None:
             continue
         packages = packages or importlib.metadata.packages_distributions()
         unknown.setdefault((packages.get(top) or [top])[0], []).append(name)
@@ -164,17 +169,23 @@ def _extensions(spec: Any) -> list[str]:
     if spec.origin and spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
         return [spec.name]
     return sorted(
-        path.name.partition(".")[0]
-        for place in spec.submodule_search_locations or ()
-        for suffix in EXTENSION_SUFFIXES
-        for path in Path(place).rglob(f"*{suffix}")
+        {
+            path.name.partition(".")[0]
+            for place in spec.submodule_search_locations or ()
+            for suffix in EXTENSION_SUFFIXES
+            for path in Path(place).rglob(f"*{suffix}")
+        }
     )
 
 
-def _is_machinery(top: str) -> bool:
-    return top in _MACHINERY or top in sys.stdlib_module_names or top.startswith("_pydev")
+def _top(module: Any) -> str | None:
+    """Give the top-level package, or module, that a C extension lies in; None for any other module.
 
-
-def _is_extension(module: Any) -> bool:
+    Its place says it, and not its name: Cython registers helpers under names of their own.
+    """
     origin = getattr(getattr(module, "__spec__", None), "origin", None)
-    return isinstance(origin, str) and origin.endswith(tuple(EXTENSION_SUFFIXES))
+    if not isinstance(origin, str) or not origin.endswith(tuple(EXTENSION_SUFFIXES)):
+        return None
+    folders = [entry for entry in sys.path if entry and origin.startswith(entry.rstrip("/") + "/")]
+    first = Path(origin).relative_to(max(folders, key=len)).parts[0] if folders else module.__name__
+    return first.partition(".")[0]

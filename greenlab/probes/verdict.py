@@ -118,7 +118,10 @@ def _fix(verdict: Verdict) -> str:
     if kind == judge.COMPUTES:
         if verdict.threads_help:
             return f"{threads} uses several cores, for it releases the GIL; so does a process: offload(f, x)"
-        return "a process: offload(f, x), or %%preforkrun; threads do not help, for it computes in Python"
+        why = "do not help, for it computes in Python"
+        if verdict.threads_help is None:
+            why = "may help or not, which could not be measured"
+        return f"a process: offload(f, x), or %%preforkrun; threads {why}"
     if kind == judge.MIXED:
         return "wait green and compute elsewhere: offload(f, x) for the part that computes"
     if kind == judge.HOLDS_GIL:
