@@ -29,11 +29,11 @@ PURE = "likely cooperates"
 
 # What makes up a kernel with greenlab in it: nobody calls these in a task. (cryptography comes with eventlet's dns.)
 _MACHINERY = {
-    "IPython", "_cffi_backend", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pydevd_sys_monitoring",
-    "cloudpickle", "comm", "cryptography", "debugpy", "dateutil", "decorator", "eventlet", "dns", "executing",
-    "greenlab", "greenlet", "ipykernel", "ipywidgets", "jedi", "jupyter_client", "jupyter_core", "matplotlib_inline", "parso",
-    "platformdirs", "prompt_toolkit", "psutil", "pydevd", "pydevd_plugins", "pygments", "stack_data", "tornado", "traitlets",
-    "wcwidth", "zmq",
+    "_cffi_backend", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pydevd_sys_monitoring", "cloudpickle",
+    "comm", "cryptography", "dateutil", "debugpy", "decorator", "dns", "eventlet", "executing", "greenlab", "greenlet",
+    "ipykernel", "IPython", "ipywidgets", "jedi", "jupyter_client", "jupyter_core", "matplotlib_inline", "parso",
+    "platformdirs", "prompt_toolkit", "psutil", "pydevd", "pydevd_plugins", "pygments", "stack_data", "tornado",
+    "traitlets", "wcwidth", "zmq",
 }  # fmt: skip
 
 
