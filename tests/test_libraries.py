@@ -65,7 +65,7 @@ def address(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     starts: dict[str, Callable[[], Any]] = {
         "site": servers.late_site,
         "valkey": lambda: servers.valkey(tmp_path_factory.mktemp("valkey")),
-        "postgres": lambda: servers.postgres(tmp_path_factory.mktemp("postgres")),
+        "postgres": servers.postgres,
         "memcached": lambda: servers.memcached(needs_system("memcached")),
         "grpc": servers.grpc,
     }

@@ -58,7 +58,7 @@ def animals(folder: Path) -> Iterator[list[tuple[str, Callable[[], Any], str]]]:
     starts: dict[str, Callable[[], Any]] = {
         "site": servers.late_site,
         "valkey": lambda: servers.valkey(folder),
-        "postgres": lambda: servers.postgres(folder),
+        "postgres": servers.postgres,
         "memcached": lambda: servers.memcached(shutil.which("memcached") or pytest.skip("no memcached")),
         "grpc": servers.grpc,
     }
