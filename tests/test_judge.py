@@ -89,6 +89,8 @@ def test_who_keeps_the_gil_in_one_piece_holds_it(
 def test_a_wait_for_threads_that_compute_is_computing() -> None:
     assert COMPUTES == judge.judge(figures(sample(0.2, 0.8, 0.0), others_cpu_s=0.08))[0]
     assert BLOCKS == judge.judge(figures(sample(0.2, 0.8, 0.0), others_cpu_s=0.03))[0]
+    uneven = (sample(0.9, 0.1, 0.0), sample(0.3, 0.7, 0.0), sample(0.6, 0.4, 0.0))
+    assert COMPUTES == judge.judge(figures(*uneven, others_cpu_s=0.05))[0]
 
 
 def test_one_odd_sample_does_not_change_the_kind_but_scatter_is_told() -> None:

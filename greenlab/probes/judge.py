@@ -39,6 +39,8 @@ SHORT_S = 0.001
 """Less time held or waited than this, all calls in a row together, drowns in switches and clocks."""
 TINY_S = 1e-5
 """A switch to another task and back costs as much: it is no loss to wait for such a call."""
+HELPED = 0.1
+"""Other threads that compute for less of the time than this are no part of the call's work."""
 NO_GIL = 0.5
 """A thread that wants the GIL and goes without for most of the time is not served by threads."""
 IN_ONE_PIECE = 0.5
@@ -67,15 +69,15 @@ def judge(figures: Figures) -> tuple[str, list[str]]:
         enough = max(figures.times + 1, round(_ENOUGH_S / max(sample.wall_s, 1e-8)) * 7 + 2)
         return UNKNOWN, [f"a call takes {seconds(sample.wall_s)}, which is too short to judge: --times {enough}"]
     shares = [each.shares for each in figures.alone]
+    if figures.others_cpu_s >= max(sample.blocked_s / 2, HELPED * sample.wall_s):
+        # It waits for threads of its own, which compute (BLAS, polars): that is computing, whichever thread does it.
+        shares = [(cpu + blocked, 0.0, waited) for cpu, blocked, waited in shares]
     for part, name in enumerate(("computed", "blocked", "waited")):
         values = [each[part] for each in shares]
         if max(values) - min(values) > SCATTER:
             said = " and ".join(percent(value) for value in (min(values), max(values)))
             return UNKNOWN, [f"one call is not like the other: one {name} for {said} of its time"]
     cpu, blocked, waited = (statistics.median(each[part] for each in shares) for part in range(3))
-    if blocked >= BLOCKED and figures.others_cpu_s >= sample.blocked_s / 2:
-        # It waits for threads of its own, which compute (BLAS, polars): that is computing, whichever thread does it.
-        cpu, blocked = cpu + blocked, 0.0
     return _by_share(figures, cpu, blocked, waited)
 
 
