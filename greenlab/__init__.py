@@ -26,8 +26,9 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import kill, native, offload, ps, run, spawn, start, stepper, stop, trace, wait_async
+    from greenlab.api import kill, native, offload, ps, run, spawn, start, stop, wait_async
     from greenlab.compare import race, sweep
+    from greenlab.explain import check, stepper, trace
     from greenlab.hub import Task
     from greenlab.runs import Run
     from greenlab.runs.race import Race
@@ -40,8 +41,9 @@ __version__ = "0.1.0"
 __all__ = [
     "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Race", "Run", "RunError",
     "RunInterrupted", "SeriesInterrupted", "SourceError", "Stepper", "Sweep", "Task", "TaskTimeoutError",
-    "Timeline", "UsageError", "WorkerLostError", "kill", "lab", "load_ipython_extension", "native", "offload", "ps",
-    "race", "run", "spawn", "start", "stepper", "stop", "sweep", "trace", "unload_ipython_extension", "wait_async",
+    "Timeline", "UsageError", "WorkerLostError", "check", "kill", "lab", "load_ipython_extension", "native",
+    "offload", "ps", "race", "run", "spawn", "start", "stepper", "stop", "sweep", "trace",
+    "unload_ipython_extension", "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
@@ -51,6 +53,7 @@ _WHERE = {
     "Sweep": "greenlab.runs.sweep",
     "Task": "greenlab.hub",
     "Timeline": "greenlab.runs.timeline",
+    "check": "greenlab.explain",
     "kill": "greenlab.api",
     "native": "greenlab.api",
     "offload": "greenlab.api",
@@ -59,10 +62,10 @@ _WHERE = {
     "run": "greenlab.api",
     "spawn": "greenlab.api",
     "start": "greenlab.api",
-    "stepper": "greenlab.api",
+    "stepper": "greenlab.explain",
     "stop": "greenlab.api",
     "sweep": "greenlab.compare",
-    "trace": "greenlab.api",
+    "trace": "greenlab.explain",
     "wait_async": "greenlab.api",
 }
 

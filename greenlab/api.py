@@ -14,16 +14,16 @@ from greenlab import runs as _runs
 from greenlab.errors import UsageError
 from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import Digest, Ledger, Run
-from greenlab.runs.stepper import Stepper
-from greenlab.runs.timeline import Timeline, Tracing
+from greenlab.runs.timeline import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub, Task
     from greenlab.runs import Listing
+    from greenlab.runs.timeline import Timeline
 
-__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stepper", "stop", "trace", "wait_async"]
+__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "timeline_figure", "wait_async"]
 
 native = greening.native
 
@@ -90,30 +90,6 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
     from greenlab.pools.offload import offload as run_elsewhere
 
     return run_elsewhere(start(), func, args, pool)
-
-
-def stepper(*calls: Any) -> Stepper:
-    """Step through green tasks one switch at a time, on a virtual clock: the same order and the same log every time.
-
-    Args:
-        calls: functions, or (func, args) with a tuple of arguments, or (func, arg, …); each becomes a task.
-
-    Returns:
-        the `Stepper`: `step()` and `run()` print who ran and what it waits for now; iterating gives the steps.
-
-    Raises:
-        UsageError: there is nothing to step through, or something that cannot be called.
-    """
-    return Stepper(start(), calls)
-
-
-def trace() -> Tracing:
-    """Record every switch of the hub while a block runs: `with greenlab.trace() as tracing: …`.
-
-    Returns:
-        what to enter; its `timeline` is the `Timeline`, once the block has been left.
-    """
-    return Tracing(start(), _timeline_figure)
 
 
 def wait_async(awaitable: Awaitable[Any]) -> Any:
@@ -231,7 +207,9 @@ def prepare(
     if unknown:
         raise UsageError(f"there is no option {min(unknown)!r}: use {', '.join(_DEFAULTS)}")
     if not callable(func):
-        raise UsageError(f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))")
+        raise UsageError(
+            f"the task must be a function of one item, not {a_thing(func)}: write run(f, items), not run(f(x))"
+        )
     _check(settings)
     pools.check_options(settings["pool"], settings)
     workers = settings["workers"] or pools.count_cores()
@@ -267,7 +245,7 @@ def prepare(
         observers=(
             *observers,
             *_views(here, settings["live"]),
-            *([Tracing(here, _timeline_figure)] if settings["trace"] else []),
+            *([Tracing(here, timeline_figure)] if settings["trace"] else []),
         ),
         again=again,
         figure=_figure,
@@ -324,7 +302,7 @@ def _source(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
         iter(items)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(
-            f"the items must be iterable, and {_a(items)} is not: a list, or count=N for N tasks"
+            f"the items must be iterable, and {a_thing(items)} is not: a list, or count=N for N tasks"
         ) from None
     with contextlib.suppress(TypeError):
         if not len(items):  # type: ignore[arg-type]
@@ -371,12 +349,14 @@ def _figure(run: Run) -> Any:
     return static_figure(run)
 
 
-def _timeline_figure(timeline: Timeline) -> Any:
+def timeline_figure(timeline: Timeline) -> Any:
+    """Draw a timeline: what a `Tracing` is given, for runs does not draw."""
     from greenlab.live.timeline_figure import draw
 
     return draw(timeline)
 
 
-def _a(value: Any) -> str:
+def a_thing(value: Any) -> str:
+    """Name the type of a value with its article, for messages."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -20,13 +20,15 @@ MAY = {
     "hub": {"places", "errors"},
     "greening": {"hub", "errors"},
     "pools": {"places", "hub", "greening", "errors"},
+    "probes": {"places", "pools", "hub", "greening", "errors"},
     "runs": {"places", "pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
     "api": {"places", "live", "runs", "pools", "greening", "hub", "errors"},
     "compare": {"places", "api", "live", "runs", "pools", "hub", "errors"},
-    "magics": {"places", "api", "compare", "live", "runs", "pools", "greening", "hub", "errors"},
+    "explain": {"places", "api", "probes", "runs", "pools", "hub", "errors"},
+    "magics": {"places", "api", "compare", "explain", "live", "probes", "runs", "pools", "greening", "hub", "errors"},
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "compare", "errors", "hub", "lab", "live", "magics", "runs"},
+    "__init__": {"api", "compare", "explain", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
 }
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 

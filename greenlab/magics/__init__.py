@@ -9,25 +9,25 @@ from typing import Any
 
 from greenlab import api
 from greenlab.errors import UsageError
-from greenlab.magics import body, comparing, options, tracing
+from greenlab.magics import body, check, comparing, options, tracing
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
 _CELLS = (*_RUNS, *comparing.NAMES, "greentrace", "greenspawn")
-_LINES = ("greenps", "greenkill", "greenstep")
+_LINES = ("greenps", "greenkill", "greencheck", "greenstep")
 _KEY = "greenlab_magics"
 
 
 class Magics:
-    """The magics of one shell."""
+    """The magics of one shell: a method each, named in `_CELLS` or `_LINES`."""
 
     def __init__(self, ip: Any) -> None:
         self.ip = ip
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
-        self.parsers |= comparing.make_parsers() | tracing.make_parsers()
-        self.matcher = make_matcher(self.parsers)
+        self.parsers |= comparing.make_parsers() | tracing.make_parsers() | {"greencheck": check.make_parser()}
+        self.matchers = [make_matcher(self.parsers), check.make_matcher()]
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, as green tasks; wait; return a Run."""
@@ -36,7 +36,7 @@ class Magics:
 
     def preforkrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, in worker processes; wait; return a Run."""
-        __tracebackhide__ = True  # IPython leaves such frames out
+        __tracebackhide__ = True
         return self._run("preforkrun", line, cell)
 
     def greenrace(self, line: str, cell: str | None = None) -> Any:
@@ -56,11 +56,6 @@ class Magics:
         if tracing.is_plain(parser, line, cell):
             return tracing.trace_cell(self.ip, parser, line, cell or "")
         return tracing.timeline_of(self.ip, parser, line, self._run("greentrace", line, cell))
-
-    def greenstep(self, line: str) -> Any:
-        """Make the next step of a stepper and print it: who ran, and what it waits for now."""
-        __tracebackhide__ = True
-        return tracing.step(self.ip, self.parsers["greenstep"], line)
 
     def greenspawn(self, line: str, cell: str | None = None) -> Any:
         """Run a statement, or the cell, in the background on the hub; return a Task at once.
@@ -84,6 +79,16 @@ class Magics:
         """
         __tracebackhide__ = True
         return api.kill(*line.replace(",", " ").split())
+
+    def greencheck(self, line: str) -> Any:
+        """Tell whether a call, or a library, cooperates."""
+        __tracebackhide__ = True
+        return check.greencheck(self.ip, self.parsers["greencheck"], line)
+
+    def greenstep(self, line: str) -> Any:
+        """Make the next step of a stepper and print it: who ran, and what it waits for now."""
+        __tracebackhide__ = True
+        return tracing.step(self.ip, self.parsers["greenstep"], line)
 
     def _run(self, name: str, line: str, cell: str | None) -> Any:
         __tracebackhide__ = True
@@ -118,6 +123,20 @@ class Magics:
             namespace[asked.out] = run
         return run.start() if asked.detach else run.complete()
 
+    def help_of(self, name: str) -> str:
+        """Give the help of a magic: what it does, and its options."""
+        described: str = getattr(self, name).__doc__
+        parser = self.parsers.get(name)
+        if parser is None:
+            return described
+        if name == "greencheck":
+            described = check.HELP
+        elif name == "greenstep":
+            described += "\n\n%greenstep [options] [STEPPER]\n\n"
+        else:
+            described += f"\n\n%%{name} [options] [TARGET in ITERABLE]\n\n"
+        return described + options.describe(parser)
+
 
 def load(ip: Any, artist: Any = None) -> None:
     """Start greenlab in the shell's kernel and add the magics.
@@ -133,9 +152,8 @@ def load(ip: Any, artist: Any = None) -> None:
     setattr(ip, _KEY, magics)
     for kind, names in (("line_cell", _CELLS), ("line", _LINES)):
         for name in names:
-            ip.register_magic_function(_documented(getattr(magics, name), magics.parsers.get(name)), kind, name)
-    ip.register_magic_function(tracing.step_magic(magics.greenstep, magics.parsers["greenstep"]), "line", "greenstep")
-    ip.Completer.custom_matchers.append(magics.matcher)
+            ip.register_magic_function(_plain(getattr(magics, name), magics.help_of(name)), kind, name)
+    ip.Completer.custom_matchers.extend(magics.matchers)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
 
 
@@ -148,23 +166,21 @@ def unload(ip: Any) -> None:
             for name in (*_CELLS, *_LINES):
                 ip.magics_manager.magics[kind].pop(name, None)
         ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
-        if magics.matcher in ip.Completer.custom_matchers:
-            ip.Completer.custom_matchers.remove(magics.matcher)
+        for matcher in magics.matchers:
+            if matcher in ip.Completer.custom_matchers:
+                ip.Completer.custom_matchers.remove(matcher)
     api.stop()
 
 
-def _documented(method: Any, parser: Any = None) -> Any:
-    """Make the plain function that IPython registers, with the options in its help."""
+def _plain(method: Any, help_text: str) -> Any:
+    """Make the plain function that IPython registers."""
 
     def magic(line: str, cell: str | None = None) -> Any:
         __tracebackhide__ = True
         return method(line) if cell is None else method(line, cell)
 
     magic.__name__ = method.__name__
-    help_text = (
-        f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
-    )
-    magic.__doc__ = (method.__doc__ or "") + help_text
+    magic.__doc__ = help_text
     # IPython would expand {braces} in the line, and the iterable may well be a dict or a set.
     magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
     return magic

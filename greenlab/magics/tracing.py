@@ -10,13 +10,12 @@ import ast
 import linecache
 from typing import TYPE_CHECKING, Any
 
-from greenlab import api
+from greenlab import api, explain
 from greenlab.errors import UsageError
 from greenlab.magics import body, options
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
 
     from greenlab.runs import Run
     from greenlab.runs.stepper import Stepper
@@ -60,7 +59,7 @@ def trace_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str) -
     if unknown:
         raise UsageError(f"greentrace: {unknown[0]} is not expected here; %%greentrace? lists the options")
     code = _compile(ip, line, cell)
-    tracing = api.trace()
+    tracing = explain.trace()
     try:
         with tracing:
             exec(code, ip.user_ns)  # noqa: S102 (the user's own cell)
@@ -131,14 +130,3 @@ def _evaluate(ip: Any, text: str) -> Any:
     except SyntaxError:
         raise UsageError(f"greenstep: {text!r} is no stepper: options come first, then its name") from None
     return eval(code, ip.user_ns)  # noqa: S307 (the user's own cell)
-
-
-def step_magic(method: Callable[[str], Any], parser: argparse.ArgumentParser) -> Callable[[str], Any]:
-    """Make the plain function that IPython registers, with the options in its help."""
-
-    def greenstep(line: str) -> Any:
-        __tracebackhide__ = True
-        return method(line)
-
-    greenstep.__doc__ = f"{method.__doc__}\n\n%greenstep [options] [STEPPER]\n\n{options.describe(parser)}"
-    return greenstep
