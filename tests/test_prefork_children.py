@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import prefork_kit
 import psutil
@@ -18,6 +17,9 @@ from prefork_kit import FakeJob, run, until
 from greenlab.errors import TaskTimeoutError, UsageError, WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
