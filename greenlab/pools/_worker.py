@@ -145,8 +145,9 @@ class Worker:
             for stream in streams:
                 if stream.partial:
                     stream.flush()
-            if "greenlab.hub" in modules:
-                _stop_hub()
+            # What a task started must not stay: the next one would find the library greened.
+            if (hub := modules.get("greenlab.hub")) is not None and hub.current() is not None:
+                hub.stop()
             if weighs:
                 self._weigh(job, clock(), parts)
                 leaving = self._leaving
@@ -268,14 +269,6 @@ def _task_place(frame: Any) -> tuple[str, int, str] | None:
     """Where the task stands, or None while it has no frame of Python of its own."""
     place = user_place(frame)
     return None if place is None or place[0] == __file__ else place
-
-
-def _stop_hub() -> None:
-    """Put the process back as it was, if the task started a hub: the next one must not find the library greened."""
-    from greenlab import hub
-
-    if hub.current() is not None:
-        hub.stop()
 
 
 def _resident_bytes() -> int:
