@@ -39,7 +39,7 @@ def test_prefork_has_as_many_workers_as_it_is_told_and_the_next_run_has_its_own_
     run.cancel()
     following = api.run(_nap, range(4), pool="prefork", workers=2, live=False)
     assert 2 == following.concurrency
-    assert 2 == len(started.kept["pool prefork 2"].pids)
+    assert 2 == len(started.kept["pool prefork"].pids)
 
 
 def test_a_concurrency_set_by_a_task_s_callback_on_the_hub_waits_for_nobody(started: GuestHub) -> None:

@@ -19,6 +19,7 @@ import _thread
 import heapq
 import itertools
 import sys
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +61,7 @@ class StepHub(GuestHub):
         self.turn_started_s = 0.0
         self.busy = self.blocking = self.closed_down = False
         self.holder = self.on_turn = None
+        self.tasks = weakref.WeakSet()  # of its own: what is stepped is not listed among what runs
         self._parked = self._pumping = False
         self._host = None
         self._caller: Any = None

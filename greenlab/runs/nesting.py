@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import greenlet
 
 from greenlab.errors import UsageError
+from greenlab.runs.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from greenlab.runs.ledger import Ledger
 
 
 @contextlib.contextmanager
@@ -26,8 +25,8 @@ def waiting_for(run: Ledger) -> Iterator[None]:
         UsageError: that run cannot end before the calling task does, directly or by way of other runs.
     """
     # The green pool marks its green threads with the job whose tasks they run.
-    mine: Ledger | None = getattr(greenlet.getcurrent(), "greenlab_job", None)
-    if mine is None:
+    mine = getattr(greenlet.getcurrent(), "greenlab_job", None)
+    if not isinstance(mine, Ledger):  # in a hybrid process it is a job whose run lives elsewhere
         yield
         return
     if _waits_for(run, mine):
