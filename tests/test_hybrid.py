@@ -198,18 +198,15 @@ def test_the_concurrency_can_be_changed_while_it_runs(pool: HybridPool) -> None:
     job.stopped = True
     thread.wait()
     # By the tasks' own times: what the pool counts as in flight includes results that are on their way.
-    assert [2, 11, 1] == [most_at_once(job, *window) for window in seen]
+    assert [2, 11, 1] == [most_within(job, *window) for window in seen]
 
 
-def most_at_once(job: Any, from_s: float, to_s: float) -> int:
-    """How many tasks ran at once, at the most, in a window of time."""
-    steps = [(s, 1) for s in job.started_s if s == s] + [(e, -1) for e in job.ended_s if e == e]  # noqa: PLR0124 (nan)
-    running = most = 0
-    for at_s, step in sorted(steps):
-        running += step
-        if from_s <= at_s <= to_s:
-            most = max(most, running)
-    return most
+def most_within(job: Any, from_s: float, to_s: float) -> int:
+    """How many tasks ran at once, at the most, that ran within a window of time."""
+    spans = [
+        (start, end) for start, end in zip(job.started_s, job.ended_s, strict=True) if from_s <= start and end <= to_s
+    ]
+    return most_at_once(*zip(*spans, strict=True))
 
 
 def test_a_share_that_was_lowered_holds_for_tasks_sent_ahead(pool: HybridPool) -> None:
