@@ -221,12 +221,11 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
                 self.root.switch()
             finally:
                 self._parked = False
+            self._turn()
         else:
             # epoll refuses more milliseconds than an int holds (24 days), and would end the hub by it.
             super().wait(seconds if seconds is None else min(seconds, _LONGEST_POLL_S))
         self.turns += 1
-        self.turn_started_s = perf_counter()
-        self._turn()
 
     def do_poll(self, seconds: float) -> Any:
         """As eventlet's poll and epoll hubs: what is found ready is served from within `wait`, as part of a turn."""
@@ -243,6 +242,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
     def _turn(self) -> None:
         self.busy = True
+        self.turn_started_s = perf_counter()
         if self.on_turn is not None:
             on_turn, self.on_turn = self.on_turn, None
             on_turn()
