@@ -33,6 +33,7 @@ from greenlab.errors import GreenlabError, TaskTimeoutError
 from greenlab.greening import native
 from greenlab.hub import current, eventlet
 from greenlab.places import user_place
+from greenlab.pools.gate import SLICE_S
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
@@ -223,6 +224,8 @@ class _Crew:
             put(task)
             if self.job.timeout_s is not None and self._timer is None:
                 self._watch(self.job.timeout_s)
+            if perf_counter() - self._hub.turn_started_s > SLICE_S:  # a thread takes a while to start
+                eventlet.sleep(0)
 
     def _room(self) -> int:
         """How many tasks may be begun or wait in the queue."""
