@@ -310,14 +310,12 @@ def test_a_leg_that_was_cut_short_counts_for_nothing_and_stays_readable() -> Non
 
 def test_a_busy_machine_is_named_as_the_limit_and_whose_work_it_was() -> None:
     own = raced({"prefork": [100]}, usage(0.1, busy=0.98, workers=1.8)).warnings
-    assert [
-        "the machine was the limit of prefork (2 cores 98% busy, 97% of that with the tasks): more cores would help"
-    ] == own
+    assert ["the machine was the limit of prefork: its 2 cores were busy, more would help"] == own
     (others,) = raced({"green": [100], "prefork": [50]}, usage(0.1, busy=0.98)).warnings
     assert others.startswith(
-        "the machine was the limit, or near it, while green (2 cores 98% busy, 5% of that with the t"
+        "the machine was the limit, or near it, while green and prefork ran: its 2 cores were busy"
     )
-    assert "and prefork (2 cores 98% busy, 5% of that with the tasks) ran: something else on it" in others
+    assert "for 5% of that at the most with the tasks; something else takes the time" in others
     assert [] == raced({"green": [100]}, usage(busy=0.5)).warnings
     assert [] == raced({"green": [100]}, usage(busy=1.0, elapsed_s=0.05)).warnings
 

@@ -96,22 +96,24 @@ def limits(race: Race) -> list[str]:
 
 def _machine(medians: list[Leg]) -> list[str]:
     """Find pools during whose runs all cores were busy, and say whether the tasks kept them so."""
-    by_tasks: list[str] = []
-    by_others: list[str] = []
+    by_tasks: dict[str, float] = {}
+    by_others: dict[str, float] = {}
+    cores = 0
     for leg in medians:
         usage = leg.usage
         if usage is None or usage.busy < BUSY or usage.elapsed_s < LEAST_S:
             continue
-        ours = min(usage.share / usage.cores / usage.busy, 1)
-        words = f"{leg.pool} ({usage.cores} cores {usage.busy:.0%} busy, {ours:.0%} of that with the tasks)"
-        (by_tasks if ours > 0.5 else by_others).append(words)
+        cores = usage.cores
+        ours = min(usage.share / cores / usage.busy, 1)
+        (by_tasks if ours > 0.5 else by_others)[leg.pool] = ours
     found = []
     if by_tasks:
-        found.append(f"the machine was the limit of {_and(by_tasks)}: more cores would help")
+        found.append(f"the machine was the limit of {_and([*by_tasks])}: its {cores} cores were busy, more would help")
     if by_others:
         found.append(
-            f"the machine was the limit, or near it, while {_and(by_others)} ran: something else on it takes the time, "
-            "maybe what the tasks wait for"
+            f"the machine was the limit, or near it, while {_and([*by_others])} ran: its {cores} cores were busy, for "
+            f"{max(by_others.values()):.0%} of that at the most with the tasks; something else takes the time, maybe "
+            "what the tasks wait for"
         )
     return found
 
