@@ -191,9 +191,10 @@ def test_the_concurrency_can_be_changed_while_it_runs(pool: HybridPool) -> None:
     for concurrency in (2, 11, 1):
         job.concurrency = concurrency
         pool.adjust(job)
-        eventlet.sleep(0.15)
+        settled = job.done + 30
+        until(lambda settled=settled: job.done >= settled)
         from_s = time.perf_counter()
-        eventlet.sleep(0.15)
+        until(lambda settled=settled: job.done >= settled + 30)
         seen.append((from_s, time.perf_counter()))
     job.stopped = True
     thread.wait()
