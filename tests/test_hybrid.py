@@ -29,9 +29,9 @@ from greenlab.errors import (
     WorkerLostError,
 )
 from greenlab.hub import eventlet
-from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.hybrid import HybridPool
-from greenlab.pools.sending import RemoteTaskError, RemoteTraceback
+from greenlab.pools.processes.forkserver import ForkServer
+from greenlab.pools.processes.sending import RemoteTaskError, RemoteTraceback
 from greenlab.runs import Ledger
 
 if TYPE_CHECKING:
@@ -321,7 +321,7 @@ def test_a_task_does_not_see_the_context_of_another(pool: HybridPool) -> None:
 
 def test_a_process_has_loaded_no_notebook(pool: HybridPool) -> None:
     loaded = run(pool, lambda _: sorted(sys.modules), [0]).values[0]
-    assert "greenlab.pools._hybrid_worker" in loaded
+    assert "greenlab.pools.hybrid.worker" in loaded
     for name in ("IPython", "ipykernel", "matplotlib", "numpy", "pandas"):
         assert name not in loaded
 

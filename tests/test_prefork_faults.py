@@ -24,8 +24,8 @@ from greenlab.errors import (
     WorkerLostError,
 )
 from greenlab.hub import eventlet
-from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.prefork import PreforkPool
+from greenlab.pools.processes.forkserver import ForkServer
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (

@@ -25,10 +25,10 @@ from greenlab.errors import (
     NotSendableError,
 )
 from greenlab.hub import eventlet
-from greenlab.pools import wire
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.ring import Ring
-from greenlab.pools.sending import RemoteTaskError, RemoteTraceback
+from greenlab.pools.processes import wire
+from greenlab.pools.processes.ring import Ring
+from greenlab.pools.processes.sending import RemoteTaskError, RemoteTraceback
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (

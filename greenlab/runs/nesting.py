@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import greenlet
 
 from greenlab.errors import UsageError
+from greenlab.runs.ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from greenlab.runs.ledger import Ledger
 
 
 @contextlib.contextmanager
@@ -25,9 +24,10 @@ def waiting_for(run: Ledger) -> Iterator[None]:
     Raises:
         UsageError: that run cannot end before the calling task does, directly or by way of other runs.
     """
-    # The green pool marks its green threads with the job whose tasks they run.
-    mine: Ledger | None = getattr(greenlet.getcurrent(), "greenlab_job", None)
-    if mine is None:
+    # The green pool marks its green threads with the job whose tasks they run. In a process of the hybrid pool that is
+    # the kernel's job, which no run of the process can wait for.
+    mine = getattr(greenlet.getcurrent(), "greenlab_job", None)
+    if not isinstance(mine, Ledger):
         yield
         return
     if _waits_for(run, mine):

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
-from greenlab.pools import forkserver
-from greenlab.pools.forkserver import ForkServer
-from greenlab.pools.wire import Bytes, Inbox, Outbox, Page
+from greenlab.pools.processes import forkserver
+from greenlab.pools.processes.forkserver import ForkServer
+from greenlab.pools.processes.wire import Bytes, Inbox, Outbox, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable

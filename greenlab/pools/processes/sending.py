@@ -28,7 +28,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
-from greenlab.pools.wire import NOTHING, PICKLED, RAW, SMALL, Bytes, Parcel, split_buffers, with_buffers
+from greenlab.pools.processes.wire import NOTHING, PICKLED, RAW, SMALL, Bytes, Parcel, split_buffers, with_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """A worker process, as the prefork pool sees it.
 
 Guarantees: nothing here waits; sending never blocks.
-Must not import: runs, live, magics, eventlet.green. The loop inside the process is `_worker`.
+Must not import: runs, live, magics, eventlet.green. The loop inside the process is `worker`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from greenlab.errors import NotSendableError, TaskTimeoutError, UsageError, WorkerLostError
 from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.active import OVERHEAD_S, Active, Entry, Printed
-from greenlab.pools.ring import Ring
-from greenlab.pools.wire import Inbox, Outbox, Page, Parcel
+from greenlab.pools.prefork.job import OVERHEAD_S, Active, Entry, Printed
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.ring import Ring
+from greenlab.pools.processes.wire import Inbox, Outbox, Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from greenlab.pools.forkserver import ForkServer
+    from greenlab.pools.processes.forkserver import ForkServer
 
 Event = eventlet.event.Event
 get_hub = eventlet.hubs.get_hub

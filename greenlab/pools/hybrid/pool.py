@@ -30,9 +30,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from greenlab.errors import CancelledError, GreenlabError, WorkerLostError
 from greenlab.hub import eventlet
-from greenlab.pools.fleet import PATIENCE_S, Fleet
-from greenlab.pools.hybrid_job import Active, Batch
-from greenlab.pools.hybrid_link import Link
+from greenlab.pools.hybrid.job import Active, Batch
+from greenlab.pools.hybrid.link import Link
+from greenlab.pools.processes.fleet import PATIENCE_S, Fleet
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class HybridPool:
         self._active: dict[int, Active] = {}
         self._jobs = itertools.count(1)
         self._questions = itertools.count(1)
-        self._fleet: Fleet[Link] = Fleet("greenlab.pools._hybrid_worker", self._make_link, self)
+        self._fleet: Fleet[Link] = Fleet("greenlab.pools.hybrid.worker", self._make_link, self)
 
     def _make_link(self) -> Link:
         return Link(self._active, self._fleet.welcome, self.wake_all)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.wire import Bytes, Parcel
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job

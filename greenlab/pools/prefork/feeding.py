@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.wire import Bytes, Page, Parcel
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.wire import Bytes, Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from greenlab.pools.active import Active, Entry
-    from greenlab.pools.staff import Staff
-    from greenlab.pools.worker import Link
+    from greenlab.pools.prefork.job import Active, Entry
+    from greenlab.pools.prefork.link import Link
+    from greenlab.pools.prefork.staff import Staff
 
 get_hub = eventlet.hubs.get_hub
 

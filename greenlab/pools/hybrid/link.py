@@ -1,7 +1,7 @@
 """A process, as the hybrid pool sees it, and what it has of each job.
 
 Guarantees: nothing here waits, and sending never blocks.
-Must not import: runs, live, magics, eventlet.green. The process itself is `_hybrid_worker`.
+Must not import: runs, live, magics, eventlet.green. The process itself is `worker`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools import hybrid_wire, sending, wire
-from greenlab.pools.fleet import Process
-from greenlab.pools.hybrid_wire import NOBODY, Marks
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.fleet import Process
+from greenlab.pools.processes.wire import Bytes, Parcel
 from greenlab.pools.protocol import Held
-from greenlab.pools.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from greenlab.pools.hybrid_job import Active
+    from greenlab.pools.hybrid.job import Active
 
 Event = eventlet.event.Event
 
@@ -162,16 +163,16 @@ class Link(Process):
         stint = self.stints.get(active.number)
         if stint is not None and stint.share != share:
             stint.share = share
-            self.send(wire.frame(hybrid_wire.SHARE, active.number, share, _NOTHING))
+            self.send(wire.frame(frames.SHARE, active.number, share, _NOTHING))
 
     def condemn(self, active: Active, index: int) -> None:
         """Have one task killed."""
-        self.send(wire.frame(hybrid_wire.KILL, active.number, index, _NOTHING))
+        self.send(wire.frame(frames.KILL, active.number, index, _NOTHING))
 
     def ask(self, active: Active, question: int) -> Any:
         """Ask what runs of a job, and where; return the event that brings a list of `Held`."""
         self._answers[question] = event = Event()
-        self.send(wire.frame(hybrid_wire.HELD, active.number, question, _NOTHING))
+        self.send(wire.frame(frames.HELD, active.number, question, _NOTHING))
         return event
 
     def dont_answer(self, question: int) -> None:
@@ -184,7 +185,7 @@ class Link(Process):
         if stint is None or self.dead:
             return None
         self._ending[active.number] = stint
-        self.send(wire.frame(hybrid_wire.END, active.number, 0, _NOTHING))
+        self.send(wire.frame(frames.END, active.number, 0, _NOTHING))
         return stint
 
     # --- from the process
@@ -199,17 +200,17 @@ class Link(Process):
                     printed.add(active, _STREAMS[kind], None if number == NOBODY else number, body)
                 continue
             printed.flush()
-            if kind == hybrid_wire.READY:
+            if kind == frames.READY:
                 self._welcome(self)
-            elif kind == hybrid_wire.ENDED:
+            elif kind == frames.ENDED:
                 stint = self._ending.pop(number_of_job)
                 self._slots.append(stint.slot)
                 stint.ended.send()
-            elif kind == hybrid_wire.HOLDS:
+            elif kind == frames.HOLDS:
                 self._answer(number, body)
             elif number_of_job in self.stints:
                 stint = self.stints[number_of_job]
-                if kind == hybrid_wire.RESULTS:
+                if kind == frames.RESULTS:
                     self._take_results(stint, body)
                 else:
                     self._take_end(stint, number, kind, (start_s, end_s), (form, buffers, body))
@@ -235,7 +236,7 @@ class Link(Process):
         sentence = stint.active.sentences.pop(index, None)
         form, buffers, body = sent
         try:
-            if kind == hybrid_wire.KILLED:
+            if kind == frames.KILLED:
                 error = sentence
             elif kind == wire.ERROR:
                 error = sending.load_error(body)

@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import NotSendableError, TaskTimeoutError
 from greenlab.places import user_place
-from greenlab.pools import sending, wire
-from greenlab.pools._output import Output
-from greenlab.pools.ring import Ring
-from greenlab.pools.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
+from greenlab.pools.prefork.output import Output
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.ring import Ring
+from greenlab.pools.processes.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

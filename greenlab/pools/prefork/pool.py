@@ -1,7 +1,7 @@
 """The prefork pool: tasks in a few worker processes, driven by green threads.
 
 Each worker has a socket and a green thread that reads it; each run feeds tasks from the green thread that
-called `run`. Who works is up to `staff`, who gets which task to `feeding`; the loop inside the process is `_worker`.
+called `run`. Who works is up to `staff`, who gets which task to `feeding`; the loop inside the process is `worker`.
 
 Guarantees:
 
@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from greenlab.errors import CancelledError, GreenlabError
 from greenlab.hub import eventlet
-from greenlab.pools.active import Active
-from greenlab.pools.feeding import Feeder
+from greenlab.pools.prefork.feeding import Feeder
+from greenlab.pools.prefork.job import Active
+from greenlab.pools.prefork.link import Link, checked_workers
+from greenlab.pools.prefork.staff import Staff
+from greenlab.pools.processes.wire import Page
 from greenlab.pools.protocol import Held
-from greenlab.pools.staff import Staff
-from greenlab.pools.wire import Page
-from greenlab.pools.worker import Link, checked_workers
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job

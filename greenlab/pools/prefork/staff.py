@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
-from greenlab.pools import forkserver
-from greenlab.pools.forkserver import ForkServer
-from greenlab.pools.worker import Link
+from greenlab.pools.prefork.link import Link
+from greenlab.pools.processes import forkserver
+from greenlab.pools.processes.forkserver import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,7 +92,7 @@ class Staff:
         try:
             for _ in range(self.target - len(staying) - len(self.asked)):
                 if self.server is None:
-                    self.server = ForkServer("greenlab.pools._worker")
+                    self.server = ForkServer("greenlab.pools.prefork.worker")
                     self._useful = False
                     self._listener = eventlet.spawn(self._listen, self.server)
                 link = Link(self)

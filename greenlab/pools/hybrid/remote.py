@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import greenlet
 
+from greenlab import pools
 from greenlab.errors import GreenlabError, NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools import hybrid_wire, sending, wire
-from greenlab.pools._hybrid_output import this_task
-from greenlab.pools.wire import Bytes, Parcel
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.output import this_task
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, one after another
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
 _NEVER: Final = float("inf")
-_HERE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+_HERE: Final = os.path.dirname(str(pools.__file__)) + os.sep  # noqa: PTH120
 
 
 class Killed(GreenlabError):  # noqa: N818 - it stands for the error that the kernel keeps
@@ -204,7 +206,7 @@ class RemoteJob:
             return []
         body = pickle.dumps(self._results, 5)
         self._results = ([], [], [], [])
-        return wire.frame(hybrid_wire.RESULTS, self.number, 0, Parcel(wire.PICKLED, [body]))
+        return wire.frame(frames.RESULTS, self.number, 0, Parcel(wire.PICKLED, [body]))
 
     def wake(self) -> None:
         """Wake green threads that wait: as many as there are tasks; one, which wakes the next, for brief ones."""
@@ -292,9 +294,7 @@ class RemoteJob:
         self._office.send(wire.frame(wire.ERROR, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_killed(self, index: int, started_s: float, ended_s: float) -> None:
-        self._office.send(
-            wire.frame(hybrid_wire.KILLED, self.number, index, Parcel(wire.NOTHING, []), (started_s, ended_s))
-        )
+        self._office.send(wire.frame(frames.KILLED, self.number, index, Parcel(wire.NOTHING, []), (started_s, ended_s)))
 
 
 _classes: set[str] = set()

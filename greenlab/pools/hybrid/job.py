@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.wire import Bytes, Parcel
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from greenlab.pools.hybrid_link import Link
+    from greenlab.pools.hybrid.link import Link
     from greenlab.pools.protocol import Job
 
 _HINT: Final = "make it inside the task, or use -p green"
