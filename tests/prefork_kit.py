@@ -119,12 +119,11 @@ def run_script(text: Any, *args: Any) -> str:
 
 
 def server_pid(pool: PreforkPool) -> int:
-    assert pool._staff.server is not None
-    return pool._staff.server.pid
+    return pool._fleet.server_pid
 
 
 def held(pool: PreforkPool) -> Iterator[Any]:
-    return itertools.chain.from_iterable(link.outstanding.values() for link in pool._staff.links)
+    return itertools.chain.from_iterable(link.outstanding.values() for link in pool._fleet.processes)
 
 
 def kill(thread: Any) -> None:

@@ -15,7 +15,7 @@ from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
 from greenlab.pools.processes import sending, wire
-from greenlab.pools.processes.fleet import Process
+from greenlab.pools.processes.process import Process
 from greenlab.pools.processes.wire import Bytes, Parcel
 from greenlab.pools.protocol import Held
 
@@ -109,6 +109,9 @@ class Link(Process):
     def load(self) -> int:
         """How many tasks were sent and have not ended, and how many jobs are still to end."""
         return sum(len(stint.outstanding) for stint in self.stints.values()) + len(self._ending)
+
+    def begin(self) -> None:
+        """As Process: it says itself when its hub turns."""
 
     def held(self, active: Active) -> int:
         """Count the tasks of a job that were sent here and have not ended."""

@@ -24,15 +24,14 @@ Must not import: runs, live, magics, eventlet.green. It patches nothing, and nee
 from __future__ import annotations
 
 import itertools
-import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from greenlab.errors import CancelledError, GreenlabError, WorkerLostError
+from greenlab.errors import CancelledError, GreenlabError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid.job import Active, Batch
 from greenlab.pools.hybrid.link import Link
-from greenlab.pools.processes.fleet import PATIENCE_S, Fleet
+from greenlab.pools.processes.fleet import Fleet
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
@@ -86,7 +85,8 @@ class HybridPool:
         Raises:
             GreenlabError: no process could be started.
         """
-        self._fleet.start(self._wanted(job))
+        self._fleet.target = self._wanted(job)
+        self._fleet.start()
 
     def _wanted(self, job: Job) -> int:
         widths = [active.width for active in self._active.values()]
@@ -247,8 +247,7 @@ class HybridPool:
                 continue
             doomed.append(link)
             self._fleet.kill(link)
-        for link in doomed:
-            link.gone.wait(PATIENCE_S)
+        self._fleet.await_end(doomed)
 
     # --- processes that come and go
 
@@ -275,8 +274,6 @@ class HybridPool:
 
     def lost(self, link: Link, status: int) -> None:
         """Account for a dead process's tasks; see `Owner`."""
-        code = os.waitstatus_to_exitcode(status)
-        how = {"signal": -code} if code < 0 else {"exitcode": code}
         now_s = perf_counter()
         for stint in link.stints.values():
             active, begun = stint.active, link.marks.begun[stint.slot]
@@ -285,7 +282,7 @@ class HybridPool:
                 if nth > begun and index not in active.sentences:
                     unbegun.append((index, item))
                     continue
-                error = active.sentences.pop(index, None) or WorkerLostError(link.pid, **how)
+                error = active.sentences.pop(index, None) or link.loss(status)
                 active.tell(index, sent_s, now_s, None, error)
             if unbegun:
                 eventlet.spawn(self._resend, active, unbegun)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from greenlab.pools.prefork.job import Active, Entry
     from greenlab.pools.prefork.link import Link
-    from greenlab.pools.prefork.staff import Staff
+    from greenlab.pools.processes.fleet import Fleet
 
 get_hub = eventlet.hubs.get_hub
 
@@ -39,8 +39,8 @@ _HINT: Final = "make it inside the task, or use -p green"
 class Feeder:
     """Gives the tasks of jobs to the workers of a pool."""
 
-    def __init__(self, staff: Staff, actives: dict[int, Active], numbers: Iterator[int]) -> None:
-        self._staff = staff
+    def __init__(self, fleet: Fleet[Link], actives: dict[int, Active], numbers: Iterator[int]) -> None:
+        self._fleet = fleet
         self._actives = actives  # in the order of whose turn it is
         self._numbers = numbers
         self._timer: Any = None
@@ -83,7 +83,7 @@ class Feeder:
 
     def watch(self) -> None:
         """Look, a little later, whether a worker stands still while tasks wait there that another could take."""
-        links = self._staff.links
+        links = self._fleet.processes
         if self._timer is None and len(links) > 1 and self._actives and any(map(self._may_move, links)):
             self._timer = get_hub().schedule_call_global(_PATROL_S, self._patrol)
 
@@ -107,7 +107,7 @@ class Feeder:
         while True:
             if active.error is not None:
                 raise active.error
-            link, room = self._find_room(self._staff.links, active)
+            link, room = self._find_room(self._fleet.processes, active)
             if link is not None:
                 return link, room
             active.wait()
@@ -119,7 +119,7 @@ class Feeder:
         for the replacement of a worker that is about to leave is there before that has finished.
         """
         best, most = None, 0
-        concurrency, target, shared = active.job.concurrency, self._staff.target, len(self._actives) > 1
+        concurrency, target, shared = active.job.concurrency, self._fleet.target, len(self._actives) > 1
         full = concurrency < len(links) and sum(link.holds(active) for link in links) >= concurrency
         crowded = target < len(links) and sum(bool(link.outstanding) for link in links) >= target
         for link in links:
@@ -158,7 +158,7 @@ class Feeder:
         """Let a worker leave that was given as many tasks as a present job allows; the next is forked meanwhile."""
         limits = [most for one in self._actives.values() if (most := one.job.max_tasks) is not None]
         if limits and link.given >= min(limits):
-            self._staff.retire(link)
+            self._fleet.retire(link)
 
     # --- from one worker to another
 
@@ -167,13 +167,13 @@ class Feeder:
         if link.silent or not link.has_queue:
             return False
         first = link.outstanding[next(reversed(link.outstanding))][0]
-        others = [other for other in self._staff.links if other is not link]
+        others = [other for other in self._fleet.processes if other is not link]
         return self._find_room(others, first)[0] is not None
 
     def _patrol(self) -> None:
         """The hub calls this, so it must not wait."""
         self._timer = None
-        for link in self._staff.links:
+        for link in self._fleet.processes:
             before, link.mark = link.mark, (link.page.taken[0], link.outbox.sent, link.posts)
             if before == link.mark and self._may_move(link):
                 self._spawn(self._recall, link)
