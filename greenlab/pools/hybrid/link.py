@@ -10,11 +10,11 @@ import pickle
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
 from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.job import Printed
 from greenlab.pools.processes.process import Process
 from greenlab.pools.processes.wire import Bytes, Parcel
 from greenlab.pools.protocol import Held
@@ -195,7 +195,7 @@ class Link(Process):
 
     def take(self) -> None:
         """Read once, and tell jobs how their tasks ended; see `Process.take`."""
-        printed = _Printed()
+        printed = Printed()
         for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
             if kind in _STREAMS:
                 active = self._actives.get(number_of_job)
@@ -223,9 +223,11 @@ class Link(Process):
     def _take_results(self, stint: Stint, body: Bytes) -> None:
         ends = list(zip(*pickle.loads(body), strict=True))
         stint.note_ends(len(ends))
-        outstanding, tell = stint.outstanding, stint.active.tell
+        outstanding, sentences, tell = stint.outstanding, stint.active.sentences, stint.active.tell
         for index, start_s, end_s, value in ends:
             if outstanding.pop(index, None) is not None:
+                if sentences:
+                    sentences.pop(index, None)
                 tell(index, start_s, end_s, value)
 
     def _take_end(
@@ -234,21 +236,11 @@ class Link(Process):
         if stint.outstanding.pop(index, None) is None:
             return
         stint.note_ends(1)
-        error: BaseException | None = None
-        value = None
         sentence = stint.active.sentences.pop(index, None)
-        form, buffers, body = sent
-        try:
-            if kind == frames.KILLED:
-                error = sentence
-            elif kind == wire.ERROR:
-                error = sending.load_error(body)
-            else:
-                value = sending.load(form, buffers, body, sending.has_class)
-        except Exception as cause:
-            error = NotSendableError(f"the result of task {index} cannot be read here: {cause}")
-            error.__cause__ = cause
-        stint.active.tell(index, *times_s, value, error)
+        if kind == frames.KILLED:
+            stint.active.tell(index, *times_s, None, sentence)
+        else:
+            stint.active.tell(index, *times_s, *sending.load_end(index, *sent, failed=kind == wire.ERROR))
 
     def _answer(self, question: int, body: Bytes) -> None:
         event = self._answers.pop(question, None)
@@ -270,24 +262,3 @@ class Link(Process):
         self._ending.clear()
         self._answers.clear()
         self.marks.close()
-
-
-class _Printed:
-    """What tasks have printed, joined while it is of one task and stream."""
-
-    def __init__(self) -> None:
-        self._to: tuple[Active, str, int | None] | None = None
-        self._texts: list[str] = []
-
-    def add(self, active: Active, stream: str, index: int | None, body: Bytes) -> None:
-        if self._to != (active, stream, index):
-            self.flush()
-            self._to = active, stream, index
-        self._texts.append(str(body, "utf-8", "replace"))
-
-    def flush(self) -> None:
-        if self._to is not None:
-            active, stream, index = self._to
-            self._to = None
-            texts, self._texts = self._texts, []
-            active.write(stream, "".join(texts), index)

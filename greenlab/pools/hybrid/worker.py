@@ -41,7 +41,8 @@ from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
 from greenlab.pools.hybrid.output import Output, Task
 from greenlab.pools.hybrid.remote import Killed, Packed, RemoteJob
-from greenlab.pools.processes import wire
+from greenlab.pools.processes import output, wire
+from greenlab.pools.processes.setting import Arrivals
 from greenlab.pools.processes.wire import Bytes, Inbox, Outbox, Parcel
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Worker:
     def __init__(self, sock: socket.socket, marks: Marks) -> None:
         self.hub: GuestHub = hubs.start()
         self.forked = False
+        self.arrivals = Arrivals()
         greening.green(self.hub)
         self._pool: Any = pools.get(self.hub, green.GreenPool.name)  # runs inside a task use it too
         self._sock = sock
@@ -239,8 +241,7 @@ class Worker:
         for job in self._jobs.values():
             job.stop()
             job.ended = False  # so that whoever comes back for another task leaves the process
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        output.let_go()
 
 
 class Warden:

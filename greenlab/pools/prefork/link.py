@@ -9,10 +9,11 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from greenlab.errors import NotSendableError, TaskTimeoutError
+from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
-from greenlab.pools.prefork.job import OVERHEAD_S, Active, Entry, Printed
+from greenlab.pools.prefork.job import OVERHEAD_S, Active, Entry
 from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.job import Printed
 from greenlab.pools.processes.process import Process
 from greenlab.pools.processes.ring import Ring
 from greenlab.pools.processes.wire import Page, Parcel
@@ -165,9 +166,9 @@ class Link(Process):
         for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
             if kind in _STREAMS:
                 writer = actives.get(number_of_job)
-                if writer is not None and writer.error is None:
+                if writer is not None:
                     entry = self.outstanding.get(number)
-                    printed.add(writer.job, _STREAMS[kind], None if entry is None else entry[1], body)
+                    printed.add(writer, _STREAMS[kind], None if entry is None else entry[1], body)
                 continue
             if kind == wire.FULL:
                 full = True
@@ -182,26 +183,12 @@ class Link(Process):
                 self.given -= 1
                 self._returned.append(entry)
                 continue
-            active.pending -= 1
             if active.error is not None:
+                active.pending -= 1
                 continue
             active.learn(end_s - start_s)
-            error = value = None
-            try:
-                if kind == wire.ERROR:
-                    error = sending.load_error(whole)
-                else:
-                    value = sending.load(form & ~wire.SHARED, buffers, whole, sending.has_class)
-            except Exception as cause:
-                error = NotSendableError(f"the result of task {index} cannot be read here: {cause}")
-                error.__cause__ = cause
-            try:
-                if error is None:
-                    active.job.succeed(index, start_s, end_s, value)
-                else:
-                    active.job.fail(index, start_s, end_s, error)
-            except Exception as broken:  # the job itself, whose run must not wait for ever
-                active.stop(broken)
+            end = sending.load_end(index, form & ~wire.SHARED, buffers, whole, failed=kind == wire.ERROR)
+            active.tell(index, start_s, end_s, *end)
         printed.flush()
         self.silent = False
         return full

@@ -17,6 +17,8 @@ Guarantees:
 
 Bounds: what C code writes to the descriptors 1 and 2 goes where the kernel's own output goes, not to `job.write`.
 A task that handles SIGUSR1 itself, or computes in C, meets only the hard limit, and does not tell where it stands.
+A limit that strikes while an inner green task of a task runs fails that one only; then the hard limit applies.
+The memory by which large items and results travel, up to 16 MiB each way, counts as the worker's own: see `max_memory`.
 A worker that leaves when it has done its share leaves the processes alone that its tasks started.
 Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
 """
@@ -147,7 +149,7 @@ class PreforkPool:
         self._active[active.number] = active
         try:
             while self._feeder.feed(active):  # a job may have more to pull once a task has ended: a retry
-                self._await_end(active)
+                active.await_end()
         except BaseException:
             self._abandon(active)
             raise
@@ -193,12 +195,6 @@ class PreforkPool:
         self._feeder.stop()
         self._fleet.close()
 
-    def _await_end(self, active: Active) -> None:
-        while active.pending and active.error is None:
-            active.wait()
-        if active.error is not None:
-            raise active.error
-
     def _abandon(self, active: Active) -> None:
         """Stop what runs of this job; what waits at a worker behind another job's task is skipped there."""
         active.stop(CancelledError("the run was cancelled"))
@@ -226,9 +222,8 @@ class PreforkPool:
             if active.error is not None:
                 active.pending -= 1
             elif number == held:
-                active.pending -= 1
                 now_s = perf_counter()
-                active.job.fail(index, min(started_s, now_s), now_s, link.loss_of(number, active, status))
+                active.tell(index, min(started_s, now_s), now_s, None, link.loss_of(number, active, status))
         self.give_again([entry for number, entry in lost.items() if number != held and entry[0].error is None])
 
     def failed(self, error: GreenlabError) -> None:
