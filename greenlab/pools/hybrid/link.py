@@ -240,7 +240,7 @@ class Link(Process):
         if kind == frames.KILLED:
             stint.active.tell(index, *times_s, None, sentence)
         else:
-            stint.active.tell(index, *times_s, *sending.load_end(index, *sent, failed=kind == wire.ERROR))
+            stint.active.tell(index, *times_s, *sending.load_end(index, kind, *sent))
 
     def _answer(self, question: int, body: Bytes) -> None:
         event = self._answers.pop(question, None)

@@ -28,7 +28,17 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
-from greenlab.pools.processes.wire import NOTHING, PICKLED, RAW, SMALL, Bytes, Parcel, split_buffers, with_buffers
+from greenlab.pools.processes.wire import (
+    ERROR,
+    NOTHING,
+    PICKLED,
+    RAW,
+    SMALL,
+    Bytes,
+    Parcel,
+    split_buffers,
+    with_buffers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -350,10 +360,10 @@ def load_error(body: Bytes) -> BaseException:
     return error
 
 
-def load_end(index: int, form: int, buffers: int, body: Bytes, *, failed: bool) -> tuple[Any, BaseException | None]:
-    """Undo what a worker did with the end of a task, in the kernel; return its value, and its error or None."""
+def load_end(index: int, kind: int, form: int, buffers: int, body: Bytes) -> tuple[Any, BaseException | None]:
+    """Read, in the kernel, what a worker sent at the end of a task: return its value, and its error or None."""
     try:
-        if failed:
+        if kind == ERROR:
             return None, load_error(body)
         return load(form, buffers, body, has_class), None
     except Exception as cause:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from greenlab.pools.processes import sending
@@ -28,7 +27,8 @@ def pack(func: Any) -> Packed:
         NotSendableError: something that the function uses cannot be pickled; the message names it.
     """
     path = [entry for entry in sys.path if isinstance(entry, str)]
-    return str(Path.cwd()), path, dict(os.environ), sending.dump_function(func)
+    # Not pathlib: it would be loaded in every worker process.
+    return os.getcwd(), path, dict(os.environ), sending.dump_function(func)  # noqa: PTH109
 
 
 class Arrivals:
