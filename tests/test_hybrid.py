@@ -189,19 +189,22 @@ def test_the_concurrency_can_be_changed_while_it_runs(pool: HybridPool) -> None:
     job = job_of(nap, [0.01] * 10_000, concurrency=2)
     pool.start(job)
     thread = eventlet.spawn(pool.run, job)
-    seen = []
+    windows = []
     for concurrency in (2, 11, 1):
         job.concurrency = concurrency
         pool.adjust(job)
         eventlet.sleep(0.15)
-        most = 0
-        for _ in range(30):
-            eventlet.sleep(0.002)
-            most = max(most, pool.in_flight)
-        seen.append(most)
+        begin_s = time.perf_counter()
+        eventlet.sleep(0.06)
+        windows.append((begin_s, time.perf_counter()))
     job.stopped = True
     thread.wait()
-    assert [2, 11, 1] == seen
+    # By the tasks' own times: `in_flight` also counts those whose results are on their way.
+    times = list(zip(job.started_s, job.ended_s, strict=True))
+    assert [2, 11, 1] == [
+        max(sum(start_s <= at_s < end_s for start_s, end_s in times) for at_s, _ in times if begin_s < at_s < stop_s)
+        for begin_s, stop_s in windows
+    ]
 
 
 def test_a_share_that_was_lowered_holds_for_tasks_sent_ahead(pool: HybridPool) -> None:
