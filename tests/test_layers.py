@@ -30,6 +30,18 @@ MAY = {
     "__main__": {"errors", "lab"},
     "__init__": {"api", "compare", "explain", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
 }
+# What each part of the pools may import of the pools, beside itself and the package's own few functions.
+WITHIN_POOLS: dict[str, set[str]] = {
+    "__init__": {"green", "threads", "prefork", "hybrid", "protocol"},
+    "protocol": set(),
+    "gate": set(),
+    "green": {"gate", "protocol"},
+    "threads": {"protocol"},
+    "offload": {"protocol", "processes"},
+    "processes": {"protocol"},
+    "prefork": {"protocol", "processes"},
+    "hybrid": {"protocol", "processes", "green"},
+}
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 
 
@@ -66,6 +78,15 @@ def test_arrows_point_down_only(path: Any) -> None:
         other = name.split(".")[1]
         if other in MAY:
             assert other == room or other in MAY[room], f"{room} must not import {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "pools").rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_within_the_pools_point_down_only(path: Any) -> None:
+    part = path.relative_to(PACKAGE / "pools").parts[0].removesuffix(".py")
+    for name in imports(path):
+        other = name.removeprefix("greenlab.pools.").partition(".")[0]
+        if name.startswith("greenlab.pools.") and other in WITHIN_POOLS:
+            assert other == part or other in WITHIN_POOLS[part], f"{part} must not import {name}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -24,7 +24,7 @@ from greenlab.errors import (
 )
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.sending import RemoteTaskError, RemoteTraceback, dump_error
+from greenlab.pools.processes.sending import RemoteTaskError, RemoteTraceback, dump_error
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
@@ -289,7 +289,7 @@ def test_a_worker_has_loaded_neither_eventlet_nor_the_notebook() -> None:
         with PreforkPool(1) as pool:
             pool.run(Job())
     """).split()
-    assert "greenlab.pools._worker" in loaded
+    assert "greenlab.pools.prefork.worker" in loaded
     for name in ("eventlet", "greenlet", "asyncio", "IPython", "matplotlib", "numpy", "gevent"):
         assert name not in loaded
 

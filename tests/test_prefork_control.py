@@ -111,8 +111,8 @@ def test_a_limit_hits_its_own_task_only_however_close_to_the_end(pool: PreforkPo
             raise ValueError(x)
         return x
 
-    job = run(pool, task, range(600), timeout_s=0.01)
-    assert 600 == len(job.values) + len(job.errors)
+    job = run(pool, task, range(240), timeout_s=0.01)
+    assert 240 == len(job.values) + len(job.errors)
     assert {ValueError, TaskTimeoutError} == set(map(type, job.errors.values()))
     assert before == pool.pids
 
@@ -232,7 +232,7 @@ def test_a_pool_without_a_size_has_what_the_present_jobs_want() -> None:
         wide = FakeJob(lambda x: time.sleep(0.002), iter(int, 1), concurrency=3)
         thread = eventlet.spawn(pool.run, wide)
         until(lambda: pool.count(wide) == 3)
-        narrow = run_beside(pool, FakeJob(lambda x: time.sleep(0.01), range(20), concurrency=1))
+        narrow = run_beside(pool, FakeJob(lambda x: time.sleep(0.01), range(4), concurrency=1))
         assert (3, 1) == (len(pool.pids), narrow)
         prefork_kit.kill(thread)
         pool.start(FakeJob(abs, [], concurrency=2))
@@ -314,16 +314,16 @@ def test_killing_one_task_costs_no_other(pool: PreforkPool, tmp_path: Path) -> N
 
 
 def test_killing_tasks_that_just_end_hits_no_other_task(pool: PreforkPool) -> None:
-    job = FakeJob(lambda x: time.sleep(0.0005), range(3_000))
+    job = FakeJob(lambda x: time.sleep(0.0005), range(1_000))
     thread = eventlet.spawn(pool.run, job)
     told = set()
     while not thread.dead:
-        for task in (one for link in pool._staff.links if (one := link.running)):
+        for task in (one for link in pool._fleet.processes if (one := link.running)):
             index = task[1][1]
             if pool.kill(job, index, LookupError(index)):
                 told.add(index)
         eventlet.sleep(0.01)
     thread.wait()
-    assert 3_000 == len(job.values) + len(job.errors)
+    assert 1_000 == len(job.values) + len(job.errors)
     assert {LookupError} == set(map(type, job.errors.values()))
     assert told >= set(job.errors)

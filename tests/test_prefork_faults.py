@@ -24,8 +24,8 @@ from greenlab.errors import (
     WorkerLostError,
 )
 from greenlab.hub import eventlet
-from greenlab.pools.forkserver import ForkServer
 from greenlab.pools.prefork import PreforkPool
+from greenlab.pools.processes.forkserver import ForkServer
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
@@ -257,7 +257,7 @@ def test_the_pool_outlives_its_fork_server(pool: PreforkPool) -> None:
 def test_workers_that_a_dying_fork_server_was_asked_for_come_from_the_next(pool: PreforkPool) -> None:
     os.kill(server_pid(pool), signal.SIGSTOP)
     growing = eventlet.spawn(pool.resize, 4)
-    until(lambda: pool._staff.asked)
+    until(lambda: pool._fleet.asked)
     os.kill(server_pid(pool), signal.SIGKILL)
     growing.wait()
     until(lambda: len(pool.pids) == 4)
@@ -360,7 +360,7 @@ def test_no_process_outlives_a_pool_whose_own_process_is_killed() -> None:
         from greenlab.pools.prefork import PreforkPool
         pool = PreforkPool(3)
         pool.start()
-        print(pool._staff.server.pid, *pool.pids, flush=True)
+        print(pool._fleet.server_pid, *pool.pids, flush=True)
         class Job:
             concurrency, timeout_s, max_tasks, max_memory = 3, None, None, None
             func = staticmethod(lambda x: __import__("time").sleep(600))

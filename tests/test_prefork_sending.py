@@ -25,10 +25,10 @@ from greenlab.errors import (
     NotSendableError,
 )
 from greenlab.hub import eventlet
-from greenlab.pools import wire
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.ring import Ring
-from greenlab.pools.sending import RemoteTaskError, RemoteTraceback
+from greenlab.pools.processes import wire
+from greenlab.pools.processes.ring import Ring
+from greenlab.pools.processes.sending import RemoteTaskError, RemoteTraceback
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
@@ -322,9 +322,13 @@ def test_a_ring_gives_back_what_was_put_or_leaves_it_to_the_socket() -> None:
     rng = random.Random(3)
     waiting: list[tuple[bytes, list[Any]]] = []
     shared = by_socket = 0
+    noise = os.urandom(6 * MIB)
     for _ in range(300):
         if rng.random() < 0.55:
-            parts: list[Any] = [os.urandom(rng.choice([1, 5_000, MIB, 5 * MIB])) for _ in range(rng.choice([1, 3]))]
+            parts: list[Any] = [
+                noise[(at := rng.randrange(MIB)) : at + rng.choice([1, 5_000, MIB, 5 * MIB])]
+                for _ in range(rng.choice([1, 3]))
+            ]
             waiting.append((b"".join(parts), outward.frame(wire.TASK, 1, 2, wire.Parcel(wire.RAW, parts))))
         for _ in range(rng.choice([0, 1, 2])):
             if waiting:

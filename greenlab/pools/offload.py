@@ -99,7 +99,7 @@ class Desk:
     def _item(self, call: _Call) -> Any:
         if self.pool == "threads":
             return call
-        from greenlab.pools import sending
+        from greenlab.pools.processes import sending
 
         return sending.dump_function(call.func), call.args
 
@@ -180,7 +180,7 @@ def _call_here(call: _Call) -> Any:
 
 
 def _packed_call() -> Callable[[Any], Any]:
-    from greenlab.pools import packed
+    from greenlab.pools.processes import packed
 
     return packed.call
 

@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import NotSendableError
-from greenlab.pools import sending
+from greenlab.pools.processes import sending
 from greenlab.probes.figures import DONE, Figures
 from greenlab.probes.judge import UNSENDABLE, judge
 from greenlab.probes.subject import LENGTH

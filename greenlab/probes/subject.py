@@ -30,7 +30,7 @@ import greenlet
 
 from greenlab import greening
 from greenlab import hub as hubs
-from greenlab.pools import forkserver, sending
+from greenlab.pools.processes import forkserver, sending
 from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Place, Sample
 from greenlab.probes.places import Finder
 

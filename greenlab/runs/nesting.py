@@ -24,9 +24,10 @@ def waiting_for(run: Ledger) -> Iterator[None]:
     Raises:
         UsageError: that run cannot end before the calling task does, directly or by way of other runs.
     """
-    # The green pool marks its green threads with the job whose tasks they run.
+    # The green pool marks its green threads with the job whose tasks they run. In a process of the hybrid pool that is
+    # the kernel's job, which no run of the process can wait for.
     mine = getattr(greenlet.getcurrent(), "greenlab_job", None)
-    if not isinstance(mine, Ledger):  # in a hybrid process it is a job whose run lives elsewhere
+    if not isinstance(mine, Ledger):
         yield
         return
     if _waits_for(run, mine):

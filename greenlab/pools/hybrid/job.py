@@ -1,52 +1,40 @@
 """A job, as the hybrid pool sees it, and its tasks on their way to a process.
 
-Guarantees: nothing here waits, but `Active.wait`.
+Guarantees: those of `processes.job`.
 Must not import: runs, live, magics, eventlet.green.
 """
 
 from __future__ import annotations
 
-import os
 import pickle
-import sys
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from greenlab.errors import NotSendableError
-from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.wire import Bytes, Parcel
+from greenlab.pools.processes import job as jobs
+from greenlab.pools.processes import sending, setting, wire
+from greenlab.pools.processes.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from greenlab.pools.hybrid_link import Link
+    from greenlab.pools.hybrid.link import Link
     from greenlab.pools.protocol import Job
 
-_HINT: Final = "make it inside the task, or use -p green"
 
-
-class Active:
+class Active(jobs.Active):
     """A job that runs now.
 
     Attributes:
-        pending: how many tasks have been pulled and have not ended.
-        error: why `run` is to raise, or None.
+        body: its surroundings and function, pickled.
         crew: the processes that serve it, as many as it may have; None where one is missing.
         sentences: what tasks that are being killed will fail with, by index.
     """
 
     def __init__(self, number: int, job: Job) -> None:
-        setting = (str(Path.cwd()), [p for p in sys.path if isinstance(p, str)], dict(os.environ))
-        self.number = number
-        self.job = job
-        self.body = pickle.dumps((setting, sending.dump_function(job.func)), 5)
-        self.pending = 0
-        self.error: BaseException | None = None
+        super().__init__(number, job)
+        self.body = pickle.dumps(setting.pack(job.func), 5)
         self.crew: list[Link | None] = []
         self.sentences: dict[int, BaseException] = {}
-        self._event: Any = None
 
     @property
     def width(self) -> int:
@@ -57,48 +45,6 @@ class Active:
         """How many tasks the process at this place of the crew may have in flight: all shares are `concurrency`."""
         each, rest = divmod(max(1, self.job.concurrency), len(self.crew))
         return each + (place < rest)
-
-    def wait(self) -> None:
-        """Wait for a change: room at a process, an ended task, an error."""
-        if self._event is None:
-            self._event = eventlet.event.Event()
-        self._event.wait()
-
-    def wake(self) -> None:
-        """End the wait."""
-        if self._event is not None:
-            event, self._event = self._event, None
-            event.send()
-
-    def stop(self, error: BaseException) -> None:
-        """Make `run` raise; what still comes for this job is dropped."""
-        if self.error is None:
-            self.error = error
-        self.wake()
-
-    def tell(self, index: int, start_s: float, end_s: float, value: Any, error: BaseException | None = None) -> None:
-        """Tell the job how a task ended."""
-        self.pending -= 1
-        if self.sentences:
-            self.sentences.pop(index, None)
-        if self.error is not None:
-            return
-        try:
-            if error is None:
-                self.job.succeed(index, start_s, end_s, value)
-            else:
-                self.job.fail(index, start_s, end_s, error)
-        except Exception as broken:  # the job itself, whose run must not wait for ever
-            self.stop(broken)
-
-    def write(self, stream: str, text: str, index: int | None) -> None:
-        """Give the job what a task printed."""
-        if self.error is not None:
-            return
-        try:
-            self.job.write(stream, text, index)
-        except Exception as broken:
-            self.stop(broken)
 
 
 class Batch:
@@ -128,11 +74,8 @@ class Batch:
         try:
             parcel = sending.dump(item)
         except Exception as cause:
-            what = f"item {index} ({sending.type_name(item)})"
-            error = NotSendableError(f"cannot send {what} to a worker process: {_HINT}")
-            error.__cause__ = cause
             now_s = perf_counter()
-            self.active.tell(index, now_s, now_s, None, error)
+            self.active.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
             return 0
         self._close_plain()
         self.parts += wire.frame(wire.TASK, self.active.number, index, parcel)

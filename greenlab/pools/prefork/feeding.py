@@ -14,17 +14,16 @@ import pickle
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.wire import Bytes, Page, Parcel
+from greenlab.pools.prefork.job import Active, Entry
+from greenlab.pools.processes import feeding, sending, wire
+from greenlab.pools.processes.wire import Bytes, Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from greenlab.pools.active import Active, Entry
-    from greenlab.pools.staff import Staff
-    from greenlab.pools.worker import Link
+    from greenlab.pools.prefork.link import Link
+    from greenlab.pools.processes.fleet import Fleet
 
 get_hub = eventlet.hubs.get_hub
 
@@ -33,45 +32,17 @@ _PATROL_S: Final = 0.016
 ahead, so that tasks as short as they were thought never meet it."""
 _MOMENT_S: Final = 0.0015
 """How long a recall needs to be seen. The worker's word is in memory some nanoseconds after it was written."""
-_HINT: Final = "make it inside the task, or use -p green"
 
 
-class Feeder:
+class Feeder(feeding.Feeder[Active]):
     """Gives the tasks of jobs to the workers of a pool."""
 
-    def __init__(self, staff: Staff, actives: dict[int, Active], numbers: Iterator[int]) -> None:
-        self._staff = staff
+    def __init__(self, fleet: Fleet[Link], actives: dict[int, Active], numbers: Iterator[int]) -> None:
+        self._fleet = fleet
         self._actives = actives  # in the order of whose turn it is
         self._numbers = numbers
         self._timer: Any = None
         self._moving: set[Any] = set()  # green threads that move tasks
-
-    def feed(self, active: Active) -> bool:
-        """Give workers tasks until the job has no more now; return whether there were any."""
-        pull, fed = active.job.pull, False
-        while True:
-            link, room = self._await_room(active)
-            batch = Batch(active, link, self._post)
-            # If `pull` waits, the tasks that were pulled before must not wait with it.
-            timer = get_hub().schedule_call_global(0, batch.post) if room > 1 else None
-            try:
-                while room > 0:
-                    index, item = pull()
-                    fed = True
-                    active.pending += 1
-                    if batch.stale:
-                        self._place(active, index, item)
-                        break
-                    room -= batch.add(index, item)
-                    if timer is not None and timer.called:  # `pull` did wait, and may again
-                        break
-            except StopIteration:
-                batch.post()
-                return fed
-            finally:
-                if timer is not None:
-                    timer.cancel()
-            batch.post()
 
     def give_again(self, entries: Iterable[Entry]) -> None:
         """Give to other workers, in the background, what one did not begin."""
@@ -79,11 +50,11 @@ class Feeder:
         for entry in entries:
             shares.setdefault(entry[0].number, []).append(entry)
         for share in shares.values():
-            self._spawn(self._replace, share)
+            self._spawn(self.replace, share[0][0], [(index, item) for _, index, item in share])
 
     def watch(self) -> None:
         """Look, a little later, whether a worker stands still while tasks wait there that another could take."""
-        links = self._staff.links
+        links = self._fleet.processes
         if self._timer is None and len(links) > 1 and self._actives and any(map(self._may_move, links)):
             self._timer = get_hub().schedule_call_global(_PATROL_S, self._patrol)
 
@@ -97,20 +68,10 @@ class Feeder:
 
     # --- to a worker
 
-    def _place(self, active: Active, index: int, item: Any) -> None:
-        link, _ = self._await_room(active)
-        batch = Batch(active, link, self._post)
-        batch.add(index, item)
-        batch.post()
-
-    def _await_room(self, active: Active) -> tuple[Link, int]:
-        while True:
-            if active.error is not None:
-                raise active.error
-            link, room = self._find_room(self._staff.links, active)
-            if link is not None:
-                return link, room
-            active.wait()
+    def find_room(self, active: Active) -> tuple[Batch, int] | None:
+        """Begin a batch for the worker that has most room; see `processes.feeding`."""
+        link, room = self._find_room(self._fleet.processes, active)
+        return None if link is None else (Batch(active, link, self._post), room)
 
     def _find_room(self, links: Sequence[Link], active: Active) -> tuple[Link | None, int]:
         """Find the worker that has most room for a job, and how many tasks it may be sent.
@@ -119,7 +80,7 @@ class Feeder:
         for the replacement of a worker that is about to leave is there before that has finished.
         """
         best, most = None, 0
-        concurrency, target, shared = active.job.concurrency, self._staff.target, len(self._actives) > 1
+        concurrency, target, shared = active.job.concurrency, self._fleet.target, len(self._actives) > 1
         full = concurrency < len(links) and sum(link.holds(active) for link in links) >= concurrency
         crowded = target < len(links) and sum(bool(link.outstanding) for link in links) >= target
         for link in links:
@@ -158,7 +119,7 @@ class Feeder:
         """Let a worker leave that was given as many tasks as a present job allows; the next is forked meanwhile."""
         limits = [most for one in self._actives.values() if (most := one.job.max_tasks) is not None]
         if limits and link.given >= min(limits):
-            self._staff.retire(link)
+            self._fleet.retire(link)
 
     # --- from one worker to another
 
@@ -167,13 +128,13 @@ class Feeder:
         if link.silent or not link.has_queue:
             return False
         first = link.outstanding[next(reversed(link.outstanding))][0]
-        others = [other for other in self._staff.links if other is not link]
+        others = [other for other in self._fleet.processes if other is not link]
         return self._find_room(others, first)[0] is not None
 
     def _patrol(self) -> None:
         """The hub calls this, so it must not wait."""
         self._timer = None
-        for link in self._staff.links:
+        for link in self._fleet.processes:
             before, link.mark = link.mark, (link.page.taken[0], link.outbox.sent, link.posts)
             if before == link.mark and self._may_move(link):
                 self._spawn(self._recall, link)
@@ -184,14 +145,6 @@ class Feeder:
         eventlet.sleep(_MOMENT_S)
         if not link.closed:
             self.give_again(link.take_back())
-
-    def _replace(self, entries: list[Entry]) -> None:
-        for active, index, item in entries:
-            try:
-                self._place(active, index, item)
-            except Exception as error:  # that of its run, or one that its run must have
-                active.pending -= 1
-                active.stop(error)
 
     def _spawn(self, func: Callable[..., None], *args: Any) -> None:
         thread = eventlet.spawn(func, *args)
@@ -225,12 +178,8 @@ class Batch:
         try:
             parcel = sending.dump(item)
         except Exception as cause:
-            what = f"item {index} ({sending.type_name(item)})"
-            error = NotSendableError(f"cannot send {what} to a worker process: {_HINT}")
-            error.__cause__ = cause
             now_s = perf_counter()
-            self.active.pending -= 1
-            self.active.job.fail(index, now_s, now_s, error)
+            self.active.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
             return 0
         self._tasks.append((index, item, parcel))
         return 1 + parcel.size // 4096

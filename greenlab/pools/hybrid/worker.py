@@ -36,11 +36,14 @@ from greenlab import greening, pools
 from greenlab import hub as hubs
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
-from greenlab.pools import green, hybrid_wire, wire
-from greenlab.pools._hybrid_job import Killed, Packed, RemoteJob
-from greenlab.pools._hybrid_output import Output, Task
-from greenlab.pools.hybrid_wire import NOBODY, Marks
-from greenlab.pools.wire import Bytes, Inbox, Outbox, Parcel
+from greenlab.pools import green
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.hybrid.output import Output, Task
+from greenlab.pools.hybrid.remote import Killed, Packed, RemoteJob
+from greenlab.pools.processes import output, wire
+from greenlab.pools.processes.setting import Arrivals
+from greenlab.pools.processes.wire import Bytes, Inbox, Outbox, Parcel
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
@@ -66,6 +69,7 @@ class Worker:
     def __init__(self, sock: socket.socket, marks: Marks) -> None:
         self.hub: GuestHub = hubs.start()
         self.forked = False
+        self.arrivals = Arrivals()
         greening.green(self.hub)
         self._pool: Any = pools.get(self.hub, green.GreenPool.name)  # runs inside a task use it too
         self._sock = sock
@@ -89,7 +93,7 @@ class Worker:
         """Run tasks until the pool closes the connection."""
         sys.stdout, sys.stderr = self._streams
         os.register_at_fork(after_in_child=self._let_go)
-        self.send(wire.frame(hybrid_wire.READY, 0, 0, _NOTHING))
+        self.send(wire.frame(frames.READY, 0, 0, _NOTHING))
         self._write()
         eventlet.spawn(self._read).wait()
 
@@ -111,19 +115,19 @@ class Worker:
             job.add(list(zip(*pickle.loads(body), strict=True)))
         elif kind == wire.TASK:
             job.add([(what, Packed(form, buffers, body))])
-        elif kind == hybrid_wire.SHARE:
+        elif kind == frames.SHARE:
             job.concurrency = what
             self._pool.adjust(job)
             job.wake()
-        elif kind == hybrid_wire.KILL:
+        elif kind == frames.KILL:
             if job.kill_waiting(what) or self._pool.kill(job, what, Killed()):
                 self.post_soon(job, perf_counter())
-        elif kind == hybrid_wire.HELD:
+        elif kind == frames.HELD:
             held = [(one.index, one.started_s, one.where) for one in self._pool.held(job)]
             parcel = Parcel(wire.PICKLED, [pickle.dumps(held, 5)])
-            self.send(wire.frame(hybrid_wire.HOLDS, job.number, what, parcel))
+            self.send(wire.frame(frames.HOLDS, job.number, what, parcel))
             self._write()
-        elif kind == hybrid_wire.END:
+        elif kind == frames.END:
             self._end(job)
 
     def _open(self, number: int, slot: int, share: int, timeout_s: float | None, body: bytes) -> None:
@@ -151,7 +155,7 @@ class Worker:
         def say() -> None:
             job.when_empty = None
             self._warden.forget(job)
-            self.send(wire.frame(hybrid_wire.ENDED, job.number, 0, _NOTHING))
+            self.send(wire.frame(frames.ENDED, job.number, 0, _NOTHING))
             self._write()
 
         self._runners.pop(job.number).kill()
@@ -237,8 +241,7 @@ class Worker:
         for job in self._jobs.values():
             job.stop()
             job.ended = False  # so that whoever comes back for another task leaves the process
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+        output.let_go()
 
 
 class Warden:

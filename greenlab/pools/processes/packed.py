@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from greenlab.pools import sending
+from greenlab.pools.processes import sending
 
 _unpack = lru_cache(maxsize=64)(sending.load_function)
 

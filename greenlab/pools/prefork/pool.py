@@ -1,7 +1,7 @@
 """The prefork pool: tasks in a few worker processes, driven by green threads.
 
 Each worker has a socket and a green thread that reads it; each run feeds tasks from the green thread that
-called `run`. Who works is up to `staff`, who gets which task to `feeding`; the loop inside the process is `_worker`.
+called `run`. Who works is up to `Fleet`, who gets which task to `feeding`; the loop inside the process is `worker`.
 
 Guarantees:
 
@@ -17,36 +17,34 @@ Guarantees:
 
 Bounds: what C code writes to the descriptors 1 and 2 goes where the kernel's own output goes, not to `job.write`.
 A task that handles SIGUSR1 itself, or computes in C, meets only the hard limit, and does not tell where it stands.
+A limit that strikes while an inner green task of a task runs fails that one only; then the hard limit applies.
+The memory by which large items and results travel, up to 16 MiB each way, counts as the worker's own: see `max_memory`.
 A worker that leaves when it has done its share leaves the processes alone that its tasks started.
 Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
 """
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import signal
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
 
-from greenlab.errors import CancelledError, GreenlabError
+from greenlab.errors import CancelledError, GreenlabError, UsageError
 from greenlab.hub import eventlet
-from greenlab.pools.active import Active
-from greenlab.pools.feeding import Feeder
+from greenlab.pools.prefork.feeding import Feeder
+from greenlab.pools.prefork.job import Active, Entry
+from greenlab.pools.prefork.link import Link
+from greenlab.pools.processes.fleet import Fleet
+from greenlab.pools.processes.wire import Page
 from greenlab.pools.protocol import Held
-from greenlab.pools.staff import Staff
-from greenlab.pools.wire import Page
-from greenlab.pools.worker import Link, checked_workers
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
 
-trampoline = eventlet.hubs.trampoline
-
 _SPARED_S: Final = 0.02  # a short task of a cancelled run may end by itself, where others' wait at its worker
 _ANSWER_S: Final = 0.2  # for workers to say where their tasks stand
 _LOOK_S: Final = 0.002
-_PAUSE_S: Final = 0.002
-"""A reading costs some 50 µs, which is 5 % of a task of a millisecond: of such tasks, several are read at once."""
 
 
 class PreforkPool:
@@ -63,26 +61,30 @@ class PreforkPool:
 
     def __init__(self, workers: int | None = None) -> None:
         self._fixed = workers is not None
-        self._staff = Staff(self, checked_workers(workers) if workers is not None else 0)
         self._active: dict[int, Active] = {}  # in the order of whose turn it is
+        self._fleet: Fleet[Link] = Fleet("greenlab.pools.prefork.worker", self._make_link, self)
+        self._fleet.target = _checked(workers) if workers is not None else 0
         self._jobs = itertools.count(1)
         # Tasks are numbered over all jobs, from 1 on; 0 is none's.
-        self._feeder = Feeder(self._staff, self._active, itertools.count(1))
+        self._feeder = Feeder(self._fleet, self._active, itertools.count(1))
+
+    def _make_link(self) -> Link:
+        return Link(self._active, self)
 
     @property
     def workers(self) -> int:
         """How many worker processes the pool keeps."""
-        return self._staff.target
+        return self._fleet.target
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers; empty before the start."""
-        return tuple(link.pid for link in self._staff.links)
+        return tuple(link.pid for link in self._fleet.processes)
 
     @property
     def in_flight(self) -> int:
         """Tasks being run at this moment: one a worker at the most."""
-        return sum(link.is_busy for link in self._staff.links)
+        return sum(link.is_busy for link in self._fleet.processes)
 
     def __enter__(self) -> Self:
         self.start()
@@ -108,10 +110,10 @@ class PreforkPool:
         if job is not None:
             self._size(job)
             if job.max_tasks is not None:
-                for link in list(self._staff.links):
+                for link in list(self._fleet.processes):
                     if link.given >= job.max_tasks:
-                        self._staff.retire(link)
-        self._staff.start()
+                        self._fleet.retire(link)
+        self._fleet.start()
 
     def resize(self, workers: int) -> None:
         """Keep another number of workers; those too many leave when they have done what they hold.
@@ -119,20 +121,20 @@ class PreforkPool:
         Raises:
             UsageError: `workers` is not a number above 0.
         """
-        self._staff.target = checked_workers(workers)
-        if self._staff.server is not None:
-            self._staff.start()
+        self._fleet.target = _checked(workers)
+        if self._fleet.server_pid:
+            self._fleet.start()
 
     def adjust(self, job: Job) -> None:
         """Follow `job.concurrency`, which was changed while the job runs."""
         if self._size(job):
-            self._staff.adjust()
+            self._fleet.adjust()
         self.wake()
 
     def _size(self, job: Job) -> bool:
         if not self._fixed:
             present = (active.job.concurrency for active in self._active.values())
-            self._staff.target = max(1, job.concurrency, *present)
+            self._fleet.target = max(1, job.concurrency, *present)
         return not self._fixed
 
     def run(self, job: Job) -> None:
@@ -147,7 +149,7 @@ class PreforkPool:
         self._active[active.number] = active
         try:
             while self._feeder.feed(active):  # a job may have more to pull once a task has ended: a retry
-                self._await_end(active)
+                active.await_end()
         except BaseException:
             self._abandon(active)
             raise
@@ -155,7 +157,7 @@ class PreforkPool:
             del self._active[active.number]
             if not self._active:
                 self._feeder.stop()
-            for link in self._staff.links:
+            for link in self._fleet.processes:
                 link.forget(active)
 
     def held(self, job: Job) -> list[Held]:
@@ -184,25 +186,19 @@ class PreforkPool:
 
     def _running(self, job: Job) -> list[tuple[Link, int, int]]:
         """The workers that run a task of a job, with its number and index."""
-        found = ((link, link.running) for link in self._staff.links)
+        found = ((link, link.running) for link in self._fleet.processes)
         return [(link, one[0], one[1][1]) for link, one in found if one is not None and one[1][0].job is job]
 
     def close(self) -> None:
         """End the workers and the fork server; runs that are under way raise. It may be started again."""
-        self.stop(GreenlabError("the pool was closed while it ran tasks"))
+        self.failed(GreenlabError("the pool was closed while it ran tasks"))
         self._feeder.stop()
-        self._staff.close()
-
-    def _await_end(self, active: Active) -> None:
-        while active.pending and active.error is None:
-            active.wait()
-        if active.error is not None:
-            raise active.error
+        self._fleet.close()
 
     def _abandon(self, active: Active) -> None:
         """Stop what runs of this job; what waits at a worker behind another job's task is skipped there."""
         active.stop(CancelledError("the run was cancelled"))
-        concerned = [link for link in self._staff.links if link.holds(active)]
+        concerned = [link for link in self._fleet.processes if link.holds(active)]
         for link in concerned:
             link.page.skip[Page.flag_of(active.number)] = 1
         shared = [link for link in concerned if link.is_shared]
@@ -210,9 +206,32 @@ class PreforkPool:
         while any(link.runs(active) for link in shared) and perf_counter() < end_s:
             eventlet.sleep(_LOOK_S)
         doomed = [link for link in concerned if link.runs(active) and link.end_task(link.page.running[0])]
-        self._staff.await_end(doomed)
+        self._fleet.await_end(doomed)
 
-    # --- what the staff tells
+    # --- what the fleet tells
+
+    def changed(self) -> None:
+        """There are other workers: look again at what may be sent; see `Owner`."""
+        self.wake()
+
+    def lost(self, link: Link, status: int) -> None:
+        """Account for a dead worker's tasks; see `Owner`."""
+        held, started_s = link.page.running[0], link.page.started_s[0]
+        lost, link.outstanding = link.outstanding, {}
+        for number, (active, index, _) in lost.items():
+            if active.error is not None:
+                active.pending -= 1
+            elif number == held:
+                now_s = perf_counter()
+                active.tell(index, min(started_s, now_s), now_s, None, link.loss_of(number, active, status))
+        self.give_again([entry for number, entry in lost.items() if number != held and entry[0].error is None])
+
+    def failed(self, error: GreenlabError) -> None:
+        """End all runs; see `Owner`."""
+        for active in self._active.values():
+            active.stop(error)
+
+    # --- what the links ask for; see `Office`
 
     def wake(self) -> None:
         """Look again at what may be sent where."""
@@ -220,54 +239,24 @@ class PreforkPool:
             active.wake()
         self._feeder.watch()
 
-    def stop(self, error: GreenlabError) -> None:
-        """End all runs."""
-        for active in self._active.values():
-            active.stop(error)
+    def give_again(self, entries: list[Entry]) -> None:
+        """Give to other workers what one did not begin."""
+        self._feeder.give_again(entries)
 
-    def converse(self, link: Link) -> None:
-        """Read what one worker sends, for as long as it lives."""
-        try:
-            while True:
-                trampoline(link.sock, read=True)
-                self._hear(link)
-                if len(link.outstanding) <= link.low:
-                    self.wake()
-                if link.full:
-                    self._staff.retire(link)
-                if link.retiring and not link.outstanding:
-                    link.dismiss()
-                if link.busy_s >= _PAUSE_S:
-                    eventlet.sleep(_PAUSE_S)
-        except (EOFError, OSError):
-            self._staff.kill(link)  # it has died, or lost its mind: its end is told by the fork server
+    def kill_worker(self, link: Link) -> None:
+        """Kill a worker, and what it started."""
+        self._fleet.kill(link)
 
-    def account(self, link: Link, status: int) -> bool:
-        """Say what became of a dead worker's tasks; return whether it died without a task."""
-        with contextlib.suppress(EOFError, OSError):
-            while self._hear(link):
-                pass
-        held, started_s = link.page.running[0], link.page.started_s[0]
-        lost, link.outstanding = link.outstanding, {}
-        idle = held not in lost
-        for number, (active, index, _) in lost.items():
-            if active.error is not None:
-                active.pending -= 1
-            elif number == held:
-                active.pending -= 1
-                now_s = perf_counter()
-                active.job.fail(index, min(started_s, now_s), now_s, link.loss(status, number, active))
-        self._feeder.give_again(entry for number, entry in lost.items() if number != held and entry[0].error is None)
-        return idle
+    def signal_worker(self, link: Link) -> None:
+        """Send a worker SIGUSR1."""
+        self._fleet.signal(link, signal.SIGUSR1)
 
-    def _hear(self, link: Link) -> bool:
-        """Read once, and give to others what the worker did not begin; return whether there was something to read."""
-        try:
-            link.take(self._active)
-        except BlockingIOError:
-            return False
-        finally:
-            returned, link.returned = link.returned, []
-            self._feeder.give_again(returned)
-        self._staff.note_life(link)
-        return True
+    def retire_worker(self, link: Link) -> None:
+        """Replace a worker."""
+        self._fleet.retire(link)
+
+
+def _checked(workers: int) -> int:
+    if not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers is a number of processes from 1 on, not {workers!r}")
+    return workers

@@ -5,7 +5,9 @@ The fleet knows births, deaths and the ends of sockets; what the processes do is
 Guarantees:
 
 * a process that has died is replaced at once; if they die as soon as they start, the fleet gives up and says so;
-* a process that must leave takes nothing new, and leaves when it has done what it holds;
+* a process that must leave takes nothing new, and leaves when it has done what it holds; its replacement is forked
+  meanwhile;
+* processes outlive no fork server, but the fleet outlives both; at its own end, what processes started ends with them;
 * nothing here blocks, and a fleet with nothing to do wakes nobody: no timer, no polling.
 
 Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
@@ -16,116 +18,23 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
-from greenlab.pools import forkserver
-from greenlab.pools.forkserver import ForkServer
-from greenlab.pools.wire import Bytes, Inbox, Outbox, Page
+from greenlab.pools.processes import forkserver
+from greenlab.pools.processes.forkserver import ForkServer
+from greenlab.pools.processes.process import Process
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 Event = eventlet.event.Event
 trampoline = eventlet.hubs.trampoline
 Semaphore = eventlet.semaphore.Semaphore
 
-PATIENCE_S: Final = 2.0
-"""How long to wait for the end of processes that were killed or told to end."""
-
-
-class Process:
-    """The pool's end of one worker process.
-
-    Attributes:
-        pid: its process id; 0 before it is forked.
-        ready: whether it has said that it is.
-        open: whether it takes tasks.
-        retiring: whether it is to leave.
-        dead: whether it has ended.
-        gone: an event that comes when all that it held has been accounted for.
-        page_fd: a descriptor of the memory shared with it, until `hand_over`.
-    """
-
-    def __init__(self) -> None:
-        self.sock, self._theirs = socket.socketpair()
-        self.sock.setblocking(False)
-        self.page_fd = Page.open_fd()
-        self.inbox = Inbox(self.sock)
-        self.outbox = Outbox(self.sock)
-        self.pid = 0
-        self.ready = self.open = self.retiring = self.dead = False
-        self.gone = Event()
-        self._reader: Any = None
-        self._writer: Any = None
-
-    @property
-    def load(self) -> int:
-        """How many tasks it holds."""
-        return 0
-
-    def take(self) -> None:
-        """Read once, and act on it.
-
-        Raises:
-            BlockingIOError: there is nothing to read now.
-            EOFError, OSError: nor will there be.
-        """
-
-    def written(self) -> None:
-        """Do what waited for the outbox to be empty again."""
-
-    def hand_over(self, server: ForkServer) -> None:
-        """Have a worker forked at the other end."""
-        try:
-            server.fork(self._theirs, self.page_fd)
-        except ConnectionError:  # it has died, which whoever listens to it will notice
-            pass
-        finally:
-            self._theirs.close()
-            os.close(self.page_fd)
-
-    def send(self, parts: list[Bytes]) -> None:
-        """Send a frame; what the socket does not take now, a green thread sends as it does."""
-        self.outbox.put(parts)
-        try:
-            if not self.outbox.write() and self._writer is None:
-                self._writer = eventlet.spawn(self._write_rest)
-        except OSError:  # the process has died, which the fork server tells
-            pass
-
-    def _write_rest(self) -> None:
-        try:
-            while not self.outbox.write():
-                trampoline(self.sock, write=True)
-        except OSError:
-            return
-        finally:
-            self._writer = None
-        self.written()
-
-    def read_with(self, read: Callable[[], object]) -> None:
-        """Have a green thread of its own read what comes."""
-        self._reader = eventlet.spawn(read)
-
-    def dismiss(self) -> None:
-        """Let the process leave, which it does when it finds nothing more to read."""
-        with contextlib.suppress(OSError):
-            self.sock.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        """Let go of everything, also if no process was ever at the other end."""
-        self.open = False
-        for thread in (self._reader, self._writer):
-            if thread is not None and thread is not eventlet.getcurrent():
-                thread.kill()
-        self.sock.close()
-        if not self.gone.ready():
-            self.gone.send()
-
+_PATIENCE_S: Final = 2.0  # for the end of processes that were killed or told to end
 
 P = TypeVar("P", bound=Process)
 
@@ -134,7 +43,7 @@ class Owner(Protocol):
     """What a fleet tells the pool. None of this may wait."""
 
     def changed(self) -> None:
-        """There are more or fewer processes that take tasks."""
+        """There are more or fewer processes, or other ones take tasks."""
 
     def lost(self, process: Any, status: int) -> None:
         """Account for what a dead process held; `status` is as `os.wait` gives it."""
@@ -144,7 +53,11 @@ class Owner(Protocol):
 
 
 class Fleet(Generic[P]):
-    """Keeps `target` processes alive.
+    """Keeps processes alive.
+
+    Attributes:
+        target: how many.
+        processes: those that live.
 
     Args:
         module: whose `main` the processes run, see `ForkServer`.
@@ -165,20 +78,24 @@ class Fleet(Generic[P]):
         self._changed = Event()
         self._trouble: GreenlabError | None = None
         self._useful = False  # the server has forked
-        self._stillborn = 0
+        self._stillborn = 0  # deaths, since one has spoken, of those that never did and had no task
 
     @property
     def server_pid(self) -> int:
         """The process id of the fork server; 0 if there is none."""
         return self._server.pid if self._server is not None else 0
 
-    def start(self, target: int) -> None:
-        """Have `target` processes ready; at once if they are.
+    @property
+    def asked(self) -> int:
+        """How many processes are being forked."""
+        return len(self._asked)
+
+    def start(self) -> None:
+        """Have as many processes as wanted ready; at once if they are.
 
         Raises:
-            GreenlabError: no process could be started.
+            GreenlabError: no process could be started, or the fleet was closed meanwhile.
         """
-        self.target = target
         with self._starting:
             self._trouble = None
             self._stillborn = 0
@@ -190,29 +107,49 @@ class Fleet(Generic[P]):
 
     def adjust(self) -> None:
         """Have as many processes as wanted, soon."""
-        staying = [process for process in self.processes if not process.retiring]
-        too_many = max(0, len(staying) - self.target)
-        for process in sorted(staying, key=lambda process: process.load)[:too_many]:
-            process.retiring = True
-            process.open = False
-            if not process.load:
-                process.dismiss()
+        staying = self._let_surplus_go()
         try:
-            for _ in range(self.target - len(staying) - len(self._asked)):
-                if self._server is None:
-                    self._server = ForkServer(self._module)
-                    self._useful = False
-                    self._listener = eventlet.spawn(self._listen, self._server)
-                process = self._make()
-                self._asked.append(process)
-                process.hand_over(self._server)
+            for _ in range(self.target - staying - len(self._asked)):
+                self._ask_for_one()
         except OSError as error:
             self._give_up(GreenlabError(f"cannot start a worker process: {error}"))
+
+    def _let_surplus_go(self) -> int:
+        """Let those leave that are too many; return how many there were."""
+        staying = [process for process in self.processes if not process.retiring]
+        surplus = max(0, len(staying) - self.target)
+        for process in sorted(staying, key=lambda process: process.load)[:surplus]:
+            self._let_go(process)
+        return len(staying)
+
+    def _ask_for_one(self) -> None:
+        if self._server is None:
+            self._server = ForkServer(self._module)
+            self._useful = False
+            self._listener = eventlet.spawn(self._listen, self._server)
+        process = self._make()
+        try:
+            process.hand_over(self._server)
+        except OSError:
+            process.close()
+            raise
+        self._asked.append(process)  # only now: the answers come in the order of what the server was asked
+
+    def retire(self, process: P) -> None:
+        """Let a process leave when it has done what it holds, and have its replacement forked meanwhile."""
+        if not process.retiring:
+            self._let_go(process)
+            self.adjust()
+
+    def _let_go(self, process: P) -> None:
+        process.retiring = True
+        process.open = False
+        if not process.load:
+            process.dismiss()
 
     def welcome(self, process: P) -> None:
         """Take a process that has said that it is ready into service."""
         process.ready = True
-        self._stillborn = 0
         process.open = not (process.retiring or process.dead)
         self._note_change()
         self._owner.changed()
@@ -223,26 +160,38 @@ class Fleet(Generic[P]):
         if self._server is not None:
             self._server.kill(process.pid)
 
+    def signal(self, process: P, signum: int) -> None:
+        """Send a process a signal."""
+        if self._server is not None:
+            self._server.signal(process.pid, signum)
+
+    def await_end(self, processes: Iterable[P]) -> None:
+        """Wait until processes that were killed are dead."""
+        for process in processes:
+            process.gone.wait(_PATIENCE_S)
+
     def close(self) -> None:
-        """End the processes and the fork server. The fleet may be started again."""
+        """End the processes, with all that they started, and the fork server. The fleet may be started again."""
         server, self._server = self._server, None
         processes = [*self.processes, *self._asked]
         self.processes.clear()
         self._asked.clear()
-        for process in processes:
-            process.close()
+        self._trouble = GreenlabError("the pool was closed while it was started")
         self._note_change()
-        if server is None:
-            return
-        server.hang_up()
-        self._listener.kill()
         try:
-            with contextlib.suppress(EOFError, TimeoutError):
-                while True:
-                    trampoline(server, read=True, timeout=PATIENCE_S, timeout_exc=TimeoutError)
-                    server.read()
+            if server is not None:
+                server.hang_up()
+                self._listener.kill()
+                with contextlib.suppress(EOFError, TimeoutError):
+                    while True:
+                        trampoline(server, read=True, timeout=_PATIENCE_S, timeout_exc=TimeoutError)
+                        server.read()
         finally:
-            server.close()
+            # Only now: a process whose connection ends leaves by itself, and leaves alone what its tasks started.
+            for process in processes:
+                process.close()
+            if server is not None:
+                server.close()
 
     # --- births and deaths
 
@@ -268,7 +217,7 @@ class Fleet(Generic[P]):
                 self.adjust()
             elif unborn:
                 self._give_up(GreenlabError(f"the fork server ended with status {status} before it was of use"))
-            for process in self.processes:  # they end with it
+            for process in list(self.processes):  # they end with it
                 self._expect_burial(process.pid, signal.SIGKILL)
 
     def _take_on(self, pid: int, errno: int) -> None:
@@ -276,24 +225,39 @@ class Fleet(Generic[P]):
         if pid:
             self._useful = True
             process.pid = pid
-            self.processes.append(process)
+            process.begin()
             process.read_with(lambda: self._read(process))
+            self.processes.append(process)
+            self._let_surplus_go()  # fewer may be wanted than when it was asked for
         else:
             process.close()
             self._give_up(GreenlabError(f"cannot fork a worker process: {os.strerror(errno)}"))
         self._note_change()
+        self._owner.changed()
 
     def _read(self, process: P) -> None:
         """Read what one process sends, for as long as it lives."""
         try:
             while True:
                 trampoline(process.sock, read=True)
-                with contextlib.suppress(BlockingIOError):
-                    process.take()
+                self._hear(process)
                 if process.retiring and not process.load:
                     process.dismiss()
+                if pause_s := process.pause_s:
+                    eventlet.sleep(pause_s)
         except (EOFError, OSError):
             self.kill(process)  # it has died, or lost its mind: its end is told by the fork server
+
+    def _hear(self, process: P) -> bool:
+        """Read once; return whether there was something to read."""
+        try:
+            process.take()
+        except BlockingIOError:
+            return False
+        if not process.spoken:  # so it can live here
+            process.spoken = True
+            self._stillborn = 0
+        return True
 
     def _expect_burial(self, pid: int, status: int) -> None:
         for process in self.processes:
@@ -306,14 +270,14 @@ class Fleet(Generic[P]):
         """Read the last words of a process, and put another in its place."""
         if process not in self.processes:  # the fleet was closed
             return
-        with contextlib.suppress(EOFError, OSError):  # BlockingIOError too says that there is nothing more
-            while True:
-                process.take()
+        with contextlib.suppress(EOFError, OSError):
+            while self._hear(process):
+                pass
+        self._stillborn += not process.spoken and not process.at_work
         self.processes.remove(process)
         self._owner.lost(process, status)
         process.close()
-        self._stillborn += not process.ready
-        if self._stillborn > 2 * self.target + 3:
+        if self._stillborn > 5 * self.target + 10:
             self._give_up(GreenlabError("workers die as soon as they start: is there memory for them?"))
         else:
             self.adjust()
@@ -321,10 +285,10 @@ class Fleet(Generic[P]):
         self._owner.changed()
 
     def _give_up(self, error: GreenlabError) -> None:
-        """Go on with the processes that there are, if any; the next start tries again."""
+        """Go on with the processes that there are or will be, if any; the next start tries again."""
         self._trouble = error
         self._note_change()
-        if not self.processes:
+        if not self.processes and not self._asked:
             self._owner.failed(error)
 
     def _note_change(self) -> None:

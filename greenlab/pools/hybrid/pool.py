@@ -4,6 +4,7 @@ In each process the tasks of a job are green threads of the very same green pool
 limits, slices and contexts are alike; the standard library cooperates there too. Each process may have its share
 in flight (`concurrency` divided by the processes), and is sent one more task as one ends: a slow process does not
 hold back what another could do. Short tasks go ahead, as many as the process ends in 5 ms at its pace of late.
+Who works is up to `Fleet`, who gets which task to `feeding`; what runs in a process is `worker`.
 
 Guarantees:
 
@@ -14,9 +15,10 @@ Guarantees:
 
 Bounds: a process holds many tasks, so its death costs all that it had begun, and results of its last millisecond
 (or of the turn of its hub) that it had not sent; `resume()` or retries run just these again. A task that computes
-holds up the others of its process, and their results. When a run is cancelled, a process that does not end its tasks
-within 0.5 s (it computes, or is stopped) is killed; within 5 s, if tasks of other runs would be lost with it. What is
-deaf to signals (a C call that does not return) is deaf to the time limit too.
+holds up the others of its process, and their results; a short task that was sent ahead may sit behind a slow one.
+When a run is cancelled, a process that does not end its tasks within 0.5 s (it computes, or is stopped) is killed;
+within 5 s, if tasks of other runs would be lost with it. What is deaf to signals (a C call that does not return) is
+deaf to the time limit too.
 
 Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
 """
@@ -24,15 +26,15 @@ Must not import: runs, live, magics, eventlet.green. It patches nothing, and nee
 from __future__ import annotations
 
 import itertools
-import os
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from greenlab.errors import CancelledError, GreenlabError, WorkerLostError
+from greenlab.errors import CancelledError, GreenlabError
 from greenlab.hub import eventlet
-from greenlab.pools.fleet import PATIENCE_S, Fleet
-from greenlab.pools.hybrid_job import Active, Batch
-from greenlab.pools.hybrid_link import Link
+from greenlab.pools.hybrid.feeding import Feeder
+from greenlab.pools.hybrid.job import Active
+from greenlab.pools.hybrid.link import Link
+from greenlab.pools.processes.fleet import Fleet
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
@@ -50,9 +52,10 @@ class HybridPool:
 
     def __init__(self) -> None:
         self._active: dict[int, Active] = {}
+        self._feeder = Feeder()
         self._jobs = itertools.count(1)
         self._questions = itertools.count(1)
-        self._fleet: Fleet[Link] = Fleet("greenlab.pools._hybrid_worker", self._make_link, self)
+        self._fleet: Fleet[Link] = Fleet("greenlab.pools.hybrid.worker", self._make_link, self)
 
     def _make_link(self) -> Link:
         return Link(self._active, self._fleet.welcome, self.wake_all)
@@ -86,7 +89,8 @@ class HybridPool:
         Raises:
             GreenlabError: no process could be started.
         """
-        self._fleet.start(self._wanted(job))
+        self._fleet.target = self._wanted(job)
+        self._fleet.start()
 
     def _wanted(self, job: Job) -> int:
         widths = [active.width for active in self._active.values()]
@@ -104,8 +108,8 @@ class HybridPool:
         try:
             self.start(job)
             self._staff(active)
-            while self._feed(active):  # a job may have more to pull once a task has ended: a retry
-                self._await_end(active)
+            while self._feeder.feed(active):  # a job may have more to pull once a task has ended: a retry
+                active.await_end()
         except BaseException:
             self._abandon(active)
             raise
@@ -161,79 +165,6 @@ class HybridPool:
             active.stop(GreenlabError("the pool was closed while it ran tasks"))
         self._fleet.close()
 
-    # --- from jobs to processes
-
-    def _feed(self, active: Active) -> bool:
-        """Give processes tasks until the job has no more now; return whether there were any."""
-        pull, fed = active.job.pull, False
-        while True:
-            link, room = self._await_room(active)
-            batch = Batch(active, link, self._post)
-            # If `pull` waits, the tasks that were pulled before must not wait with it.
-            timer = eventlet.hubs.get_hub().schedule_call_global(0, batch.post) if room > 1 else None
-            try:
-                while room > 0:
-                    index, item = pull()
-                    fed = True
-                    active.pending += 1
-                    if batch.stale:
-                        self._place(active, index, item)
-                        break
-                    room -= batch.add(index, item)
-            except StopIteration:
-                batch.post()
-                return fed
-            finally:
-                if timer is not None:
-                    timer.cancel()
-            batch.post()
-
-    def _place(self, active: Active, index: int, item: Any) -> None:
-        link, _ = self._await_room(active)
-        batch = Batch(active, link, self._post)
-        batch.add(index, item)
-        batch.post()
-
-    def _await_room(self, active: Active) -> tuple[Link, int]:
-        """Wait for the process that holds fewest tasks, and say how many it may be sent."""
-        while True:
-            if active.error is not None:
-                raise active.error
-            best, most, least = None, 0, (0, 0)
-            for place, link in enumerate(active.crew):
-                if link is None:
-                    continue
-                room = link.room(active, active.share(place))
-                load = link.held(active), link.load
-                if room > 0 and (best is None or load < least):
-                    best, most, least = link, room, load
-            if best is not None:
-                # Not all to the first that has room: few tasks, too, are for all processes.
-                hint, count = active.job.size_hint(), len(active.crew)
-                return best, min(most, max(1, most // 8 if hint is None else -(-hint // count)) if count > 1 else most)
-            active.wait()
-
-    def _post(self, batch: Batch) -> None:
-        """Send tasks to a process, or to another one if this has died meanwhile."""
-        active, link = batch.active, batch.link
-        if link.open and link in active.crew:
-            link.post(active, active.share(active.crew.index(link)), batch.tasks, batch.parts)
-        else:
-            eventlet.spawn(self._resend, active, batch.tasks)
-
-    def _resend(self, active: Active, tasks: list[tuple[int, Any]]) -> None:
-        try:
-            for index, item in tasks:
-                self._place(active, index, item)
-        except BaseException as error:
-            active.stop(error)
-
-    def _await_end(self, active: Active) -> None:
-        while active.pending and active.error is None:
-            active.wait()
-        if active.error is not None:
-            raise active.error
-
     def _abandon(self, active: Active) -> None:
         """Stop what runs of this job, by force where a process does not answer."""
         active.stop(CancelledError("the run was cancelled"))
@@ -247,8 +178,7 @@ class HybridPool:
                 continue
             doomed.append(link)
             self._fleet.kill(link)
-        for link in doomed:
-            link.gone.wait(PATIENCE_S)
+        self._fleet.await_end(doomed)
 
     # --- processes that come and go
 
@@ -275,8 +205,6 @@ class HybridPool:
 
     def lost(self, link: Link, status: int) -> None:
         """Account for a dead process's tasks; see `Owner`."""
-        code = os.waitstatus_to_exitcode(status)
-        how = {"signal": -code} if code < 0 else {"exitcode": code}
         now_s = perf_counter()
         for stint in link.stints.values():
             active, begun = stint.active, link.marks.begun[stint.slot]
@@ -285,10 +213,10 @@ class HybridPool:
                 if nth > begun and index not in active.sentences:
                     unbegun.append((index, item))
                     continue
-                error = active.sentences.pop(index, None) or WorkerLostError(link.pid, **how)
+                error = active.sentences.pop(index, None) or link.loss(status)
                 active.tell(index, sent_s, now_s, None, error)
             if unbegun:
-                eventlet.spawn(self._resend, active, unbegun)
+                self._feeder.give_again(active, unbegun)
 
     def failed(self, error: GreenlabError) -> None:
         """End the runs; see `Owner`."""

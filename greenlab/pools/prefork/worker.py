@@ -28,12 +28,13 @@ import threading
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import NotSendableError, TaskTimeoutError
+from greenlab.errors import TaskTimeoutError
 from greenlab.places import user_place
-from greenlab.pools import sending, wire
-from greenlab.pools._output import Output
-from greenlab.pools.ring import Ring
-from greenlab.pools.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
+from greenlab.pools.prefork.output import Output
+from greenlab.pools.processes import output, sending, wire
+from greenlab.pools.processes.ring import Ring
+from greenlab.pools.processes.setting import Arrivals, raiser
+from greenlab.pools.processes.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class Worker:
         self._leaving = False
         self._job = 0
         self._inside = 0  # the number of the task whose own code runs
-        self._classes: set[str] = set()
+        self._arrivals = Arrivals()
         self._streams = (
             Output(lambda text: self._ship(wire.STDOUT, text), 1),
             Output(lambda text: self._ship(wire.STDERR, text), 2),
@@ -94,7 +95,7 @@ class Worker:
             if kind == wire.BATCH:
                 self._run_batch(job, number, pickle.loads(body))
             elif kind == wire.TASK:
-                self._run_batch(job, number, [body], lambda: sending.load(form, buffers, body, self._knows))  # noqa: B023
+                self._run_batch(job, number, [body], lambda: sending.load(form, buffers, body, self._arrivals.knows))  # noqa: B023
             elif kind == wire.JOB:
                 self._jobs[job] = body
             else:
@@ -178,22 +179,13 @@ class Worker:
     def _open_job(self, job: int) -> Callable[[Any], Any]:
         """Unpickle the function; done when its first task runs, so that a crash here is that task's."""
         try:
-            setting, most_memory, func = pickle.loads(self._jobs.pop(job))
-            self._classes.clear()
-            _move_to(*setting)
+            most_memory, packed = pickle.loads(self._jobs.pop(job))
             if most_memory is not None:
                 self._most_memory[job] = most_memory
-            self._funcs[job] = sending.load_function(func)
+            self._funcs[job] = self._arrivals.unpack(*packed)
         except BaseException as error:
-            self._funcs[job] = _raiser(error)
+            self._funcs[job] = raiser(error)
         return self._funcs[job]
-
-    def _knows(self, tracker_id: str) -> bool:
-        """Whether a class came with this job before; if not, its state is set anew: it may have changed."""
-        if tracker_id in self._classes:
-            return True
-        self._classes.add(tracker_id)
-        return False
 
     # --- what a task ends with
 
@@ -206,10 +198,7 @@ class Worker:
         try:
             parcel = sending.dump(value)
         except Exception as cause:
-            what = f"the task's result (a {sending.type_name(value)}) cannot be sent back from a worker"
-            error = NotSendableError(f"{what}: return plain data, or use -p green")
-            error.__cause__ = cause
-            return self._failure(job, number, start_s, end_s, error)
+            return self._failure(job, number, start_s, end_s, sending.unsendable_result(value, cause))
         return self._outward.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
 
     def _failure(self, job: int, number: int, start_s: float, end_s: float, error: BaseException) -> list[Bytes]:
@@ -249,20 +238,7 @@ class Worker:
         """In a process that a task forks: it shares neither the connection nor the captured output."""
         self._sock.close()
         self._inside = 0
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
-
-
-def _move_to(cwd: str, path: list[str], environ: dict[str, str]) -> None:
-    """Take on the pool's working directory, import path and environment."""
-    try:
-        os.chdir(cwd)
-    except OSError:  # it is gone for the pool too
-        pass
-    sys.path[:] = path
-    if os.environ != environ:
-        os.environ.clear()
-        os.environ.update(environ)
+        output.let_go()
 
 
 def _task_place(frame: Any) -> tuple[str, int, str] | None:
@@ -278,13 +254,6 @@ def _resident_bytes() -> int:
             return int(file.read().split()[1]) * _PAGE_SIZE
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _raiser(error: BaseException) -> Callable[[Any], Any]:
-    def fail(_: Any) -> Any:
-        raise error
-
-    return fail
 
 
 def main(sock_fd: int, page_fd: int) -> None:

@@ -1,95 +1,92 @@
 """A worker process, as the prefork pool sees it.
 
 Guarantees: nothing here waits; sending never blocks.
-Must not import: runs, live, magics, eventlet.green. The loop inside the process is `_worker`.
+Must not import: runs, live, magics, eventlet.green. The loop inside the process is `worker`.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from greenlab.errors import NotSendableError, TaskTimeoutError, UsageError, WorkerLostError
+from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
-from greenlab.pools import sending, wire
-from greenlab.pools.active import OVERHEAD_S, Active, Entry, Printed
-from greenlab.pools.ring import Ring
-from greenlab.pools.wire import Inbox, Outbox, Page, Parcel
+from greenlab.pools.prefork.job import OVERHEAD_S, Active, Entry
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.job import Printed
+from greenlab.pools.processes.process import Process
+from greenlab.pools.processes.ring import Ring
+from greenlab.pools.processes.wire import Page, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from greenlab.pools.forkserver import ForkServer
-
-Event = eventlet.event.Event
 get_hub = eventlet.hubs.get_hub
-trampoline = eventlet.hubs.trampoline
 
 _GRACE_S: Final = 1.0
 """How long a task that was told to end may take to clean up before its worker is killed: a `finally` that closes
 connections or removes files needs less, and nobody should wait long for a task that cannot be told."""
+_PAUSE_S: Final = 0.002
+"""A reading costs some 50 µs, which is 5 % of a task of a millisecond: of such tasks, several are read at once."""
 _STREAMS: Final = {wire.STDOUT: "stdout", wire.STDERR: "stderr"}
 
 
-class Server(Protocol):
-    """What a link asks of the fork server, by way of the pool."""
+class Office(Protocol):
+    """What a link asks of the pool."""
 
-    def kill(self, link: Link) -> None:
+    def kill_worker(self, link: Link) -> None:
         """Kill the worker, and what it started."""
 
-    def signal(self, link: Link) -> None:
+    def signal_worker(self, link: Link) -> None:
         """Send it SIGUSR1."""
 
+    def retire_worker(self, link: Link) -> None:
+        """Let it leave: it has more memory than it may."""
+
     def wake(self) -> None:
-        """Look again at what may be sent: an outbox has been emptied."""
+        """Look again at what may be sent: there is room at a worker."""
+
+    def give_again(self, entries: list[Entry]) -> None:
+        """Give to other workers what this one did not begin."""
 
 
-class Link:
-    """The pool's end of one worker process."""
+class Link(Process):
+    """The pool's end of one worker process.
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
-        self.sock, self._theirs = socket.socketpair()
-        self.sock.setblocking(False)
-        self._page_fd = Page.open_fd()
-        self.page = Page(self._page_fd)
-        self.outward = Ring(self._page_fd, 0, self.page.read_there)
-        self._inward = Ring(self._page_fd, 1, self.page.read_here)
-        self.inbox = Inbox(self.sock)
-        self.outbox = Outbox(self.sock)
-        self.pid = 0
-        self.open = False  # takes tasks
-        self.fresh = True  # has not answered yet
-        self.retiring = False
+    Args:
+        actives: the jobs that run, by number.
+        office: the pool.
+    """
+
+    def __init__(self, actives: Mapping[int, Active], office: Office) -> None:
+        super().__init__()
+        self._actives = actives
+        self._office = office
+        self.page = Page(self.page_fd)
+        self.outward = Ring(self.page_fd, 0, self.page.read_there)
+        self._inward = Ring(self.page_fd, 1, self.page.read_here)
         self.silent = False  # tasks were recalled from it, and it has said nothing since
-        self.full = False  # says that it has more memory than it may
-        self.dead = False
         self.closed = False
         self.low = 0  # asks for more when no more tasks than this are outstanding
         self.posts = 0
         self.mark = (0, 0, 0)  # how far it had come when somebody looked
         self.given = 0  # how many tasks it was to run, ever
         self.outstanding: dict[int, Entry] = {}  # numbers rise
-        self.returned: list[Entry] = []  # tasks that it did not begin, and that still have to run
+        self._returned: list[Entry] = []  # tasks that it did not begin, and that still have to run
         self.jobs: set[int] = set()
         self.overdue = 0  # the task that was told to end, having outlasted its limit
         self.sentence: tuple[int, BaseException | None] = (0, None)  # a task that is killed, and what it fails with
         self.timer: Any = None
-        self.reader: Any = None
-        self.writer: Any = None
-        self.gone = Event()
 
-    def hand_over(self, server: ForkServer) -> None:
-        """Have a worker forked at the other end."""
-        try:
-            server.fork(self._theirs, self._page_fd)
-        except ConnectionError:  # it has died, which whoever listens to it will notice
-            pass
-        finally:
-            self._theirs.close()
-            os.close(self._page_fd)
+    @property
+    def load(self) -> int:
+        """How many tasks were sent and have not ended."""
+        return len(self.outstanding)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a task runs there."""
+        return self.running is not None
 
     def holds(self, active: Active) -> bool:
         """Whether tasks of this job are at the worker."""
@@ -122,10 +119,12 @@ class Link:
         return bool(self.outstanding) and next(reversed(self.outstanding)) > self.page.taken[0]
 
     @property
-    def busy_s(self) -> float:
-        """How long, about, it has several tasks to do before it asks for more; 0 if it has not."""
+    def pause_s(self) -> float:
+        """For how long not to read: there are several short tasks to do before it asks for more."""
         count = len(self.outstanding) - self.low
-        return count * self.outstanding[next(reversed(self.outstanding))][0].task_s if count > 1 else 0.0
+        if count <= 1 or count * self.outstanding[next(reversed(self.outstanding))][0].task_s < _PAUSE_S:
+            return 0.0
+        return _PAUSE_S
 
     def room(self, active: Active, shared: bool) -> int:
         """How many tasks of a job may be sent now; 0 also when so few may that it is better to wait."""
@@ -141,41 +140,38 @@ class Link:
             count = max(count, round(waiting_s / (max(active.task_s, 0.0) + OVERHEAD_S)))
         return limit - count if 2 * count <= limit else 0
 
-    def write(self) -> None:
-        """Send what waits in the outbox; a green thread of its own sends what must wait for the socket."""
-        try:
-            if not self.outbox.write() and self.writer is None:
-                self.writer = eventlet.spawn(self._write_rest)
-        except OSError:  # the worker has died, which the fork server tells
-            pass
+    def written(self) -> None:
+        """There is room again."""
+        self._office.wake()
 
-    def _write_rest(self) -> None:
+    # --- what it says
+
+    def take(self) -> None:
+        """Read once, tell jobs how their tasks ended, and ask for more; see `Process.take`."""
         try:
-            while not self.outbox.write():
-                trampoline(self.sock, write=True)
-        except OSError:
-            return
+            full = self._take()
         finally:
-            self.writer = None
-        self._server.wake()
+            if self._returned:
+                returned, self._returned = self._returned, []
+                self._office.give_again(returned)
+        if len(self.outstanding) <= self.low:
+            self._office.wake()
+        if full:
+            self._office.retire_worker(self)
 
-    def take(self, actives: Mapping[int, Active]) -> None:
-        """Read once, and tell jobs how their tasks ended.
-
-        Raises:
-            BlockingIOError: there is nothing to read now.
-            EOFError, OSError: nor will there be.
-        """
+    def _take(self) -> bool:
+        """Read once; return whether the worker says that it has more memory than it may."""
+        actives, full = self._actives, False
         printed = Printed()
         for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
             if kind in _STREAMS:
                 writer = actives.get(number_of_job)
-                if writer is not None and writer.error is None:
+                if writer is not None:
                     entry = self.outstanding.get(number)
-                    printed.add(writer.job, _STREAMS[kind], None if entry is None else entry[1], body)
+                    printed.add(writer, _STREAMS[kind], None if entry is None else entry[1], body)
                 continue
             if kind == wire.FULL:
-                self.full = True
+                full = True
                 continue
             printed.flush()
             whole = self._inward.take(body, writable=bool(buffers)) if form & wire.SHARED else body
@@ -185,30 +181,20 @@ class Link:
             active, index, _ = entry
             if kind == wire.SKIPPED and active.error is None:
                 self.given -= 1
-                self.returned.append(entry)
+                self._returned.append(entry)
                 continue
-            active.pending -= 1
             if active.error is not None:
+                active.pending -= 1
                 continue
             active.learn(end_s - start_s)
-            error = value = None
-            try:
-                if kind == wire.ERROR:
-                    error = sending.load_error(whole)
-                else:
-                    value = sending.load(form & ~wire.SHARED, buffers, whole, sending.has_class)
-            except Exception as cause:
-                error = NotSendableError(f"the result of task {index} cannot be read here: {cause}")
-                error.__cause__ = cause
-            try:
-                if error is None:
-                    active.job.succeed(index, start_s, end_s, value)
-                else:
-                    active.job.fail(index, start_s, end_s, error)
-            except Exception as broken:  # the job itself, whose run must not wait for ever
-                active.stop(broken)
+            if form == wire.NOTHING:  # the most frequent of short ends
+                active.tell(index, start_s, end_s, None)
+                continue
+            value, error = sending.load_end(index, kind, form & ~wire.SHARED, buffers, whole)
+            active.tell(index, start_s, end_s, value, error)
         printed.flush()
         self.silent = False
+        return full
 
     # --- what is not begun
 
@@ -244,7 +230,7 @@ class Link:
             return False
         if error is not None:
             self.sentence = number, error
-        self._server.kill(self)
+        self._office.kill_worker(self)
         return True
 
     # --- limits
@@ -268,7 +254,7 @@ class Link:
                 self.overdue = number
                 self.page.limit_s[0] = limit_s
                 self.page.stop[0] = number
-                self._server.signal(self)
+                self._office.signal_worker(self)
             left_s = min(limit_s, _GRACE_S)
         self.watch(max(left_s, 0.001))
 
@@ -290,12 +276,12 @@ class Link:
     def ask(self) -> None:
         """Ask where the running task stands; the answer appears on the page, if it comes."""
         self.page.asked[0] += 1
-        self._server.signal(self)
+        self._office.signal_worker(self)
 
     # --- its end
 
-    def loss(self, status: int, number: int, active: Active) -> BaseException:
-        """Say what became of the task that this worker held as it died."""
+    def loss_of(self, number: int, active: Active, status: int) -> BaseException:
+        """Say what became of the task that ran here as the worker died."""
         if self.sentence[0] == number and self.sentence[1] is not None:
             return self.sentence[1]
         if self.overdue == number:
@@ -303,41 +289,20 @@ class Link:
                 f"the task ran longer than its timeout of {active.job.timeout_s:g} s, did not end "
                 f"within {_GRACE_S:g} s of being told to, and its worker was replaced"
             )
-        code = os.waitstatus_to_exitcode(status)
-        if code < 0:
-            return WorkerLostError(self.pid, signal=-code)
-        return WorkerLostError(self.pid, exitcode=code)
+        return self.loss(status)
 
     def forget(self, active: Active) -> None:
         """Let the worker drop the function of a job that has ended."""
         if active.number in self.jobs:
             self.jobs.discard(active.number)
-            self.outbox.put(wire.frame(wire.FORGET, active.number, 0, Parcel(wire.NOTHING, [])))
-            self.write()
-
-    def dismiss(self) -> None:
-        """Let the worker leave, which it does when it finds nothing more to read."""
-        self.sock.shutdown(socket.SHUT_WR)
+            self.send(wire.frame(wire.FORGET, active.number, 0, Parcel(wire.NOTHING, [])))
 
     def close(self) -> None:
-        """Let go of everything, also if no worker was ever at the other end."""
-        self.open = False
+        """As Process; and no limit is watched any longer."""
         self.closed = True
         if self.timer is not None:
             self.timer.cancel()
-        for thread in (self.reader, self.writer):
-            if thread is not None and thread is not eventlet.getcurrent():
-                thread.kill()
-        self.sock.close()
+        super().close()
         self.outward.close()
         self._inward.close()
         self.page.close()
-        if not self.gone.ready():
-            self.gone.send()
-
-
-def checked_workers(workers: int) -> int:
-    """Return a number of workers, or raise UsageError if it is none."""
-    if not isinstance(workers, int) or workers < 1:
-        raise UsageError(f"workers is a number of processes from 1 on, not {workers!r}")
-    return workers

@@ -15,7 +15,7 @@ import mmap
 from struct import Struct
 from typing import TYPE_CHECKING, Final
 
-from greenlab.pools.wire import HEAD, RING, SHARED, SMALL, Bytes, Page, Parcel, frame
+from greenlab.pools.processes.wire import HEAD, RING, SHARED, SMALL, Bytes, Page, Parcel, frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

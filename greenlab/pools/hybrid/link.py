@@ -1,7 +1,7 @@
 """A process, as the hybrid pool sees it, and what it has of each job.
 
 Guarantees: nothing here waits, and sending never blocks.
-Must not import: runs, live, magics, eventlet.green. The process itself is `_hybrid_worker`.
+Must not import: runs, live, magics, eventlet.green. The process itself is `worker`.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import pickle
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools import hybrid_wire, sending, wire
-from greenlab.pools.fleet import Process
-from greenlab.pools.hybrid_wire import NOBODY, Marks
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.job import Printed
+from greenlab.pools.processes.process import Process
+from greenlab.pools.processes.wire import Bytes, Parcel
 from greenlab.pools.protocol import Held
-from greenlab.pools.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from greenlab.pools.hybrid_job import Active
+    from greenlab.pools.hybrid.job import Active
 
 Event = eventlet.event.Event
 
@@ -109,6 +110,9 @@ class Link(Process):
         """How many tasks were sent and have not ended, and how many jobs are still to end."""
         return sum(len(stint.outstanding) for stint in self.stints.values()) + len(self._ending)
 
+    def begin(self) -> None:
+        """As Process: it says itself when its hub turns."""
+
     def held(self, active: Active) -> int:
         """Count the tasks of a job that were sent here and have not ended."""
         stint = self.stints.get(active.number)
@@ -162,16 +166,16 @@ class Link(Process):
         stint = self.stints.get(active.number)
         if stint is not None and stint.share != share:
             stint.share = share
-            self.send(wire.frame(hybrid_wire.SHARE, active.number, share, _NOTHING))
+            self.send(wire.frame(frames.SHARE, active.number, share, _NOTHING))
 
     def condemn(self, active: Active, index: int) -> None:
         """Have one task killed."""
-        self.send(wire.frame(hybrid_wire.KILL, active.number, index, _NOTHING))
+        self.send(wire.frame(frames.KILL, active.number, index, _NOTHING))
 
     def ask(self, active: Active, question: int) -> Any:
         """Ask what runs of a job, and where; return the event that brings a list of `Held`."""
         self._answers[question] = event = Event()
-        self.send(wire.frame(hybrid_wire.HELD, active.number, question, _NOTHING))
+        self.send(wire.frame(frames.HELD, active.number, question, _NOTHING))
         return event
 
     def dont_answer(self, question: int) -> None:
@@ -184,14 +188,14 @@ class Link(Process):
         if stint is None or self.dead:
             return None
         self._ending[active.number] = stint
-        self.send(wire.frame(hybrid_wire.END, active.number, 0, _NOTHING))
+        self.send(wire.frame(frames.END, active.number, 0, _NOTHING))
         return stint
 
     # --- from the process
 
     def take(self) -> None:
         """Read once, and tell jobs how their tasks ended; see `Process.take`."""
-        printed = _Printed()
+        printed = Printed()
         for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
             if kind in _STREAMS:
                 active = self._actives.get(number_of_job)
@@ -199,17 +203,17 @@ class Link(Process):
                     printed.add(active, _STREAMS[kind], None if number == NOBODY else number, body)
                 continue
             printed.flush()
-            if kind == hybrid_wire.READY:
+            if kind == frames.READY:
                 self._welcome(self)
-            elif kind == hybrid_wire.ENDED:
+            elif kind == frames.ENDED:
                 stint = self._ending.pop(number_of_job)
                 self._slots.append(stint.slot)
                 stint.ended.send()
-            elif kind == hybrid_wire.HOLDS:
+            elif kind == frames.HOLDS:
                 self._answer(number, body)
             elif number_of_job in self.stints:
                 stint = self.stints[number_of_job]
-                if kind == hybrid_wire.RESULTS:
+                if kind == frames.RESULTS:
                     self._take_results(stint, body)
                 else:
                     self._take_end(stint, number, kind, (start_s, end_s), (form, buffers, body))
@@ -219,9 +223,11 @@ class Link(Process):
     def _take_results(self, stint: Stint, body: Bytes) -> None:
         ends = list(zip(*pickle.loads(body), strict=True))
         stint.note_ends(len(ends))
-        outstanding, tell = stint.outstanding, stint.active.tell
+        outstanding, sentences, tell = stint.outstanding, stint.active.sentences, stint.active.tell
         for index, start_s, end_s, value in ends:
             if outstanding.pop(index, None) is not None:
+                if sentences:
+                    sentences.pop(index, None)
                 tell(index, start_s, end_s, value)
 
     def _take_end(
@@ -230,21 +236,11 @@ class Link(Process):
         if stint.outstanding.pop(index, None) is None:
             return
         stint.note_ends(1)
-        error: BaseException | None = None
-        value = None
         sentence = stint.active.sentences.pop(index, None)
-        form, buffers, body = sent
-        try:
-            if kind == hybrid_wire.KILLED:
-                error = sentence
-            elif kind == wire.ERROR:
-                error = sending.load_error(body)
-            else:
-                value = sending.load(form, buffers, body, sending.has_class)
-        except Exception as cause:
-            error = NotSendableError(f"the result of task {index} cannot be read here: {cause}")
-            error.__cause__ = cause
-        stint.active.tell(index, *times_s, value, error)
+        if kind == frames.KILLED:
+            stint.active.tell(index, *times_s, None, sentence)
+        else:
+            stint.active.tell(index, *times_s, *sending.load_end(index, kind, *sent))
 
     def _answer(self, question: int, body: Bytes) -> None:
         event = self._answers.pop(question, None)
@@ -266,24 +262,3 @@ class Link(Process):
         self._ending.clear()
         self._answers.clear()
         self.marks.close()
-
-
-class _Printed:
-    """What tasks have printed, joined while it is of one task and stream."""
-
-    def __init__(self) -> None:
-        self._to: tuple[Active, str, int | None] | None = None
-        self._texts: list[str] = []
-
-    def add(self, active: Active, stream: str, index: int | None, body: Bytes) -> None:
-        if self._to != (active, stream, index):
-            self.flush()
-            self._to = active, stream, index
-        self._texts.append(str(body, "utf-8", "replace"))
-
-    def flush(self) -> None:
-        if self._to is not None:
-            active, stream, index = self._to
-            self._to = None
-            texts, self._texts = self._texts, []
-            active.write(stream, "".join(texts), index)

@@ -5,10 +5,11 @@ Must not import: runs, live, magics.
 
 from __future__ import annotations
 
-import io
 from _thread import RLock
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from greenlab.pools.processes.output import Captured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +23,7 @@ this_task: ContextVar[Task | None] = ContextVar("greenlab task", default=None)
 _LONGEST_PARTIAL = 8192
 
 
-class Output(io.TextIOBase):
+class Output(Captured):
     """A `sys.stdout` that ships whole lines.
 
     Args:
@@ -30,24 +31,14 @@ class Output(io.TextIOBase):
         fd: the real descriptor.
     """
 
-    encoding = "utf-8"
-    errors = "replace"
-
     def __init__(self, ship: Callable[[Task | None, str], None], fd: int) -> None:
+        super().__init__(fd)
         self._ship = ship
-        self._fd = fd
         self._lock = RLock()
         self.partial: dict[Task | None, str] = {}
 
-    @property
-    def buffer(self) -> _Binary:
-        """Takes bytes, as that of the real one does."""
-        return _Binary(self)
-
-    def write(self, text: str, /) -> int:
-        """Take text, and ship it up to its last line end."""
-        if not isinstance(text, str):
-            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+    def take(self, text: str) -> None:
+        """Keep text, and ship it up to its last line end."""
         task = this_task.get()
         with self._lock:
             whole, end, rest = (self.partial.pop(task, "") + text).rpartition("\n")
@@ -57,7 +48,6 @@ class Output(io.TextIOBase):
                 self.partial[task] = rest
         if whole or end:
             self._ship(task, whole + end)
-        return len(text)
 
     def flush(self) -> None:
         """Ship what this task has written so far."""
@@ -69,26 +59,3 @@ class Output(io.TextIOBase):
             rest = self.partial.pop(task, "")
         if rest:
             self._ship(task, rest)
-
-    def fileno(self) -> int:
-        """Return the real descriptor, which is not captured."""
-        return self._fd
-
-    def writable(self) -> bool:
-        """Say yes."""
-        return True
-
-
-class _Binary(io.BufferedIOBase):
-    def __init__(self, text: Output) -> None:
-        self._text = text
-
-    def write(self, data: Any, /) -> int:
-        self._text.write(bytes(data).decode("utf-8", "replace"))
-        return len(data)
-
-    def flush(self) -> None:
-        self._text.flush()
-
-    def writable(self) -> bool:
-        return True

@@ -47,7 +47,7 @@ SIGNAL: Final = 5  # a request: send this child a signal
 _MESSAGE: Final = Struct("<iii")
 _PROGRAM: Final = (
     "import sys; fd, module = int(sys.argv[1]), sys.argv[2]; sys.path[:] = sys.argv[3:]; del sys.argv[1:];"
-    " from greenlab.pools.forkserver import serve; serve(fd, module)"
+    " from greenlab.pools.processes.forkserver import serve; serve(fd, module)"
 )
 _PR_SET_PDEATHSIG: Final = 1
 

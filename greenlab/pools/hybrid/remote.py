@@ -14,18 +14,20 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import greenlet
 
-from greenlab.errors import GreenlabError, NotSendableError
+from greenlab import pools
+from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
-from greenlab.pools import hybrid_wire, sending, wire
-from greenlab.pools._hybrid_output import this_task
-from greenlab.pools.wire import Bytes, Parcel
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.output import this_task
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.setting import Arrivals, raiser
+from greenlab.pools.processes.wire import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, one after another
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
 _NEVER: Final = float("inf")
-_HERE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+_HERE: Final = os.path.dirname(str(pools.__file__)) + os.sep  # noqa: PTH120
 
 
 class Killed(GreenlabError):  # noqa: N818 - it stands for the error that the kernel keeps
@@ -47,6 +49,7 @@ class Office(Protocol):
 
     hub: GuestHub
     forked: bool
+    arrivals: Arrivals
 
     def send(self, parts: list[Bytes]) -> None:
         """Send a frame, with the next post."""
@@ -204,7 +207,7 @@ class RemoteJob:
             return []
         body = pickle.dumps(self._results, 5)
         self._results = ([], [], [], [])
-        return wire.frame(hybrid_wire.RESULTS, self.number, 0, Parcel(wire.PICKLED, [body]))
+        return wire.frame(frames.RESULTS, self.number, 0, Parcel(wire.PICKLED, [body]))
 
     def wake(self) -> None:
         """Wake green threads that wait: as many as there are tasks; one, which wakes the next, for brief ones."""
@@ -239,7 +242,7 @@ class RemoteJob:
         self.inside += 1
         try:
             if type(item) is Packed:
-                item = sending.load(item.form, item.buffers, item.body, _knows)
+                item = sending.load(item.form, item.buffers, item.body, self._office.arrivals.knows)
             if self.timeout_s is None:
                 return self._func(item)
             me.greenlab_until_s = perf_counter() + self.timeout_s
@@ -256,14 +259,11 @@ class RemoteJob:
             if self._func is not None:
                 return
             try:
-                setting, func = pickle.loads(self._body)
-                _classes.clear()
-                _move_to(*setting)
-                self._func = sending.load_function(func)
+                self._func = self._office.arrivals.unpack(*pickle.loads(self._body))
             except greenlet.GreenletExit:
                 raise
             except BaseException as error:
-                self._func = _raiser(error)
+                self._func = raiser(error)
             self._body = b""
 
     def _end(self, index: int) -> None:
@@ -276,10 +276,7 @@ class RemoteJob:
         try:
             parcel = sending.dump(value)
         except Exception as cause:
-            what = f"the task's result (a {sending.type_name(value)}) cannot be sent back from a worker"
-            error = NotSendableError(f"{what}: return plain data, or use -p green")
-            error.__cause__ = cause
-            self._send_error(index, started_s, ended_s, error)
+            self._send_error(index, started_s, ended_s, sending.unsendable_result(value, cause))
             return
         self._office.send(wire.frame(wire.RESULT, self.number, index, parcel, (started_s, ended_s)))
 
@@ -292,40 +289,8 @@ class RemoteJob:
         self._office.send(wire.frame(wire.ERROR, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_killed(self, index: int, started_s: float, ended_s: float) -> None:
-        self._office.send(
-            wire.frame(hybrid_wire.KILLED, self.number, index, Parcel(wire.NOTHING, []), (started_s, ended_s))
-        )
-
-
-_classes: set[str] = set()
-
-
-def _knows(tracker_id: str) -> bool:
-    """Whether a class came with this job before; if not, its state is set anew: it may have changed."""
-    if tracker_id in _classes:
-        return True
-    _classes.add(tracker_id)
-    return False
+        self._office.send(wire.frame(frames.KILLED, self.number, index, Parcel(wire.NOTHING, []), (started_s, ended_s)))
 
 
 def _is_ours(trace: Any) -> bool:
     return bool(trace.tb_frame.f_code.co_filename.startswith(_HERE))
-
-
-def _move_to(cwd: str, path: list[str], environ: dict[str, str]) -> None:
-    """Take on the kernel's working directory, import path and environment."""
-    try:
-        os.chdir(cwd)
-    except OSError:  # it is gone for the kernel too
-        pass
-    sys.path[:] = path
-    if os.environ != environ:
-        os.environ.clear()
-        os.environ.update(environ)
-
-
-def _raiser(error: BaseException) -> Callable[[Any], Any]:
-    def fail(_: Any) -> Any:
-        raise error
-
-    return fail
