@@ -56,6 +56,8 @@ SMALL_S = 1e-4
 """Shorter tasks cost less than it takes to hand them out."""
 DELAYED = 0.3
 """A machine that keeps tasks waiting for a processor for this share of their time measures itself."""
+WORTH_A_WORD = 0.005
+"""A smaller share of a task's time is left out of what is said of it."""
 UNEXPLAINED = 0.3
 """If the parts miss the whole by this much, something was not measured."""
 
@@ -185,7 +187,7 @@ def advise(
     count = TASKS if tasks is None else tasks
     cores = cores or os.cpu_count() or 1
     plans = plan_all(cost, count, cores, startup_s)
-    best = _simplest_of_the_close(plans)
+    best = simplest_of_the_close(plans)
     ordered = (best, *(plan for plan in plans if plan is not best))
     sure, doubts = _how_sure(cost, ordered)
     return Advice(best, _reasons(cost, ordered, count), sure, doubts, ordered)
@@ -219,6 +221,33 @@ def settle(advice: Advice, tried: Mapping[str, float]) -> Advice:
     return Advice(best, reasons, "likely", doubts, ordered)
 
 
+def estimate(
+    cost: Accounting,
+    *,
+    tasks: int,
+    concurrency: int,
+    workers: int,
+    cores: int | None = None,
+    startup_s: Mapping[str, float] = STARTUP_S,
+) -> list[Plan]:
+    """Say what each pool would make of tasks of this cost with sizes that are given, those that end first first."""
+    cores = cores or os.cpu_count() or 1
+    sizes: list[tuple[str, int, int | None]] = [
+        ("green", concurrency, None),
+        ("threads", min(concurrency, MOST_THREADS), None),
+    ]
+    if cost.sendable:
+        sizes += [("prefork", min(concurrency, workers), workers), ("hybrid", concurrency, min(concurrency, workers))]
+    plans = [_plan(pool, cost, tasks, cores, wide, startup_s, width) for pool, width, wide in sizes]
+    return sorted(plans, key=lambda plan: plan.total_s)
+
+
+def simplest_of_the_close(plans: Sequence[Plan]) -> Plan:
+    """Give the plan that ends first, or a simpler one that ends nearly as soon."""
+    soonest = min(plan.total_s for plan in plans)
+    return min((plan for plan in plans if plan.total_s <= CLOSE * soonest), key=_complexity)
+
+
 # --- the model ---------------------------------------------------------------------------------------------
 
 
@@ -235,13 +264,20 @@ def plan_all(cost: Accounting, tasks: int, cores: int, startup_s: Mapping[str, f
 
 
 def _plan(
-    pool: str, cost: Accounting, tasks: int, cores: int, workers: int | None, startup_s: Mapping[str, float]
+    pool: str,
+    cost: Accounting,
+    tasks: int,
+    cores: int,
+    workers: int | None,
+    startup_s: Mapping[str, float],
+    width: int | None = None,
 ) -> Plan:
     stations = dict(_stations(pool, cost, cores, workers))
     limit = max(stations, key=lambda name: stations[name])
     demand = stations[limit]
-    most = {"green": MOST_GREEN, "threads": MOST_THREADS, "prefork": workers or 1, "hybrid": MOST_GREEN}[pool]
-    width = most if pool == "prefork" else concurrency(cost.alone_s, demand, min(most, tasks))
+    if width is None:
+        most = {"green": MOST_GREEN, "threads": MOST_THREADS, "prefork": workers or 1, "hybrid": MOST_GREEN}[pool]
+        width = most if pool == "prefork" else concurrency(cost.alone_s, demand, min(most, tasks))
     ceiling = min(1 / demand, width / cost.alone_s)
     if ceiling < 0.99 / demand:
         limit = "the tasks in flight"
@@ -289,12 +325,6 @@ def _widths(most: int) -> Sequence[int]:
     return widths
 
 
-def _simplest_of_the_close(plans: Sequence[Plan]) -> Plan:
-    soonest = min(plan.total_s for plan in plans)
-    close = [plan for plan in plans if plan.total_s <= CLOSE * soonest]
-    return min(close, key=_complexity)
-
-
 def _complexity(plan: Plan) -> tuple[int, int]:
     return plan.workers or 0, SIMPLEST_FIRST.index(plan.pool)
 
@@ -302,10 +332,16 @@ def _complexity(plan: Plan) -> tuple[int, int]:
 # --- words -------------------------------------------------------------------------------------------------
 
 
-def _reasons(cost: Accounting, plans: Sequence[Plan], tasks: int) -> list[str]:
+def say_cost(cost: Accounting) -> str:
+    """Say what a task does with its time."""
     parts = {"computes": cost.cpu_s, "blocks": cost.blocked_s, "waits": cost.wait_s}
-    said = ", ".join(f"{name} {seconds(value)} ({value / cost.alone_s:.0%})" for name, value in parts.items() if value)
-    reasons = [f"a task {said}"] if said else ["a task does next to nothing"]
+    told = {name: value for name, value in parts.items() if value >= WORTH_A_WORD * cost.alone_s and value}
+    said = ", ".join(f"{name} {seconds(value)} ({value / cost.alone_s:.0%})" for name, value in told.items())
+    return f"a task {said}" if said else "a task does next to nothing"
+
+
+def _reasons(cost: Accounting, plans: Sequence[Plan], tasks: int) -> list[str]:
+    reasons = [say_cost(cost)]
     if cost.cpu_s >= cost.alone_s / 4:
         free = cost.cpu_free_s / cost.cpu_s
         reasons.append(f"it computes with the GIL {'released' if free > 0.5 else 'kept'} for most of the time")
