@@ -22,7 +22,6 @@ from greenlab.hub import eventlet
 from greenlab.runs import Ledger
 
 
-
 @pytest.fixture(params=POOLS)
 def pool(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Each pool in turn; the hub's stop ends it."""
