@@ -1,16 +1,18 @@
-"""The auto pool: what it makes of tasks of a kind, and how it moves. That it keeps the contract: tests/test_pools.py."""
+"""The auto pool: what it makes of tasks of a kind, and how it moves. Its contract is held by tests/test_pools.py."""
 
 # mypy: disable-error-code="arg-type, attr-defined, no-any-return"
 
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import threading
 import time
 from types import SimpleNamespace
 from typing import Any
 
+import greenlet
 import pytest
 from autos import MOVING, make_pool
 
@@ -215,6 +217,8 @@ def test_a_cancel_at_the_move_leaves_nothing_in_flight(monkeypatch: pytest.Monke
         eventlet.sleep(0)
     ledger.stopped = True
     runner.kill()
+    with pytest.raises(greenlet.GreenletExit):
+        runner.wait()
     assert (0, 0) == (pool.in_flight, pool.count(ledger))
     assert ledger.done < 10_000
 
@@ -225,7 +229,7 @@ def test_a_rate_goes_on_after_the_move_and_few_more_begin_in_green(monkeypatch: 
     ledger = Ledger(lambda _: (os.getpid(), threading.get_ident()), range(40), concurrency=30, workers=2, rate=200)
     pool.run(ledger)
     starts = sorted(ledger.started_s)
-    assert [pytest.approx(0.005, abs=1e-6)] * 39 == [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    assert [pytest.approx(0.005, abs=1e-6)] * 39 == [b - a for a, b in itertools.pairwise(starts)]
     assert ledger.values.count((os.getpid(), threading.get_ident())) <= 4
 
 
