@@ -152,7 +152,7 @@ def run(
         pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes), "hybrid"
             (processes with a hub each), or "auto", which begins in green and moves what is left to where it belongs.
         concurrency: tasks in flight, of hybrid in all its processes together; prefork holds one a worker.
-        workers: processes of the prefork and hybrid pools; by default, as many as there are cores.
+        workers: processes of the prefork, hybrid and auto pools; by default, as many as there are cores.
         timeout: seconds that one task may take; then it fails with `TaskTimeoutError`, which is raised in it where
             it waits (green, hybrid), where it stands (prefork, whose worker is replaced if it goes on), or when its
             call returns (threads; it counts as failed at once).

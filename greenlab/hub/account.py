@@ -58,9 +58,14 @@ class Accounts:
         self._hook: Any = None
         self._former: Any = None
 
-    def open(self, counts: Callable[[Any], bool]) -> Account:
-        """Open an account of the green threads that `counts` is true of. On the hub's thread."""
-        account = Account(self._hub, counts)
+    def open(self, counts: Callable[[Any], bool], on_stop: Callable[[], object] | None = None) -> Account:
+        """Open an account of the green threads that `counts` is true of. On the hub's thread.
+
+        Args:
+            counts: tells of a green thread whether it counts.
+            on_stop: called if the hub stops while the account is open.
+        """
+        account = Account(self._hub, counts, on_stop)
         self._open.append(account)
         if self._hook is None:
             self._former = greenlet.gettrace()
@@ -78,7 +83,11 @@ class Accounts:
 
     def close(self) -> None:
         """Close all accounts, and remove the trace function."""
-        self._open.clear()
+        while self._open:
+            account = self._open.pop()
+            account.finish()
+            if account.on_stop is not None:
+                account.on_stop()
         if self._hook is not None and greenlet.gettrace() is self._hook:
             greenlet.settrace(self._former)
         # Otherwise somebody traces on top of us, and goes on calling a hook that only calls the former one.
@@ -106,7 +115,10 @@ class Account:
         longest_s: the longest time that one of them held the hub without a break.
     """
 
-    def __init__(self, hub: GuestHub, counts: Callable[[Any], bool]) -> None:
+    def __init__(
+        self, hub: GuestHub, counts: Callable[[Any], bool], on_stop: Callable[[], object] | None = None
+    ) -> None:
+        self.on_stop = on_stop
         self._hub = hub
         self._counts = counts
         self._clocks = ThreadClocks()

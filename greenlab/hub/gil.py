@@ -94,8 +94,8 @@ class GilProbe:
         begin_s, delay_s, cpu_s, held_s = perf_counter(), own.queued_s() or 0.0, self._hub.cpu_s(), self._held()
         self._bell.acquire(True, TICK_S)
         slept_s = perf_counter() - begin_s
-        if self._stopping or self._held() - held_s < slept_s / 2:
-            return
+        if slept_s < TICK_S or self._held() - held_s < slept_s / 2:
+            return  # it was stopped, or the hub was free
         used_s = (self._hub.cpu_s() or 0.0) - (cpu_s or 0.0)
         seen = self.computing if cpu_s is None or used_s > slept_s / 2 else self.waiting
         seen[0] += slept_s

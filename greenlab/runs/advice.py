@@ -192,6 +192,8 @@ def _reasons(cost: Accounting, plans: Sequence[Plan], tasks: int) -> list[str]:
     if cost.cpu_s >= cost.alone_s / 4:
         free = cost.cpu_free_s / cost.cpu_s
         reasons.append(f"it computes with the GIL {'released' if free > 0.5 else 'kept'} for most of the time")
+    if cost.blocked_gil_s > cost.blocked_s / 2 and cost.blocked_s >= cost.alone_s / 4:
+        reasons.append("it keeps the GIL while it blocks, so that threads would wait too")
     for plan in plans:
         about = f"{tasks:,} tasks in about {seconds(plan.total_s)}"
         reasons.append(f"{plan}: up to {rate(plan.ceiling)}, limited by {plan.limit}; {about}")

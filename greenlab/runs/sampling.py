@@ -53,7 +53,9 @@ class Sample:
         self._item = self._value = _NOTHING
         self._accounts = accounts_of(hub)
         whole = leg.whole
-        self._account = self._accounts.open(lambda green: getattr(green, "greenlab_job", None) is whole)
+        self._account = self._accounts.open(
+            lambda green: getattr(green, "greenlab_job", None) is whole, on_stop=self.end
+        )
         self._probe = GilProbe(self._account.held_by_now)
         self._open = False
 
