@@ -60,10 +60,12 @@ def test_computing_and_waiting_natively_hold_the_hub_and_a_cooperative_wait_does
 
 
 def test_who_could_go_on_and_waits_for_the_hub_is_late() -> None:
+    begin_s = time.perf_counter()
     other = eventlet.spawn_after(0.01, compute, 0.05)
     spent = spent_by(lambda: time.sleep(0.02))
+    assert 0.01 < spent.late_s < time.perf_counter() - begin_s - 0.01
     other.wait()
-    assert 0.01 < spent.late_s < 0.06
+    assert spent_by(lambda: time.sleep(0.02)).late_s < 0.01
 
 
 def test_accounts_are_of_those_who_count_and_several_may_be_open() -> None:
@@ -112,7 +114,13 @@ def test_the_probe_tells_what_keeps_the_gil_from_what_releases_it() -> None:
     assert probed(lambda: compute(0.1)).kept_computing > 0.5
     assert probed(lambda: hashlib.pbkdf2_hmac("sha256", b"p", b"s", 200_000)).kept_computing < 0.5
     assert probed(lambda: ctypes.CDLL(None).usleep(100_000)).kept_waiting < 0.5
-    assert probed(lambda: ctypes.PyDLL(None).usleep(100_000)).kept_waiting > 0.5
+
+    def keep() -> None:
+        for _ in range(4):
+            ctypes.CDLL(None).usleep(1000)  # so that the probe comes to run
+            ctypes.PyDLL(None).usleep(30_000)
+
+    assert probed(keep).kept_waiting > 0.5
 
 
 def test_a_stop_in_the_middle_of_a_sample_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

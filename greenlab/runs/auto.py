@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 LEAST_TASKS = 20
 LEAST_S = 0.1
-"""A sample is enough when so many tasks have ended, and so much time has passed, …"""
+MANY_TASKS = 200
+"""A sample is enough when so many tasks have ended and so much time has passed, when very many have ended, …"""
 LONG_S = 0.5
 LEAST_LONG = 2
 """… or when fewer have held the hub for so long."""
@@ -173,7 +174,7 @@ class _Stint:
         sample = self._sample
         sample.note(started_s, ended_s, value, succeeded)
         ended = sample.ended
-        enough = ended >= LEAST_TASKS and perf_counter() - self._begun_s >= LEAST_S
+        enough = ended >= MANY_TASKS or (ended >= LEAST_TASKS and perf_counter() - self._begun_s >= LEAST_S)
         if enough or (ended >= LEAST_LONG and sample.held_s >= LONG_S):
             self.leg.on_end = None
             self._decide()
