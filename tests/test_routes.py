@@ -8,13 +8,16 @@ import os
 import pickle
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import greenlab
 from greenlab.hub import eventlet
 from greenlab.pools import routes
+
+if TYPE_CHECKING:
+    from kernel import Kernel
 
 
 @greenlab.task(pool="prefork")
@@ -180,3 +183,42 @@ def test_routed_parts_of_green_tasks_run_beside_each_other(started: Any) -> None
 
     greenlab.route({"parse_*": "prefork"})
     assert list(range(30)) == greenlab.run(fetch, range(30), concurrency=30, live=False).results
+
+
+# -- in a notebook -------------------------------------------------------------------------------------------
+
+DEFINED = """
+import os, greenlab
+
+@greenlab.task(pool="prefork")
+def parse(x):
+    return os.getpid(), 1 / x
+
+@greenlab.task
+def read_here(x):
+    return os.getpid()
+"""
+
+
+def test_functions_of_the_notebook_are_routed_from_cells_and_from_tasks(kernel: Kernel) -> None:
+    assert kernel.run(DEFINED).error is None
+    assert "True" == kernel.run("parse(1)[0] != os.getpid() == read_here(1)").value
+    kernel.run("greenlab.route({'read_*': 'prefork'})")
+    cell = kernel.run("%%greenrun -c 5 --no-live x in range(1, 9)\nparse(x)[0] != os.getpid() != read_here(x)")
+    assert cell.error is None
+    assert "[True]" == kernel.run("list(set(_run.results))").value
+    assert "<task parse, routed to prefork>" == kernel.run("parse").value
+    cell = kernel.run("%%greenrun -p prefork -w 1 --no-live x in range(1, 5)\nparse(x)[0] == os.getpid()")
+    assert "[True]" == kernel.run("list(set(_run.results))").value
+
+
+def test_a_traceback_from_a_worker_shows_the_line_of_the_cell(kernel: Kernel) -> None:
+    kernel.run(DEFINED)
+    cell = kernel.run("parse(0)")
+    assert "ZeroDivisionError" == cell.ename
+    assert "return os.getpid(), 1 / x" in (cell.error or "")
+
+
+def test_a_wrong_pool_is_an_error_of_the_cell_in_one_line(kernel: Kernel) -> None:
+    cell = kernel.run("import greenlab\n@greenlab.task(pool='gren')\ndef f(x): ...")
+    assert "UsageError: calls are routed to prefork, threads or green (here), not to 'gren'" == cell.error

@@ -28,6 +28,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
+from greenlab.pools.routes import Routed
 from greenlab.pools.wire import NOTHING, PICKLED, RAW, SMALL, Bytes, Parcel, split_buffers, with_buffers
 
 if TYPE_CHECKING:
@@ -231,6 +232,8 @@ def _sources(func: Any) -> dict[str, list[str]]:
         if id(value) in seen:
             continue
         seen.add(id(value))
+        if isinstance(value, Routed):
+            todo.append(value.__wrapped__)
         if isinstance(value, FunctionType):
             name = value.__code__.co_filename
             entry = linecache.cache.get(name)

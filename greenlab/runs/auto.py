@@ -40,8 +40,8 @@ LEAST_TASKS = 20
 LEAST_S = 0.1
 MANY_TASKS = 200
 """A sample is enough when so many tasks have ended and so much time has passed, when very many have ended, …"""
-LONG_S = 0.5
-LEAST_LONG = 2
+LONG_S = 0.3
+LEAST_LONG = 3
 """… or when fewer have held the hub for so long."""
 FIRST = 10
 """So many tasks are in flight at first."""

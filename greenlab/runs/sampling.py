@@ -5,7 +5,7 @@ a task could have gone on, and others held the hub, is no part of its wait.
 
 Guarantees: when the sample has ended there is no thread and no hook of it left.
 Bounds: what a task's own green threads do counts as its wait; the first task, which makes first connections and
-imports, counts only if there are few.
+imports, counts only if there are few, and it was much like them.
 
 Must not import: live, magics, a concrete pool.
 """
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from greenlab.hub.account import Spent
     from greenlab.runs.legs import Leg
 
+UNUSUAL = 3.0
 _NOTHING: Any = object()
 
 
@@ -101,7 +102,7 @@ class Sample:
 
     def cost(self) -> Accounting:
         """Give what a task costs, in the mean."""
-        tasks = self._tasks[1:] if len(self._tasks) > FEW else self._tasks
+        tasks = _without_the_first(self._tasks)
         if not tasks:
             return Accounting(0.0, 0.0, 0.0, 0.0, sampled=0)
         cpu_s, blocked_s, wait_s, delay_s = (
@@ -139,6 +140,15 @@ class Sample:
                 except Exception:
                     return f"{what} ({sending.type_name(value)})"
         return ""
+
+
+def _without_the_first(tasks: list[_Task]) -> list[_Task]:
+    """Leave out the first task if there are many, or if it took several times as long as the others."""
+    if len(tasks) < 3:
+        return tasks
+    first, *others = tasks
+    usual_s = statistics.median(task.alone_s for task in others)
+    return others if len(others) >= FEW or first.alone_s > UNUSUAL * usual_s else tasks
 
 
 def _parts(spent: Spent, wall_s: float) -> _Task:
