@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import threading
 import time
 from typing import Any
 
@@ -57,6 +58,19 @@ def test_computing_and_waiting_natively_hold_the_hub_and_a_cooperative_wait_does
     assert spent.held_s - spent.delay_s >= 0.02 > 4 * spent.cpu_s
     spent = spent_by(lambda: time.sleep(0.02))
     assert spent.held_s < 0.01
+
+
+def test_what_threads_of_its_own_compute_is_told_apart() -> None:
+    def use_a_thread() -> None:
+        with greenlab.native():
+            helper = threading.Thread(target=hashlib.pbkdf2_hmac, args=("sha256", b"p", b"s", 100_000))
+            helper.start()
+            helper.join()
+
+    spent = spent_by(use_a_thread)
+    assert spent.others_s > 0.01
+    assert spent.cpu_s < spent.others_s / 2
+    assert spent_by(lambda: compute(0.02)).others_s < 0.01
 
 
 def test_who_could_go_on_and_waits_for_the_hub_is_late() -> None:

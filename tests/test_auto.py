@@ -49,6 +49,7 @@ def job(left: int | None, concurrency: int = 100, workers: int = 2) -> Any:
         (cost(cpu=0.01), 30, "green"),  # done before processes are there
         (cost(cpu=0.01), 0, "green"),
         (cost(cpu=0.01, cpu_free_s=0.01), 1000, "threads"),
+        (cost(cpu=0.01, cpu_free_s=0.01, others_s=0.01), 1000, "green"),  # it keeps both cores busy by itself
         (cost(cpu=1e-4, blocked=0.02), 1000, "threads"),
         (cost(cpu=1e-4, blocked=0.02, blocked_gil_s=0.02), 1000, "prefork"),
         (cost(cpu=0.01, wait=0.15), 1000, "hybrid"),

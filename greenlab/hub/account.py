@@ -12,7 +12,7 @@ Must not import: greening, pools, runs, live, magics.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from time import perf_counter, thread_time
+from time import perf_counter, process_time, thread_time
 from typing import TYPE_CHECKING, Any
 
 import greenlet
@@ -33,12 +33,14 @@ class Spent:
         held_s: how long it held the hub.
         cpu_s: how much of that it computed.
         delay_s: how much of that it waited for a processor; 0 where the system does not tell.
+        others_s: how much the other threads of this process computed meanwhile.
         late_s: about how long it could have gone on, and waited for the hub, which others held.
     """
 
     held_s: float = 0.0
     cpu_s: float = 0.0
     delay_s: float = 0.0
+    others_s: float = 0.0
     late_s: float = 0.0
     left_s: float = float("inf")
 
@@ -130,7 +132,7 @@ class Account:
         self.held_s = self.cpu_s = self.delay_s = self.longest_s = 0.0
         self._each.clear()
         self._since_s: float | None = None
-        self._began_s = self._cpu_then = self._delay_then = 0.0
+        self._began_s = self._cpu_then = self._delay_then = self._process_then = 0.0
 
     def finish(self) -> None:
         """Forget the green threads, and close the clocks."""
@@ -172,6 +174,7 @@ class Account:
 
     def _resume(self) -> None:
         self._delay_then = self._clocks.queued_s() or 0.0
+        self._process_then = process_time()
         self._cpu_then = thread_time()
         self._since_s = perf_counter()
 
@@ -190,4 +193,5 @@ class Account:
             spent.held_s += held_s
             spent.cpu_s += cpu_s
             spent.delay_s += delay_s
+            spent.others_s += max(0.0, process_time() - self._process_then - cpu_s)
         return spent

@@ -62,6 +62,7 @@ class Accounting:
         blocked_gil_s: how much of `blocked_s` the GIL was kept.
         sampled: tasks in the sample.
         scatter: standard deviation of the tasks' `wall_s`, by its mean.
+        others_s: what other threads computed while it held the hub: its own, in a library such as BLAS.
         delay_s: waiting for a processor, because the machine is busy.
         sendable: whether the function can be sent to processes; `unsendable` names what is in the way.
     """
@@ -74,6 +75,7 @@ class Accounting:
     blocked_gil_s: float = 0.0
     sampled: int = 20
     scatter: float = 0.0
+    others_s: float = 0.0
     delay_s: float = 0.0
     sendable: bool = True
     unsendable: str = ""
@@ -162,7 +164,7 @@ def _plan(
 def _stations(pool: str, cost: Accounting, cores: int, workers: int | None) -> Iterable[tuple[str, float]]:
     """Give what a task asks of each station of a pool, in seconds, by what the station is called."""
     spread = workers or 1
-    yield "the processors", max(cost.cpu_s / cores, 1e-6)
+    yield "the processors", max((cost.cpu_s + cost.others_s) / cores, 1e-6)
     if pool == "green":
         yield "the hub, which a task holds", cost.held_s
     elif pool == "threads":

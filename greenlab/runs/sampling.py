@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from greenlab.runs.legs import Leg
 
 UNUSUAL = 3.0
+HELPED = 0.1
 _NOTHING: Any = object()
 
 
@@ -39,6 +40,7 @@ class _Task:
     blocked_s: float
     wait_s: float
     delay_s: float
+    others_s: float
 
     @property
     def alone_s(self) -> float:
@@ -105,9 +107,9 @@ class Sample:
         tasks = _without_the_first(self._tasks)
         if not tasks:
             return Accounting(0.0, 0.0, 0.0, 0.0, sampled=0)
-        cpu_s, blocked_s, wait_s, delay_s = (
+        cpu_s, blocked_s, wait_s, delay_s, others_s = (
             statistics.fmean(getattr(task, name) for task in tasks)
-            for name in ("cpu_s", "blocked_s", "wait_s", "delay_s")
+            for name in ("cpu_s", "blocked_s", "wait_s", "delay_s", "others_s")
         )
         alone_s = [task.alone_s for task in tasks]
         mean_s = statistics.fmean(alone_s)
@@ -120,6 +122,8 @@ class Sample:
             blocked_gil_s=blocked_s * self._probe.kept_waiting,
             sampled=len(tasks),
             scatter=statistics.pstdev(alone_s) / mean_s if mean_s > 0 else 0.0,
+            # The probe itself computes a little.
+            others_s=others_s if others_s > HELPED * (cpu_s + blocked_s) else 0.0,
             delay_s=delay_s,
         )
 
@@ -157,4 +161,5 @@ def _parts(spent: Spent, wall_s: float) -> _Task:
         blocked_s=max(0.0, spent.held_s - spent.cpu_s - spent.delay_s),
         wait_s=max(0.0, wall_s - spent.held_s - spent.late_s),
         delay_s=spent.delay_s,
+        others_s=spent.others_s,
     )
