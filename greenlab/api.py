@@ -14,6 +14,7 @@ from greenlab import runs as _runs
 from greenlab.errors import UsageError
 from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import Digest, Ledger, Run
+from greenlab.runs.auto import get_pool
 from greenlab.runs.timeline import Tracing
 
 if TYPE_CHECKING:
@@ -148,10 +149,10 @@ def run(
         func: the task. What it returns is the task's result.
         items: any iterable, also a lazy one: it is asked only as fast as tasks start.
         count: instead of items, how many times: `func` gets 0, 1, 2 …
-        pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes) or "hybrid"
-            (processes with a hub each).
+        pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes), "hybrid"
+            (processes with a hub each), or "auto", which begins in green and moves what is left to where it belongs.
         concurrency: tasks in flight, of hybrid in all its processes together; prefork holds one a worker.
-        workers: processes of the prefork and hybrid pools; by default, as many as there are cores.
+        workers: processes of the prefork, hybrid and auto pools; by default, as many as there are cores.
         timeout: seconds that one task may take; then it fails with `TaskTimeoutError`, which is raised in it where
             it waits (green, hybrid), where it stands (prefork, whose worker is replaced if it goes on), or when its
             call returns (threads; it counts as failed at once).
@@ -226,7 +227,7 @@ def prepare(
             max_memory=None if memory is None else int(memory * _MIB),
         )
     here = start()
-    pool = pools.get(here, settings["pool"])
+    pool = get_pool(here, settings["pool"])
     ledger.workers = workers
     ledger.concurrency = pools.width(settings["pool"], settings["concurrency"], workers)
     name = label or str(getattr(func, "__name__", "tasks"))

@@ -189,6 +189,8 @@ def prepare_sweep(
 ) -> Sweep:
     """Make the sweep that `sweep` would, without starting it."""
     pools.check_name(pool)
+    if pool == pools.AUTO:
+        raise UsageError("a sweep is of one pool, and auto goes from one to another: name the pool")
     if options.get("rate") is not None:
         raise UsageError("a sweep keeps a number of tasks in flight, and a rate would set another: leave it out")
     if warm_up is not None:

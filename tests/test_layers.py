@@ -24,11 +24,25 @@ MAY = {
     "runs": {"places", "pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
     "api": {"places", "live", "runs", "pools", "greening", "hub", "errors"},
+    "choose": {"places", "api", "runs", "pools", "hub", "errors"},
     "compare": {"places", "api", "live", "runs", "pools", "hub", "errors"},
     "explain": {"places", "api", "probes", "runs", "pools", "hub", "errors"},
-    "magics": {"places", "api", "compare", "explain", "live", "probes", "runs", "pools", "greening", "hub", "errors"},
+    "magics": {
+        "places",
+        "api",
+        "choose",
+        "compare",
+        "explain",
+        "live",
+        "probes",
+        "runs",
+        "pools",
+        "greening",
+        "hub",
+        "errors",
+    },
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "compare", "explain", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
+    "__init__": {"api", "choose", "compare", "explain", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
 }
 # What each part of the pools may import of the pools, beside itself and the package's own few functions.
 WITHIN_POOLS: dict[str, set[str]] = {

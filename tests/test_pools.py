@@ -14,19 +14,18 @@ from typing import Any
 
 import greenlet
 import pytest
+from autos import POOLS, make_pool
 
 import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
 from greenlab.runs import Ledger
 
-POOLS = pools.NAMES
-
 
 @pytest.fixture(params=POOLS)
-def pool(request: Any, started: Any) -> Any:
+def pool(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Each pool in turn; the hub's stop ends it."""
-    return pools.get(started, request.param)
+    return make_pool(started, request.param, monkeypatch)
 
 
 def work(pool: Any, func: Any, items: Any, **options: Any) -> Any:

@@ -14,15 +14,14 @@ from typing import Any
 
 import greenlet
 import pytest
+from autos import POOLS, make_pool
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from greenlab import pools
 from greenlab.hub import eventlet
 from greenlab.runs import Digest, Ledger
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
-POOLS = pools.NAMES
 RANDOM = settings(
     max_examples=15,
     deadline=None,
@@ -33,8 +32,8 @@ RANDOM = settings(
 
 
 @pytest.fixture(params=POOLS)
-def pool(request: Any, started: Any) -> Any:
-    return pools.get(started, request.param)
+def pool(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    return make_pool(started, request.param, monkeypatch)
 
 
 class Task:

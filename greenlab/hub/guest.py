@@ -47,6 +47,7 @@ _PlatformHub: Any = eventlet.hubs.get_default_hub().Hub
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
 _LONGEST_POLL_S = 3600.0
+_AT_ONCE_S = 0.0005
 
 
 class Host(Protocol):
@@ -73,6 +74,9 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         root: the thread's main greenlet: cells run in it, and the host loop.
         switches: how often a green thread gave up the hub so far.
         turn_started_s: when the present turn began, `time.perf_counter()` seconds.
+        polled_s: when the last poll came back, `time.perf_counter()` seconds.
+        overdue_s: for how long, at the most, what that poll found had been ready already: the length of the turn before
+            it, unless the poll had to wait.
         busy: whether the hub is turning; false while it polls or is parked.
         tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
         holder: the green thread that was last started or resumed in this turn. It may have ended since, or waited.
@@ -92,7 +96,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.greenlet.parent = root
         self.switches = 0
         self.turns = 0
-        self.turn_started_s = perf_counter()
+        self.turn_started_s = self.polled_s = perf_counter()
+        self.overdue_s = 0.0
         self.busy = False
         self.holder: Any = None
         self.on_turn: Callable[[], object] | None = None
@@ -229,16 +234,24 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
     def do_poll(self, seconds: float) -> Any:
         """As eventlet's poll and epoll hubs: what is found ready is served from within `wait`, as part of a turn."""
+        begin_s = perf_counter()
         found = super().do_poll(seconds)
+        self._note_poll(begin_s)
         self._turn()
         return found
 
     def _control(self, events: Any, max_events: int, timeout: float) -> Any:
         """As eventlet's kqueue hub, whose `do_poll` this is."""
+        begin_s = perf_counter()
         found = super()._control(events, max_events, timeout)
         if max_events:
+            self._note_poll(begin_s)
             self._turn()
         return found
+
+    def _note_poll(self, begin_s: float) -> None:
+        former_s, self.polled_s = self.polled_s, perf_counter()
+        self.overdue_s = begin_s - former_s if self.polled_s - begin_s < _AT_ONCE_S else 0.0
 
     def _turn(self) -> None:
         self.busy = True

@@ -9,11 +9,11 @@ from typing import Any
 
 from greenlab import api
 from greenlab.errors import UsageError
-from greenlab.magics import body, check, comparing, options, tracing
+from greenlab.magics import advising, body, check, comparing, options, tracing
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
-_CELLS = (*_RUNS, *comparing.NAMES, "greentrace", "greenspawn")
+_CELLS = (*_RUNS, *comparing.NAMES, advising.NAME, "greentrace", "greenspawn")
 _LINES = ("greenps", "greenkill", "greencheck", "greenstep")
 _KEY = "greenlab_magics"
 
@@ -26,7 +26,8 @@ class Magics:
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
-        self.parsers |= comparing.make_parsers() | tracing.make_parsers() | {"greencheck": check.make_parser()}
+        self.parsers |= comparing.make_parsers() | tracing.make_parsers()
+        self.parsers |= {advising.NAME: advising.make_parser(), "greencheck": check.make_parser()}
         self.matchers = [make_matcher(self.parsers), check.make_matcher()]
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
@@ -48,6 +49,14 @@ class Magics:
         """Run the cell at several concurrencies; say how many in flight are enough; return a Sweep."""
         __tracebackhide__ = True
         return comparing.sweep(self.ip, self.parsers["greensweep"], line, cell)
+
+    def greenadvise(self, line: str, cell: str | None = None) -> Any:
+        """Say which pool suits the cell, how many in flight, and why; return an Advice.
+
+        The first items are run for real: once in green, and once in every pool that is plausible.
+        """
+        __tracebackhide__ = True
+        return advising.advise(self.ip, self.parsers[advising.NAME], line, cell)
 
     def greentrace(self, line: str, cell: str | None = None) -> Any:
         """Run the cell, or with `x in items` the cell once an item, and record every switch; return a Timeline."""

@@ -76,7 +76,7 @@ def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentPa
         "--workers",
         type=_whole(1),
         metavar="N",
-        help="worker processes of prefork and hybrid (default: one a core)",
+        help="worker processes of prefork, hybrid and auto (default: one a core)",
     )
     add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
     add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Pool
 
-NAMES = ("green", "threads", "prefork", "hybrid")
-LATER = ("celery", "auto")
+AUTO = "auto"
+NAMES = ("green", "threads", "prefork", "hybrid", AUTO)
+"""What `-p` takes. The last one is no pool of its own: it begins in green, and goes where the tasks belong."""
+LATER = ("celery",)
 
 # What only some pools can keep. The others say so before anything starts.
 _KEPT_BY = {
-    "workers": ("prefork", "hybrid"),
+    "workers": ("prefork", "hybrid", AUTO),
     "max_tasks": ("prefork",),
     "max_memory": ("prefork",),
 }
@@ -37,6 +39,7 @@ _WHY_NOT = {
 _here = {"worker": False}
 
 __all__ = [
+    "AUTO",
     "LATER",
     "NAMES",
     "check_name",
@@ -81,7 +84,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
     """
     for option, pools in _KEPT_BY.items():
         if options.get(option) is not None and not keeps(name, option):
-            able = " or ".join(f"-p {pool}" for pool in pools if pool in NAMES)
+            able = " or ".join(f"-p {pool}" for pool in pools if pool in NAMES and pool != AUTO)
             raise UsageError(f"the {name} pool {_WHY_NOT[option]} {able}")
 
 
@@ -99,9 +102,12 @@ def get(hub: GuestHub, name: str) -> Pool:
     """Give the pool called `name`, made if need be. It lives as long as the hub, and sizes itself by its jobs.
 
     Raises:
-        UsageError: no such pool, or one of processes within a worker process.
+        UsageError: no such pool, or one of processes within a worker process. `auto` is one of the runs' room, which
+            knows what tasks cost: see `greenlab.runs.auto.get_pool`.
     """
     check_name(name)
+    if name == AUTO:
+        raise UsageError("auto is made of the other pools: use greenlab.run(..., pool='auto')")
     if name in ("prefork", "hybrid") and inside_worker():
         raise UsageError(
             "a task in a worker process cannot start worker processes: "

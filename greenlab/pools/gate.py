@@ -92,6 +92,7 @@ class Gate:
                     return
                 line = min(next_in_line, key=_used_s) if len(next_in_line) > 1 else next_in_line[0]
                 begin_s = perf_counter()
+                # One that begins has not passed through the hub's own `switch`, which notes who holds it.
                 hub.holder = worker = line.waiting.popleft()
                 worker.switch()
                 end_s = perf_counter()

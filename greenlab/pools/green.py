@@ -24,7 +24,7 @@ from greenlab.errors import TaskTimeoutError
 from greenlab.hub import current, eventlet
 from greenlab.places import user_place
 from greenlab.pools.gate import SLICE_S, Gate
-from greenlab.pools.protocol import Held
+from greenlab.pools.protocol import Held, whole_of
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
@@ -117,7 +117,7 @@ class _Crew:
             worker = greenlet.greenlet(self._work, self.hub.greenlet)
             # A greenlet begins with an empty context, and output goes by it.
             worker.gr_context = copy_context()
-            worker.greenlab_job = self.job
+            worker.greenlab_job = whole_of(self.job)
             worker.greenlab_index = _NONE
             self._greenlets.add(worker)
             self._gate.start(self._line, worker)

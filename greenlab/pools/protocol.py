@@ -36,11 +36,16 @@ class Job(Protocol):
         max_memory: above how many bytes of resident memory a worker process is replaced, or None for never.
     """
 
-    concurrency: int
-    workers: int
-    timeout_s: float | None
-    max_tasks: int | None
-    max_memory: int | None
+    @property
+    def concurrency(self) -> int: ...  # noqa: D102 (see Attributes, as the four below)
+    @property
+    def workers(self) -> int: ...  # noqa: D102
+    @property
+    def timeout_s(self) -> float | None: ...  # noqa: D102
+    @property
+    def max_tasks(self) -> int | None: ...  # noqa: D102
+    @property
+    def max_memory(self) -> int | None: ...  # noqa: D102
 
     @property
     def func(self) -> Any:
@@ -74,6 +79,12 @@ class Job(Protocol):
             text: what it printed.
             index: the task that printed it, or None if that is not known.
         """
+
+
+def whole_of(job: Job) -> Job:
+    """Give the job that a run knows: of one that stands for a part of it, its attribute `whole`."""
+    whole: Job = getattr(job, "whole", job)
+    return whole
 
 
 @dataclass(frozen=True)

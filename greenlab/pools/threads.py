@@ -144,17 +144,21 @@ class _Worker:
     def _work(self, crew: _Crew) -> None:
         """Run tasks until there is a None in the queue, or the task in hand was given up."""
         try:
-            self._serve(crew.todo.get, crew.report, crew.func, crew.context)
+            self._serve(crew, crew.todo.get, crew.report, crew.func, crew.context)
         except (TaskStopped, TaskTimeoutError):
             if self.token:  # nobody has given it up
                 raise
 
-    def _serve(self, get: Callable[[], Any], report: Callable[[_End], None], func: Any, context: Context) -> None:
+    def _serve(
+        self, crew: _Crew, get: Callable[[], Any], report: Callable[[_End], None], func: Any, context: Context
+    ) -> None:
         clock = perf_counter
         while (task := get()) is not None:
             index, item = task
             self.started_s = started_s = clock()
             self.token = token = [index]
+            if crew.closed:  # while it had the task in hand, and the token was not seen
+                return
             value = failure = None
             try:
                 # A copy for each task: what one sets, the next one does not see; and two threads cannot share one.
@@ -190,7 +194,7 @@ class _Crew:
         self._given = 0  # tasks that were put into the queue and have not ended
         self._leaving = 0  # threads that were asked to leave and have not yet
         self._task_s = -1.0
-        self._closed = False
+        self.closed = False
         self._error: BaseException | None = None
         self._event: Any = None
         self._timer: Any = None
@@ -267,7 +271,7 @@ class _Crew:
     def _collect(self) -> None:
         """Take what has ended. The hub calls this, so it must not wait."""
         self._knocked = False
-        if self._closed:
+        if self.closed:
             return
         ended, job = self._ended, self.job
         while ended:
@@ -336,7 +340,7 @@ class _Crew:
     def end(self) -> None:
         """Let the threads leave; those that are in a task are given up."""
         self._collect()
-        self._closed = True
+        self.closed = True
         if self._timer is not None:
             self._timer.cancel()
         for worker in list(self._workers):

@@ -19,17 +19,17 @@ import pickle
 import signal
 import socket
 import sys
-import threading
 from collections import Counter
 from math import ceil
 from struct import Struct
 from time import perf_counter, sleep, thread_time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import greenlet
-
 from greenlab import greening
 from greenlab import hub as hubs
+from greenlab.hub._clocks import ThreadClocks
+from greenlab.hub.account import accounts_of
+from greenlab.hub.gil import TICK_S, had_to_wait
 from greenlab.pools.processes import forkserver, sending
 from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Place, Sample
 from greenlab.probes.places import Finder
@@ -37,11 +37,10 @@ from greenlab.probes.places import Finder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from greenlab.hub.account import Account
+
 LENGTH = Struct("<Q")
 """Goes before every message, both ways."""
-_TICK_S = 0.002
-_LATE_S = 0.0005
-"""A native thread that runs later than this after it woke had to wait for the GIL."""
 _ENOUGH_S = 0.02
 _ALONE = 3
 _AT_ONCE = 4
@@ -123,9 +122,9 @@ class _Subject:
         self._hub = hubs.start()
         greening.green(self._hub)
         ticker = hubs.spawn(self._hub, self._tick)
-        tracer = _Tracer(self._hub, ticker)
-        greenlet.settrace(tracer)
-        self._watch.tracer = tracer
+        free = {self._hub.greenlet, self._hub.root, ticker}
+        accounts = accounts_of(self._hub)
+        tracer = self._watch.tracer = accounts.open(lambda green: green not in free)
         others = _other_threads(self._watch)
         for _ in range(alone):
             tracer.reset()
@@ -149,7 +148,7 @@ class _Subject:
         figures.together_s = self._checked(self._run, at_once)
         # Who holds the hub to the very end leaves the ticker without its last tick.
         figures.gap_s = max(figures.gap_s, _clock() - self._ticked_s)
-        greenlet.settrace(None)
+        accounts.end(tracer)
         ticker.kill()
         self._watch.conclude()
 
@@ -177,7 +176,7 @@ class _Subject:
     def _tick(self) -> None:
         while True:
             self._ticked_s = _clock()
-            hubs.eventlet.sleep(_TICK_S)
+            hubs.eventlet.sleep(TICK_S)
             self.figures.gap_s = max(self.figures.gap_s, _clock() - self._ticked_s)
 
 
@@ -196,58 +195,6 @@ def plan(call_s: float, calls: int) -> tuple[int, int, int]:
     return alone, at_once, max(1, loops)
 
 
-class _Tracer:
-    """Adds up how long the hub's thread was held by anything but the hub, the ticker and the main greenlet."""
-
-    def __init__(self, hub: Any, ticker: Any) -> None:
-        self._free = {hub.greenlet, hub.root, ticker}
-        self._delay = _Delay()
-        self.reset()
-
-    def reset(self) -> None:
-        self.held_s = self.cpu_s = self.delay_s = self.longest_s = 0.0
-        self._since: float | None = None
-        self._cpu_then = self._delay_then = 0.0
-
-    def held_by_now(self) -> float:
-        """How long so far; may be asked from another thread."""
-        since = self._since
-        return self.held_s + (_clock() - since if since is not None else 0.0)
-
-    def __call__(self, _event: str, switched: tuple[Any, Any]) -> None:
-        origin, target = switched
-        if self._since is not None and origin not in self._free:
-            now = _clock()
-            self.cpu_s += _cpu() - self._cpu_then
-            self.delay_s += self._delay() - self._delay_then
-            self.held_s += now - self._since
-            self.longest_s = max(self.longest_s, now - self._since)
-            self._since = None
-        if target not in self._free:
-            self._delay_then = self._delay()
-            self._cpu_then = _cpu()
-            self._since = _clock()
-
-
-class _Delay:
-    """How long the calling thread has waited for a processor since it began, seconds; 0 where nobody counts it."""
-
-    def __init__(self) -> None:
-        try:
-            self._fd = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self._fd = -1
-
-    def __call__(self) -> float:
-        if self._fd < 0:
-            return 0.0
-        try:
-            return int(os.pread(self._fd, 64, 0).split()[1]) * 1e-9
-        except OSError:  # the call has closed descriptors that are not its own
-            self._fd = -1
-            return 0.0
-
-
 # --- the native thread beside it ---------------------------------------------------------------------------
 
 
@@ -260,7 +207,7 @@ class _Watch:
         self._stopping = False
         self._places: Counter[Place] = Counter()
         self._find = Finder(_PACKAGE, __file__)
-        self.tracer: _Tracer | None = None
+        self.tracer: Account | None = None
         self.cpu_s = 0.0
 
     def start(self) -> None:
@@ -279,14 +226,16 @@ class _Watch:
             self._subject.figures.place = self._places.most_common(1)[0][0]
 
     def _run(self) -> None:
-        delay = _Delay()
+        clocks = ThreadClocks()
         while not self._stopping:
-            begin, delay_then = _clock(), delay()
+            begin, delay_then = _clock(), clocks.queued_s() or 0.0
             held = self.tracer.held_by_now() if self.tracer is not None else 0.0
-            _native_sleep(_TICK_S)
+            _native_sleep(TICK_S)
             now = _clock()
             if self.tracer is not None:
-                self._look(now - begin, delay() - delay_then, self.tracer.held_by_now() - held)
+                self._look(
+                    now - begin, max(0.0, (clocks.queued_s() or 0.0) - delay_then), self.tracer.held_by_now() - held
+                )
             if now > self._deadline:
                 self._stop_call()
             if os.getppid() != self._parent:
@@ -299,9 +248,7 @@ class _Watch:
             return
         figures = self._subject.figures
         figures.watched_s += slept_s
-        # The wait for a processor is left out here alone: who waits for the GIL wakes up every 5 ms to ask for it, and
-        # on a busy machine waits for a processor each time.
-        if slept_s - _TICK_S - delayed_s > _LATE_S:
+        if had_to_wait(slept_s, delayed_s):
             figures.missed_s += slept_s
             figures.missed_s2 += slept_s**2
         place = self._find(sys._current_frames().get(self._main))

@@ -174,6 +174,11 @@ class Known:
         """For how many seconds in all each line held the hub, the longest first."""
         return by_line(self._blocks)
 
+    @property
+    def moved(self) -> str:
+        """What the auto pool decided, and why, in a sentence; nothing before that, and of other pools."""
+        return str(getattr(self._pool, "told", _say_nothing)(self.ledger))
+
     def spans(self) -> tuple[Sequence[float], Sequence[float]]:
         """Give when tasks started and ended, in seconds from the run's start, of those that have ended."""
         pairs = [
@@ -226,3 +231,7 @@ class Known:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
         return {"text/plain": report.plain(self), "text/html": report.rich(self)}
+
+
+def _say_nothing(_job: Ledger) -> str:
+    return ""

@@ -56,6 +56,8 @@ def lines(run: Known) -> list[str]:
         "  latency "
         + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
     ]
+    if run.moved:
+        out.append(f"  {run.moved}")
     if run.startup_s > 0.001:
         out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
     if run.discards:

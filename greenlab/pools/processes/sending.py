@@ -39,6 +39,7 @@ from greenlab.pools.processes.wire import (
     split_buffers,
     with_buffers,
 )
+from greenlab.pools.routes import Routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -241,6 +242,8 @@ def _sources(func: Any) -> dict[str, list[str]]:
         if id(value) in seen:
             continue
         seen.add(id(value))
+        if isinstance(value, Routed):
+            todo.append(value.__wrapped__)
         if isinstance(value, FunctionType):
             name = value.__code__.co_filename
             entry = linecache.cache.get(name)
