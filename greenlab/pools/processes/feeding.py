@@ -49,6 +49,7 @@ class Feeder(Generic[A]):
             batch, room = self._await_room(active)
             # If `pull` waits, the tasks that were pulled before must not wait with it.
             timer = get_hub().schedule_call_global(0, batch.post) if room > 1 else None
+            active.puller = eventlet.getcurrent()
             try:
                 while room > 0:
                     index, item = pull()
@@ -64,6 +65,7 @@ class Feeder(Generic[A]):
                 batch.post()
                 return fed
             finally:
+                active.puller = None
                 if timer is not None:
                     timer.cancel()
             batch.post()

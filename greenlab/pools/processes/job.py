@@ -25,6 +25,7 @@ class Active:
         number: what the worker processes know it by.
         pending: how many tasks have been pulled and have not ended.
         error: why `run` is to raise, or None.
+        puller: the green thread that takes tasks from the job now, and may have to wait for one; or None.
     """
 
     def __init__(self, number: int, job: Job) -> None:
@@ -32,6 +33,7 @@ class Active:
         self.job = job
         self.pending = 0
         self.error: BaseException | None = None
+        self.puller: Any = None
         self._event: Any = None
 
     def wait(self) -> None:
@@ -62,6 +64,13 @@ class Active:
         if self.error is None:
             self.error = error
         self.wake()
+        if self.puller is not None:
+            eventlet.hubs.get_hub().schedule_call_global(0, self._end_pull)
+
+    def _end_pull(self) -> None:
+        """End a wait for the job's next task, which may be long in coming. The hub calls this."""
+        if self.puller is not None:
+            self.puller.throw(self.error)
 
     def tell(self, index: int, start_s: float, end_s: float, value: Any, error: BaseException | None = None) -> None:
         """Tell the job how a task ended."""
