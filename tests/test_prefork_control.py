@@ -232,11 +232,23 @@ def test_a_pool_without_a_size_has_what_the_present_jobs_want() -> None:
         wide = FakeJob(lambda x: time.sleep(0.002), iter(int, 1), concurrency=3)
         thread = eventlet.spawn(pool.run, wide)
         until(lambda: pool.count(wide) == 3)
-        narrow = run_beside(pool, FakeJob(lambda x: time.sleep(0.01), range(4), concurrency=1))
+        narrow = run_beside(pool, FakeJob(lambda x: time.sleep(0.01), range(20), concurrency=1))
         assert (3, 1) == (len(pool.pids), narrow)
         prefork_kit.kill(thread)
         pool.start(FakeJob(abs, [], concurrency=2))
         until(lambda: len(pool.pids) == 2)
+
+
+def test_a_job_of_long_tasks_has_its_turns_beside_one_of_short_tasks_that_never_ends() -> None:
+    with contextlib.closing(PreforkPool(2)) as pool:
+        short = FakeJob(lambda x: time.sleep(0.001), iter(int, 1))
+        thread = eventlet.spawn(pool.run, short)
+        until(lambda: len(short.values) > 100)
+        before = len(short.values)
+        pool.run(FakeJob(lambda x: time.sleep(0.02), range(20)))
+        # Two workers that take turns do as much of one job as of the other: twenty times as many short tasks.
+        assert 100 < len(short.values) - before < 2_000
+        prefork_kit.kill(thread)
 
 
 def run_beside(pool: PreforkPool, job: FakeJob) -> int:

@@ -10,6 +10,7 @@ Must not import: runs, live, magics, eventlet.green.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -83,14 +84,25 @@ class Feeder(feeding.Feeder[Active]):
         concurrency, target, shared = active.job.concurrency, self._fleet.target, len(self._actives) > 1
         full = concurrency < len(links) and sum(link.holds(active) for link in links) >= concurrency
         crowded = target < len(links) and sum(bool(link.outstanding) for link in links) >= target
+        kept = self._kept_for_others(links, active) if shared else ()
         for link in links:
-            if link.open and not link.outbox and not (full and not link.holds(active)):
+            if link.open and not link.outbox and not (full and not link.holds(active)) and link not in kept:
                 if crowded and not link.outstanding:
                     continue
                 room = link.room(active, shared)
                 if room > most:
                     best, most = link, room
+        active.hungry = best is None and not full
         return best, most
+
+    def _kept_for_others(self, links: Sequence[Link], active: Active) -> Sequence[Link]:
+        """Name the workers that jobs before this one wait for: a job of longer tasks needs one that has run empty.
+
+        They are those that will be empty soonest, one for each job whose turn is before this one's.
+        """
+        before = itertools.takewhile(lambda other: other is not active, self._actives.values())
+        count = sum(other.hungry for other in before)
+        return sorted((link for link in links if link.open), key=lambda link: len(link.outstanding))[:count]
 
     def _post(self, batch: Batch) -> None:
         """Send tasks to a worker, or to another one if this has died or been given others meanwhile."""

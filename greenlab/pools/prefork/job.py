@@ -28,6 +28,7 @@ class Active(jobs.Active):
     Attributes:
         opening: the frame that makes it known to a worker.
         task_s: how long a task takes, as far as is known; negative while it is not.
+        hungry: whether it waits for a worker to have room, and may have one more.
     """
 
     def __init__(self, number: int, job: Job) -> None:
@@ -35,6 +36,7 @@ class Active(jobs.Active):
         body = pickle.dumps((job.max_memory, setting.pack(job.func)), 5)
         self.opening = wire.frame(wire.JOB, number, 0, Parcel(wire.PICKLED, [body]))
         self.task_s = -1.0
+        self.hungry = False
 
     def learn(self, duration_s: float) -> None:
         """Follow rises fast and falls slowly, for it is slow tasks that must not queue."""
