@@ -39,7 +39,6 @@ from greenlab.pools.processes.wire import (
     split_buffers,
     with_buffers,
 )
-from greenlab.pools.routes import Routed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -242,8 +241,10 @@ def _sources(func: Any) -> dict[str, list[str]]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if isinstance(value, Routed):
-            todo.append(value.__wrapped__)
+        # A routed function, or one that any other decorator wraps as functools.wraps says it.
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict) and "__wrapped__" in attributes:
+            todo.append(attributes["__wrapped__"])
         if isinstance(value, FunctionType):
             name = value.__code__.co_filename
             entry = linecache.cache.get(name)
