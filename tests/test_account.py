@@ -53,7 +53,7 @@ def spent_by(work: Any) -> Spent:
 def test_computing_and_waiting_natively_hold_the_hub_and_a_cooperative_wait_does_not() -> None:
     spent = spent_by(lambda: compute(0.02))
     assert 0.02 <= spent.cpu_s < 0.03
-    assert spent.held_s >= spent.cpu_s
+    assert spent.held_s >= spent.cpu_s - 0.001
     spent = spent_by(lambda: ctypes.CDLL(None).usleep(20_000))
     assert spent.held_s - spent.delay_s >= 0.02 > 4 * spent.cpu_s
     spent = spent_by(lambda: time.sleep(0.02))
