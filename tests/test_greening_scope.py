@@ -288,3 +288,16 @@ def test_a_kill_while_a_condition_reacquires_its_lock_leaves_the_lock_whole(star
     assert ["releases", "has the lock again"] == order
     assert condition.acquire(timeout=1)
     condition.release()
+
+
+@pytest.mark.parametrize("timeout", [None, 5.0])
+def test_buffers_from_an_iterator_are_not_used_up_by_a_try_that_must_wait(started: Any, timeout: float | None) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(timeout)
+        buffers = [bytearray(2), bytearray(10)]
+        waiting = greenlab.spawn(lambda: ours.recvmsg_into(buffer for buffer in buffers))
+        time.sleep(0)
+        assert 4 == theirs.sendmsg(part for part in (b"ab", b"cd"))
+        assert 4 == waiting.wait()[0]
+        assert [b"ab", b"cd" + bytes(8)] == buffers

@@ -15,18 +15,49 @@ PACKAGE = Path(__file__).parents[1] / "greenlab"
 # What each room may import of greenlab, beside itself.
 MAY = {
     "errors": set(),
+    "places": set(),
     "lab": {"errors"},
-    "hub": {"errors"},
+    "hub": {"places", "errors"},
     "greening": {"hub", "errors"},
-    "pools": {"hub", "greening", "errors"},
-    "runs": {"pools", "hub", "greening", "errors"},
+    "pools": {"places", "hub", "greening", "errors"},
+    "probes": {"places", "pools", "hub", "greening", "errors"},
+    "runs": {"places", "pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
-    "api": {"live", "runs", "pools", "greening", "hub", "errors"},
-    "magics": {"api", "live", "runs", "pools", "greening", "hub", "errors"},
+    "api": {"places", "live", "runs", "pools", "greening", "hub", "errors"},
+    "choose": {"places", "api", "runs", "pools", "hub", "errors"},
+    "compare": {"places", "api", "live", "runs", "pools", "hub", "errors"},
+    "explain": {"places", "api", "probes", "runs", "pools", "hub", "errors"},
+    "magics": {
+        "places",
+        "api",
+        "choose",
+        "compare",
+        "explain",
+        "live",
+        "probes",
+        "runs",
+        "pools",
+        "greening",
+        "hub",
+        "errors",
+    },
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "errors", "hub", "lab", "live", "magics", "runs"},
+    "__init__": {"api", "choose", "compare", "explain", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
 }
-LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy"}
+# What each part of the pools may import of the pools, beside itself and the package's own few functions.
+WITHIN_POOLS: dict[str, set[str]] = {
+    "__init__": {"green", "threads", "prefork", "hybrid", "protocol"},
+    "protocol": set(),
+    "gate": set(),
+    "green": {"gate", "protocol"},
+    "threads": {"gate", "protocol"},
+    "offload": {"protocol", "processes"},
+    "routes": {"offload"},
+    "processes": {"protocol"},
+    "prefork": {"protocol", "processes"},
+    "hybrid": {"protocol", "processes", "green"},
+}
+LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 
 
 def modules() -> Any:
@@ -62,6 +93,15 @@ def test_arrows_point_down_only(path: Any) -> None:
         other = name.split(".")[1]
         if other in MAY:
             assert other == room or other in MAY[room], f"{room} must not import {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "pools").rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_within_the_pools_point_down_only(path: Any) -> None:
+    part = path.relative_to(PACKAGE / "pools").parts[0].removesuffix(".py")
+    for name in imports(path):
+        other = name.removeprefix("greenlab.pools.").partition(".")[0]
+        if name.startswith("greenlab.pools.") and other in WITHIN_POOLS:
+            assert other == part or other in WITHIN_POOLS[part], f"{part} must not import {name}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from kernel import Kernel
 
-from greenlab import UsageError
+from greenlab import UsageError, pools
 from greenlab.magics import options
 
 PARSER = options.make_parser("greenrun")
@@ -55,7 +55,7 @@ def test_options_have_the_values_that_were_given() -> None:
         ("-c five x in y", "whole number"),
         ("-c", "expected one argument"),
         ("--timeout -1 x in y", "greater than 0"),
-        ("-p grn x in y", "no pool 'grn': use green or prefork"),
+        ("-p grn x in y", "no pool 'grn': use green, threads"),
         ("-p celery x in y", "later version"),
         ("-o 3x x in y", "name of a variable"),
         ("-n 5 x in y", "two ways"),
@@ -299,7 +299,7 @@ def complete(kernel: Kernel, code: str) -> list[str]:
 
 
 def test_tab_offers_exactly_the_options(kernel: Kernel) -> None:
-    assert ["--detach"] == complete(kernel, "%%greenrun --d")
+    assert ["--detach"] == complete(kernel, "%%greenrun --de")
     assert ["--rate", "--retries"] == complete(kernel, "%%greenrun -c 5 --r")
     offered = complete(kernel, "%%greenrun -")
     assert {"-c", "-n", "--concurrency", "--no-live"} <= set(offered)
@@ -307,7 +307,7 @@ def test_tab_offers_exactly_the_options(kernel: Kernel) -> None:
 
 
 def test_tab_after_p_offers_the_pools(kernel: Kernel) -> None:
-    assert ["green", "prefork"] == complete(kernel, "%%greenrun -p ")
+    assert sorted(pools.NAMES) == complete(kernel, "%%greenrun -p ")
     assert ["prefork"] == complete(kernel, "%%preforkrun -c 2 -p pre")
 
 

@@ -113,3 +113,71 @@ def test_mistakes_say_what_to_write() -> None:
         greenlab.offload(42)  # type: ignore[arg-type]  # the mistake is the point
     with pytest.raises(greenlab.UsageError, match="prefork or threads"):
         greenlab.offload(divide, 1, 2, pool="green")
+
+
+def test_arguments_that_cannot_travel_are_named() -> None:
+    with pytest.raises(greenlab.NotSendableError, match="cannot send the arguments of divide to a worker process"):
+        greenlab.offload(divide, threading.Lock(), 2)
+
+
+def test_calls_of_many_functions_at_once_each_get_their_own_value() -> None:
+    calls = [(abs, (-3,), 3), (divide, (6, 3), 2.0), (len, ("four",), 4), (lambda x: x * 2, (5,), 10)] * 25
+    run = greenlab.run(lambda call: greenlab.offload(call[0], *call[1]), calls, concurrency=50)
+    assert [call[2] for call in calls] == run.results
+
+
+def test_a_function_whose_global_has_changed_is_not_a_stale_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__", "factor": 2}
+    exec("def scaled(x):\n    return x * factor", namespace)
+    assert 6 == greenlab.offload(namespace["scaled"], 3)
+    namespace["factor"] = 10
+    assert 30 == greenlab.offload(namespace["scaled"], 3)
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_what_a_call_prints_is_seen(pool: str, capsys: pytest.CaptureFixture[str]) -> None:
+    greenlab.offload(print, "from", pool, pool=pool)
+    assert f"from {pool}\n" == capsys.readouterr().out
+
+
+def test_a_worker_that_dies_costs_the_call_that_it_held_and_no_other() -> None:
+    def end(x: int) -> int:
+        if x == 3:
+            os._exit(7)
+        return x
+
+    run = greenlab.run(lambda x: greenlab.offload(end, x), range(6), concurrency=6)
+    assert {3: "WorkerLostError"} == {index: type(error).__name__ for index, error in run.errors.items()}
+    assert [0, 1, 2, 4, 5] == [value for value in run.outcomes if isinstance(value, int)]
+
+
+def test_killing_a_caller_whose_call_has_not_begun_withdraws_it(tmp_path: Path) -> None:
+    from greenlab import pools
+
+    mark = tmp_path / "begun"
+    busy = [greenlab.spawn(greenlab.offload, time.sleep, 0.3) for _ in range(pools.count_cores())]
+    eventlet.sleep(0.1)
+    waiting = greenlab.spawn(greenlab.offload, mark.touch)
+    eventlet.sleep(0)
+    waiting.kill()
+    for task in busy:
+        task.wait()
+    assert 1 == greenlab.offload(abs, -1)
+    assert not mark.exists()
+
+
+def test_a_desk_that_nobody_comes_to_closes_and_opens_again(monkeypatch: pytest.MonkeyPatch, started: Any) -> None:
+    monkeypatch.setattr("greenlab.pools.offload._IDLE_S", 0.02)
+    assert 2.5 == greenlab.offload(divide, 5, 2)
+    desk = started.kept["offload prefork"]
+    while desk._server is not None:
+        eventlet.sleep(0.01)
+    assert 2.5 == greenlab.offload(divide, 5, 2)
+
+
+def test_a_pool_that_is_closed_tells_a_caller_that_still_waits(started: Any) -> None:
+    task = greenlab.spawn(greenlab.offload, time.sleep, 60)
+    eventlet.sleep(0.1)
+    started.kept["pool prefork"].close()
+    with pytest.raises(greenlab.GreenlabError, match="the pool was closed"):
+        task.wait()

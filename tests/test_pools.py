@@ -14,21 +14,18 @@ from typing import Any
 
 import greenlet
 import pytest
+from autos import POOLS, make_pool
 
 import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
 from greenlab.runs import Ledger
 
-POOLS = pools.NAMES
-
 
 @pytest.fixture(params=POOLS)
-def pool(request: Any, started: Any) -> Any:
+def pool(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Each pool in turn; the hub's stop ends it."""
-    made = pools.get(started, request.param)
-    made.start()
-    return made
+    return make_pool(started, request.param, monkeypatch)
 
 
 def work(pool: Any, func: Any, items: Any, **options: Any) -> Any:
@@ -73,7 +70,10 @@ def raise_fussy(x: Any) -> None:
 
 
 def nap(seconds: Any) -> Any:
-    time.sleep(seconds)
+    end = time.perf_counter() + seconds
+    # In short steps, for an OS thread can be stopped only between two calls.
+    while (left := end - time.perf_counter()) > 0:
+        time.sleep(min(left, 0.02))
     return seconds
 
 
@@ -224,7 +224,7 @@ def test_close_is_safe_twice(pool: Any) -> None:
 
 
 def test_an_unknown_pool_is_refused_with_those_there_are(started: Any) -> None:
-    with pytest.raises(greenlab.UsageError, match="use green or prefork"):
+    with pytest.raises(greenlab.UsageError, match="use green, threads"):
         pools.get(started, "gren")
 
 
@@ -257,6 +257,7 @@ def test_the_concurrency_of_a_green_run_can_be_changed_while_it_runs(started: An
     seen = []
     for concurrency in (2, 10, 1):
         ledger.concurrency = concurrency
+        pool.adjust(ledger)
         eventlet.sleep(0.1)
         seen.append(max(_sampled(pool)))
     ledger.stopped = True

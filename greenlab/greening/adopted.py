@@ -262,6 +262,9 @@ def native_of(wrapper: Any) -> Any:
 _WRAPPERS = frozenset((AdoptedLock, AdoptedRLock, AdoptedQueue, AdoptedLocal))
 _CHUNK = 200
 _CONTAINERS = {dict, list}
+# Its one lock for all executors is held while a thread starts, which is a wait: a second green task that submits
+# meanwhile to an executor of its own would stop the hub for good.
+_EXECUTORS = "concurrent.futures.thread"
 _LARGE = 500  # tables of characters, entities, colours: nobody keeps so many locks
 
 
@@ -299,7 +302,8 @@ def _exchange(kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
     del heaps
     for name, module in list(sys.modules.items()):
         # threading's own locks are never held across a switch, and their release is up to C.
-        if isinstance(module, types.ModuleType) and not left_alone(name) and name not in {"threading", "_thread"}:
+        ours = name == _EXECUTORS or (not left_alone(name) and name not in {"threading", "_thread"})
+        if ours and isinstance(module, types.ModuleType):
             _in_module(vars(module), kinds, new_of)
 
 

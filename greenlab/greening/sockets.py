@@ -178,6 +178,8 @@ def _with_flags(name: str, event: int, before: int) -> Any:
         timeout = _patience(self)
         if timeout == _NATIVE or not args:
             return native(self, *args)
+        # Buffers and ancillary data may come from an iterator, which a first try would use up.
+        args = tuple(list(arg) if hasattr(arg, "__next__") else arg for arg in args)
         if timeout is not None:
             return _polled(self, timeout, event, native, self, *args)
         if len(args) < before:

@@ -22,7 +22,11 @@ _read, _write, _close = os.read, os.write, os.close
 
 
 class Door:
-    """A queue of callbacks with a descriptor that becomes readable when the queue is not empty."""
+    """A queue of callbacks with a descriptor that becomes readable when the queue is not empty.
+
+    Attributes:
+        answered: how many callbacks have been run.
+    """
 
     def __init__(self) -> None:
         if hasattr(os, "eventfd"):
@@ -33,6 +37,7 @@ class Door:
             os.set_blocking(self._write_fd, False)
         self._queue: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._signalled = False
+        self.answered = 0
 
     def knock(self, callback: Callable[..., object], *args: Any) -> None:
         """Have `callback(*args)` run on the hub's thread, soon."""
@@ -58,6 +63,7 @@ class Door:
         # Only what is here now: a callback that knocks again must not keep the hub from its turn.
         for _ in range(len(self._queue)):
             callback, args = self._queue.popleft()
+            self.answered += 1
             try:
                 callback(*args)
             except BaseException:

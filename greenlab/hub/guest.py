@@ -29,6 +29,7 @@ from __future__ import annotations
 import _thread
 import contextvars
 import heapq
+import weakref
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -37,6 +38,7 @@ import greenlet
 from greenlab.hub._door import Door
 from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
+from greenlab.hub._reprs import hub_bundle, hub_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,7 @@ _PlatformHub: Any = eventlet.hubs.get_default_hub().Hub
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
 _LONGEST_POLL_S = 3600.0
+_AT_ONCE_S = 0.0005
 
 
 class Host(Protocol):
@@ -71,7 +74,13 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         root: the thread's main greenlet: cells run in it, and the host loop.
         switches: how often a green thread gave up the hub so far.
         turn_started_s: when the present turn began, `time.perf_counter()` seconds.
+        polled_s: when the last poll came back, `time.perf_counter()` seconds.
+        overdue_s: for how long, at the most, what that poll found had been ready already: the length of the turn before
+            it, unless the poll had to wait.
         busy: whether the hub is turning; false while it polls or is parked.
+        tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
+        holder: the green thread that was last started or resumed in this turn. It may have ended since, or waited.
+        on_turn: called once, at the beginning of the next turn, or None; whoever rests while the hub does asks by it.
     """
 
     # With no "system" exceptions eventlet's loop prints what a callback raised, and goes on.
@@ -87,8 +96,11 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.greenlet.parent = root
         self.switches = 0
         self.turns = 0
-        self.turn_started_s = perf_counter()
+        self.turn_started_s = self.polled_s = perf_counter()
+        self.overdue_s = 0.0
         self.busy = False
+        self.holder: Any = None
+        self.on_turn: Callable[[], object] | None = None
         self.blocking = False
         self.closed_down = False
         self._parked = False
@@ -98,6 +110,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self._handle_when = float("inf")
         self._interrupts = Interrupts(self)
         self.kept: dict[Any, Any] = {}
+        self.tasks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._closers: list[Callable[[], object]] = []
         self._door = Door()
         self.add(self.READ, self._door.fd, self._answer_door, _ignore, _ignore)
@@ -111,6 +124,12 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     def close_with(self, closer: Callable[[], object]) -> None:
         """Have `closer()` called when the hub stops, last come first served."""
         self._closers.append(closer)
+
+    def __repr__(self) -> str:
+        return hub_words(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return hub_bundle(self)
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
         """Give what is kept under `key`, made if need be; its `close()` is called when the hub stops."""
@@ -182,33 +201,79 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
                 current.parent = hub_greenlet
             except ValueError:
                 pass  # it is an ancestor of the hub
-        return hub_greenlet.switch()
+        try:
+            return hub_greenlet.switch()
+        finally:
+            self.holder = current
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        """As eventlet's: the hub's greenlet. It begins in the middle of a turn."""
+        self._turn()
+        super().run(*args, **kwargs)
 
     def wait(self, seconds: float | None = None) -> None:
         """Poll once. Parked hubs come back from here when the host pumps them, or when the main greenlet waits."""
         self.busy = False
+        self.holder = None
         if self.closed_down:
             raise greenlet.GreenletExit  # thrown by `close` into a callback, which had to survive it
         if self._pumping:
             super().wait(0)
             self._parked = True
+            self.busy = False
+            self.holder = None
             try:
                 self.root.switch()
             finally:
                 self._parked = False
+            self._turn()
         else:
             # epoll refuses more milliseconds than an int holds (24 days), and would end the hub by it.
             super().wait(seconds if seconds is None else min(seconds, _LONGEST_POLL_S))
         self.turns += 1
-        self.turn_started_s = perf_counter()
+
+    def do_poll(self, seconds: float) -> Any:
+        """As eventlet's poll and epoll hubs: what is found ready is served from within `wait`, as part of a turn."""
+        begin_s = perf_counter()
+        found = super().do_poll(seconds)
+        self._note_poll(begin_s)
+        self._turn()
+        return found
+
+    def _control(self, events: Any, max_events: int, timeout: float) -> Any:
+        """As eventlet's kqueue hub, whose `do_poll` this is."""
+        begin_s = perf_counter()
+        found = super()._control(events, max_events, timeout)
+        if max_events:
+            self._note_poll(begin_s)
+            self._turn()
+        return found
+
+    def _note_poll(self, begin_s: float) -> None:
+        former_s, self.polled_s = self.polled_s, perf_counter()
+        self.overdue_s = begin_s - former_s if self.polled_s - begin_s < _AT_ONCE_S else 0.0
+
+    def _turn(self) -> None:
         self.busy = True
+        self.turn_started_s = perf_counter()
+        if self.on_turn is not None:
+            on_turn, self.on_turn = self.on_turn, None
+            on_turn()
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
         """As eventlet's; a greenlet that has not begun takes over the context variables of its spawner."""
         target = getattr(cb, "__self__", None)
-        if isinstance(target, greenlet.greenlet) and not target and not target.dead and target.gr_context is None:
-            target.gr_context = _copy_context()
+        if isinstance(target, greenlet.greenlet) and not target and not target.dead:
+            if target.gr_context is None:
+                target.gr_context = _copy_context()
+            if cb.__name__ == "switch":
+                return super().schedule_call_global(seconds, self._begin, target, *args, **kw)
         return super().schedule_call_global(seconds, cb, *args, **kw)
+
+    def _begin(self, target: Any, *args: Any, **kw: Any) -> Any:
+        """Start a green thread; `switch` notes only those that go on."""
+        self.holder = target
+        return target.switch(*args, **kw)
 
     def add_timer(self, timer: Any) -> float:
         """As eventlet's; a parked hub tells its host of an earlier deadline."""
@@ -249,6 +314,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             value = self.greenlet.switch()
         finally:
             self.blocking = False
+            self.holder = self.root
             restore()
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
             self._arm(self.clock())

@@ -21,11 +21,14 @@ import greenlet
 
 from greenlab.errors import UsageError
 from greenlab.hub._quiet import eventlet
+from greenlab.hub._reprs import task_bundle
+from greenlab.places import user_place
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
 
     from greenlab.hub.guest import GuestHub
+    from greenlab.places import Place
 
 _ids = itertools.count(1)
 
@@ -40,6 +43,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         name: the name of what runs.
         spawned_s: when it was spawned, `time.monotonic()` seconds.
         on_loop: whether it waits for something of asyncio's, see `wait_async`.
+        about: what it drives, such as a run; None for a task that is its own purpose.
     """
 
     def __init__(self, hub: GuestHub, name: str) -> None:
@@ -49,7 +53,9 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         self.name = name
         self.spawned_s = time.monotonic()
         self.on_loop = False
+        self.about: Any = None
         self._ended: str | None = None
+        hub.tasks.add(self)
 
     @property
     def state(self) -> str:
@@ -117,12 +123,21 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             self.hub.call_soon_threadsafe(self.link, ended)
         return future.__await__()
 
+    @property
+    def place(self) -> Place | None:
+        """Where it stands: file, line and function, the user's own where there is one; None if it has ended."""
+        if self is greenlet.getcurrent():
+            return user_place(sys._getframe(1))
+        return user_place(self.gr_frame)
+
     def wait(self) -> Any:
         """Wait for the task, cooperatively, and give its value or raise its error.
 
         Raises:
-            UsageError: the task waits for the event loop, which stands still while this cell waits.
+            UsageError: the task waits for the event loop, which stands still while this cell waits; or for itself.
         """
+        if self is greenlet.getcurrent() and self._ended is None:
+            raise UsageError(f"task {self.id} waits for itself, and would never end: wait for it elsewhere")
         if self.on_loop and greenlet.getcurrent() is self.hub.root and not self.dead:
             raise UsageError(f"task {self.id} waits for the event loop, which a waiting cell stops: write await task")
         return super().wait()
@@ -132,6 +147,9 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
 
     def __repr__(self) -> str:
         return f"<Task {self.id} {self.name}: {self.state}>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return task_bundle(self)
 
 
 def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:

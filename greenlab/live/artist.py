@@ -1,7 +1,8 @@
 """A process that draws, so that the hub never waits for matplotlib: the kernel's side of it.
 
-`greenlab.live.easel` is the other side. They speak length-prefixed pickles over a socket pair, one request
-at a time: `(Samples or Records, scale)` there, `("png", bytes, width, height)` or `("error", str)` back.
+`greenlab.live.easel` is the other side. They speak pickles over a socket pair, one request at a time:
+`(Samples or Records, scale)` there, `("png", bytes, width, height)` or `("error", str)` back. There, the number of
+parts comes first (the pickle and its out-of-band buffers), then their lengths, then they; back, the length.
 
 Guarantees:
 
@@ -148,8 +149,18 @@ class Artist:
     def _exchange(
         self, ours: _socket.socket, source: Samples | Records, scale: float, deadline_s: float | None
     ) -> Drawing | None:
-        request = pickle.dumps((source, scale), pickle.HIGHEST_PROTOCOL)
-        _send(ours, LENGTH.pack(len(request)) + request, deadline_s)
+        buffers: list[pickle.PickleBuffer] = []
+        request = pickle.dumps((source, scale), 5, buffer_callback=buffers.append)
+        parts = [memoryview(request), *(buffer.raw() for buffer in buffers)]
+        try:
+            _send(ours, LENGTH.pack(len(parts)) + b"".join(LENGTH.pack(part.nbytes) for part in parts), deadline_s)
+            for part in parts:
+                _send(ours, part, deadline_s)
+        finally:
+            for part in parts:
+                part.release()
+            for buffer in buffers:
+                buffer.release()
         (size,) = LENGTH.unpack(_receive(ours, LENGTH.size, deadline_s))
         kind, *answer = pickle.loads(_receive(ours, size, deadline_s))
         if kind == "png":
@@ -191,7 +202,7 @@ def _wait(ours: _socket.socket, deadline_s: float | None, **event: bool) -> None
     _eventlet().hubs.trampoline(ours, timeout=_left_s(deadline_s), timeout_exc=TimeoutError, **event)
 
 
-def _send(ours: _socket.socket, message: bytes, deadline_s: float | None) -> None:
+def _send(ours: _socket.socket, message: bytes | memoryview, deadline_s: float | None) -> None:
     rest = memoryview(message)
     while rest:
         try:

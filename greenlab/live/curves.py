@@ -15,7 +15,11 @@ import numpy as np
 from greenlab.live.source import Facts, Records, Samples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    from greenlab.live.columns import Columns
 
     Floats = NDArray[np.float64]
 
@@ -45,7 +49,10 @@ class Picture:
         errors: tasks that failed, per second, by bin of its own.
         flight_edges_s: edges of the cells of `in_flight`.
         in_flight: mean number of tasks in flight, by cell.
-        p50_s: median latency of the tasks that ended in a bin; nan where none did; empty if not known.
+        limit_edges_s: edges between which `limit` held.
+        limit: how many tasks might be in flight.
+        p50_s: median latency of the tasks that ended in a bin; nan where none did, or it is not known. From samples it
+            is a mean of theirs.
         p99_s: the same for the 99th percentile.
     """
 
@@ -57,6 +64,8 @@ class Picture:
     errors: Floats
     flight_edges_s: Floats
     in_flight: Floats
+    limit_edges_s: Floats
+    limit: Floats
     p50_s: Floats
     p99_s: Floats
 
@@ -101,7 +110,7 @@ def _of_samples(samples: Samples) -> Picture:
     end_s = float(t_s[-1])
     width_s = bin_width_s(end_s, columns.done[-1], SAMPLED_BIN_S)
     edges_s = bin_edges_s(end_s, width_s)
-    unknown = np.empty(0)
+    limit_edges_s, limit = _limits(columns, facts, float(edges_s[-1]))
     return Picture(
         facts=facts,
         bin_s=width_s,
@@ -111,8 +120,10 @@ def _of_samples(samples: Samples) -> Picture:
         errors=_rates(edges_s, t_s, np.asarray(columns.failed)),
         flight_edges_s=np.append(t_s[:-1], max(end_s, 1e-6)) if len(t_s) > 1 else np.array([0.0, 1e-6]),
         in_flight=np.asarray(columns.in_flight[1:] or [0], dtype=float),
-        p50_s=unknown,
-        p99_s=unknown,
+        limit_edges_s=limit_edges_s,
+        limit=limit,
+        p50_s=_mean_in_bins(edges_s, columns, columns.p50_s),
+        p99_s=_mean_in_bins(edges_s, columns, columns.p99_s),
     )
 
 
@@ -133,6 +144,7 @@ def _of_records(records: Records) -> Picture:
     taken_s = ends_s - starts_s
     p50_s, p99_s = _percentiles(taken_s, at)
     error_edges_s, errors = _errors(records, edges_s, throughput)
+    limit_edges_s, limit = _limits(records.columns, facts, float(edges_s[-1]))
     if len(taken_s):
         of_all = _nearest_ranks(taken_s)
         facts = replace(facts, p50_s=of_all[0], p99_s=of_all[1])
@@ -145,9 +157,35 @@ def _of_records(records: Records) -> Picture:
         errors=errors,
         flight_edges_s=flight_edges_s,
         in_flight=_mean_in_flight(flight_edges_s, np.sort(starts_s), ends_s),
+        limit_edges_s=limit_edges_s,
+        limit=limit,
         p50_s=p50_s,
         p99_s=p99_s,
     )
+
+
+def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) -> Floats:
+    """Give the mean of what was noted in each bin, weighed by the tasks that each note speaks for."""
+    known = np.asarray(values)[1:]
+    weights = np.where(np.isnan(known), 0.0, np.maximum(np.diff(columns.done), 1))
+    bins = len(edges_s) - 1
+    at = np.clip(np.searchsorted(edges_s, np.asarray(columns.t_s)[1:]) - 1, 0, bins - 1)
+    total = np.bincount(at, weights, bins)
+    mean: Floats = np.bincount(at, weights * np.nan_to_num(known), bins) / np.where(total > 0, total, np.nan)
+    return mean
+
+
+def _limits(columns: Columns, facts: Facts, end_s: float) -> tuple[Floats, Floats]:
+    """Give the times between which the concurrency was the same, and what it was; one piece if it never changed.
+
+    A change is drawn at the note before it, as in flight is: whoever turns the dial takes one then.
+    """
+    limit = np.asarray(columns.limit, dtype=float)[1:]
+    changes = np.flatnonzero(np.diff(limit)) + 1
+    if not len(changes):
+        return np.array([0.0, end_s]), np.array([float(facts.concurrency)])
+    inner_s = np.clip(np.asarray(columns.t_s)[changes], 0.0, end_s)
+    return np.concatenate(([0.0], inner_s, [end_s])), np.append(limit[0], limit[changes])
 
 
 def _rates(edges_s: Floats, t_s: Floats, count: NDArray[np.int64]) -> Floats:

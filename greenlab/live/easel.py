@@ -12,10 +12,11 @@ import pickle
 import signal
 import struct
 import traceback
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from greenlab.live.source import Records, Samples
+    from greenlab.live.figure import Redrawer
 
 NICE = 19
 _LENGTH = struct.Struct("!Q")
@@ -30,25 +31,41 @@ def main(fd: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _preload()
     os.nice(NICE)  # only now: the first picture waits for the imports
+    easel = Easel()
     try:
-        while request := _read_message(fd):
-            _write_message(fd, _answer(request))
-    except OSError:
-        pass  # the kernel went away in the middle of a message
+        while True:
+            _write_message(fd, _answer(easel, *_read_request(fd)))
+    except (EOFError, OSError):
+        pass  # the kernel closed the socket, or went away
     # matplotlib's own exit takes longer than ours.
     os._exit(0)
 
 
-def answer(source: Samples | Records, scale: float) -> tuple[Any, ...]:
-    """Draw a run in this process.
+class Easel:
+    """Draws what it is asked for. Pictures of runs that go on share a figure."""
 
-    Returns:
-        ("png", the bytes, width and height in CSS pixels).
-    """
-    from greenlab.live import curves, figure
+    def __init__(self) -> None:
+        self._redrawers: dict[float, Redrawer] = {}
 
-    picture = curves.picture_of(source)
-    return "png", figure.png(figure.draw(picture, scale)), *figure.size_px(picture)
+    def draw(self, source: Any, scale: float) -> tuple[Any, ...]:
+        """Draw a run: `Samples` or `Records`, or whatever else names the module that draws it.
+
+        Returns:
+            ("png", the bytes, width and height in CSS pixels).
+        """
+        if hasattr(source, "drawn_by"):
+            answer: tuple[Any, ...] = import_module(source.drawn_by).answer(source, scale)
+            return answer
+        from greenlab.live import curves, figure
+
+        picture = curves.picture_of(source)
+        if picture.facts.running:
+            if scale not in self._redrawers:
+                self._redrawers[scale] = figure.Redrawer(scale)
+            drawn = self._redrawers[scale].draw(picture)
+        else:
+            drawn = figure.draw(picture, scale)
+        return "png", figure.png(drawn), *figure.size_px(picture)
 
 
 def _preload() -> None:
@@ -58,17 +75,18 @@ def _preload() -> None:
         pass  # the first answer says what is missing
 
 
-def _answer(request: bytes) -> bytes:
+def _answer(easel: Easel, request: bytes, *buffers: bytes) -> bytes:
     try:
-        return pickle.dumps(answer(*pickle.loads(request)))
+        return pickle.dumps(easel.draw(*pickle.loads(request, buffers=buffers)))
     except Exception as error:
         return pickle.dumps(("error", "".join(traceback.format_exception_only(error)).strip()))
 
 
-def _read_message(fd: int) -> bytes:
-    """Read one message; nothing at the end of the socket."""
-    head = _read(fd, _LENGTH.size)
-    return _read(fd, _LENGTH.unpack(head)[0]) if head else b""
+def _read_request(fd: int) -> list[bytes]:
+    """Read a pickle and its buffers."""
+    (count,) = _LENGTH.unpack(_read(fd, _LENGTH.size))
+    sizes = [_LENGTH.unpack(_read(fd, _LENGTH.size))[0] for _ in range(count)]
+    return [_read(fd, size) for size in sizes]
 
 
 def _read(fd: int, size: int) -> bytes:
@@ -76,7 +94,7 @@ def _read(fd: int, size: int) -> bytes:
     while len(parts) < size:
         part = os.read(fd, min(size - len(parts), 1 << 20))
         if not part:
-            return b""
+            raise EOFError
         parts += part
     return bytes(parts)
 

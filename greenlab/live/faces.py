@@ -2,6 +2,7 @@
 
 A face draws nothing and knows no run; it is handed HTML, text and pictures. Each one shows something at once,
 and `finish` leaves an output that needs no kernel: a saved notebook shows the last picture and the numbers.
+The face of widgets is in `greenlab.live.widgets`.
 
 Must not import: ipywidgets or IPython before a face is shown; matplotlib never.
 """
@@ -9,6 +10,8 @@ Must not import: ipywidgets or IPython before a face is shown; matplotlib never.
 from __future__ import annotations
 
 import uuid
+from base64 import b64encode
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -16,7 +19,33 @@ if TYPE_CHECKING:
 
     from greenlab.live.artist import Drawing
 
-WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+class Dial(NamedTuple):
+    """What a user may turn while a run goes on.
+
+    Attributes:
+        name: what it is: "concurrency" or "workers".
+        value: where it stands.
+        steps: where it may stand, ascending.
+        is_light: whether it is worth following while it is being turned.
+    """
+
+    name: str
+    value: int
+    steps: tuple[int, ...]
+    is_light: bool
+
+
+class Controls(NamedTuple):
+    """What a face calls when its user does something, on whichever thread it likes.
+
+    Attributes:
+        stop: the run shall stop.
+        turn: the dial was turned to a value.
+    """
+
+    stop: Callable[[], object]
+    turn: Callable[[int], object]
 
 
 class Now(NamedTuple):
@@ -26,11 +55,15 @@ class Now(NamedTuple):
         name: the run's name, without a number that varies: test tools compare it with a saved one.
         progress: one line of plain text.
         html: the same as a header.
+        dial: what may be turned, and where it stands.
+        failure: the first failure, folded in, as HTML; empty if there is none.
     """
 
     name: str
     progress: str
     html: str
+    dial: Dial
+    failure: str = ""
 
 
 class Last(NamedTuple):
@@ -39,12 +72,14 @@ class Last(NamedTuple):
     Attributes:
         text: what the output says where pictures are not shown.
         summary: how the run went, in a few lines.
-        drawing: the last picture, for faces that draw.
+        drawing: the last picture, for faces that draw; None if nobody could draw it.
+        failure: the first failure, folded in, as HTML; empty if there is none.
     """
 
     text: str
     summary: str
     drawing: Drawing | None
+    failure: str = ""
 
 
 class Face:
@@ -90,13 +125,14 @@ class TerminalFace(Face):
 
 
 class StillFace(Face):
-    """One output that is replaced in place: for front ends without widgets."""
+    """One output that is replaced in place: for front ends without widgets, where one stops a run by interrupting."""
 
     draws = True
 
     def __init__(self) -> None:
         self._id = uuid.uuid4().hex
         self._drawing: Drawing | None = None
+        self._failure = ""
 
     def show(self, now: Now) -> None:
         """Display the line that will be replaced."""
@@ -104,134 +140,59 @@ class StillFace(Face):
 
     def update(self, now: Now) -> None:
         """Replace the line, as long as there is no picture that says more."""
+        self._failure = now.failure
         if self._drawing is None:
             _display({"text/plain": now.progress}, display_id=self._id, update=True)
 
     def picture(self, drawing: Drawing) -> None:
         """Replace the picture."""
         self._drawing = drawing
-        _display(*_picture_bundle("", "", drawing), display_id=self._id, update=True)
+        _display(*picture_bundle(Last("", "", drawing, self._failure)), display_id=self._id, update=True)
 
     def finish(self, last: Last) -> None:
         """Replace it all by the last picture and the summary."""
-        _display(*_picture_bundle(*last), display_id=self._id, update=True)
+        _display(*picture_bundle(last), display_id=self._id, update=True)
 
 
-class WidgetFace(Face):
-    """A header in one HTML widget, a Stop button and an image."""
-
-    draws = True
-    titled = False
-
-    def __init__(self, stop: Callable[[], object]) -> None:
-        # Here, so that whoever chooses a face learns at once whether there are widgets.
-        import ipywidgets
-
-        self._kinds = ipywidgets
-        self._on_stop = stop
-        self._id = uuid.uuid4().hex
-        self._widgets: list[Any] = []
-        self._header: Any = None
-        self._button: Any = None
-        self._image: Any = None
-        self._root: Any = None
-
-    def show(self, now: Now) -> None:
-        """Display the header and the button; the picture's place is taken when there is one."""
-        kinds = self._kinds
-        self._header = self._keep(kinds.HTML(now.html, layout={"flex": "1 1 auto", "margin": "0 12px 0 0"}))
-        self._button = self._keep(
-            kinds.Button(
-                description="Stop",
-                tooltip="Stop this run",
-                layout={"width": "76px", "flex": "0 0 auto", "margin": "0"},
-            )
-        )
-        # The callback comes on another thread (JupyterLab 4.4, ipykernel 7): it may only post.
-        self._button.on_click(lambda _: self._on_stop())
-        row = self._keep(kinds.HBox([self._header, self._button], layout={"align_items": "flex-start"}))
-        self._root = self._keep(kinds.VBox([row], layout={"width": "100%", "max_width": "760px"}))
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._root.model_id}
-        _display({WIDGET_MIME: view, "text/plain": now.name}, display_id=self._id)
-        _answer_on_any_shell(self._button)
-
-    def update(self, now: Now) -> None:
-        """Change the header: one message to the front end, or none if it reads the same."""
-        self._header.value = now.html
-
-    def picture(self, drawing: Drawing) -> None:
-        """Change the image."""
-        if self._image is None:
-            layout = {"width": f"{drawing.width}px", "max_width": "100%", "margin": "8px 0 0 0"}
-            self._image = self._keep(self._kinds.Image(value=drawing.png, format="png", layout=layout))
-            self._root.children = (*self._root.children, self._image)
-        else:
-            self._image.value = drawing.png
-
-    def stopping(self) -> None:
-        """Grey the button out."""
-        if self._widgets:
-            self._button.description = "Stopping…"
-            self._button.disabled = True
-
-    def finish(self, last: Last) -> None:
-        """Replace the widgets by the last picture and the summary, and close them."""
-        _display(*_picture_bundle(*last), display_id=self._id, update=True)
-        self.close()
-
-    def close(self) -> None:
-        """Close the widgets, or the notebook would be saved with their state."""
-        widgets, self._widgets = self._widgets, []
-        if self._image is not None and widgets:
-            # nbclient 0.10 saves the state of closed widgets too: let it be a small one.
-            self._image.value = b""
-        for widget in widgets:
-            widget.close()
-
-    def _keep(self, widget: Any) -> Any:
-        # A widget's layout and style are widgets too, and are not closed with it.
-        self._widgets += [widget, widget.layout, *([widget.style] if hasattr(widget, "style") else [])]
-        return widget
-
-
-def choose_face(stop: Callable[[], object], *, widgets: bool) -> Face:
+def choose_face(controls: Controls, *, widgets: bool) -> Face:
     """Choose how to appear, by what there is: a kernel, widgets, or neither.
 
     Args:
-        stop: what the Stop button calls, on whichever thread it likes.
+        controls: what the user's doings call.
         widgets: whether the front end can show widgets.
     """
     if not _in_kernel():
         return TerminalFace()
     if widgets:
         try:
-            return WidgetFace(stop)
+            from greenlab.live.widgets import WidgetFace
+
+            return WidgetFace(controls)
         except ImportError:
             pass
     return StillFace()
 
 
-def _answer_on_any_shell(widget: Any) -> None:
-    """Let a widget's events go to the subshell that the front end sends them to.
-
-    ipykernel 7.4 hands what a front end says to a comm to the shell that spoke on that comm last: here the
-    main one, which is busy with the cell until the run is over. It goes by an attribute that each message
-    sets.
-    """
-    vars(widget.comm).pop("_reply_subshell_id", None)
+def picture_bundle(last: Last) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the data and metadata of an output that shows a picture, and the first failure below it."""
+    drawing = last.drawing
+    if drawing is None:
+        return {"text/plain": last.text}, {}
+    size = {"width": drawing.width, "height": drawing.height}
+    about = size | ({"alt": last.summary} if last.summary else {})
+    data: dict[str, Any] = {"image/png": drawing.png, "text/plain": last.text}
+    if last.failure:
+        # One output: a front end takes no further ones of a cell that has ended, as it has with --detach.
+        attributes = " ".join(f'{name}="{escape(str(value))}"' for name, value in about.items())
+        source = b64encode(drawing.png).decode("ascii")
+        data["text/html"] = f'<img src="data:image/png;base64,{source}" {attributes}>{last.failure}'
+    return data, {"image/png": about}
 
 
 def _in_kernel() -> bool:
     from IPython import get_ipython
 
     return getattr(get_ipython(), "kernel", None) is not None
-
-
-def _picture_bundle(text: str, summary: str, drawing: Drawing | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    if drawing is None:
-        return {"text/plain": text}, {}
-    size = {"width": drawing.width, "height": drawing.height, **({"alt": summary} if summary else {})}
-    return {"image/png": drawing.png, "text/plain": text}, {"image/png": size}
 
 
 def _display(

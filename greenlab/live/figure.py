@@ -8,7 +8,6 @@ Must not import: pyplot, ipywidgets, eventlet. Imported late, for matplotlib is 
 
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,15 +15,17 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
+from matplotlib.patches import FancyBboxPatch, Rectangle, StepPatch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from greenlab.live.png import encode
 from greenlab.live.words import (
     INK,
     MUTED,
     RED,
     count_words,
     duration_words,
+    failures_words,
     ink_on,
     limit_words,
     numbers_line,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from greenlab.live.curves import Floats, Picture
+    from greenlab.live.source import Facts
 
 WIDTH_PX = 760
 """CSS pixels; the height depends on what there is to show, see `size_px`."""
@@ -46,7 +48,7 @@ _SHADE, _PALE_RED = "#8a8f98", "#efbfb6"
 _LEFT, _RIGHT, _INDENT = 58, 22, 20
 _LABEL_CHARS = 56
 _CAPTION, _GAP, _FOOT = 22, 12, 42
-_TITLE, _NO_TITLE = 66, 8
+_TITLE, _NO_TITLE, _LINE = 66, 8, 22
 _HEIGHTS = {"throughput": 138, "in flight": 50, "latency": 50}
 _MIN_SPAN_S = 1e-6
 _UNITS = ((7200.0, 3600.0, "h"), (180.0, 60.0, "min"), (1.0, 1.0, "s"), (0.0, 1e-3, "ms"))
@@ -63,15 +65,21 @@ class RunFigure(Figure):
 def panels(picture: Picture) -> list[str]:
     """Name the panels that the picture has data for, from the top."""
     known = ["throughput", "in flight"]
-    return [*known, "latency"] if np.isfinite(picture.p50_s).any() else known
+    # A run that goes on may come to know its latency, and a panel that appears would move the page.
+    return [*known, "latency"] if picture.facts.running or np.isfinite(picture.p50_s).any() else known
+
+
+def _title_height(facts: Facts) -> int:
+    if not facts.titled:
+        return _NO_TITLE
+    return _TITLE + (_LINE if facts.error_types else 0)
 
 
 def size_px(picture: Picture) -> tuple[int, int]:
     """Width and height in CSS pixels."""
-    top = _TITLE if picture.facts.titled else _NO_TITLE
     names = panels(picture)
     heights = sum(_CAPTION + _HEIGHTS[name] for name in names)
-    return WIDTH_PX, top + heights + _GAP * (len(names) - 1) + _FOOT
+    return WIDTH_PX, _title_height(picture.facts) + heights + _GAP * (len(names) - 1) + _FOOT
 
 
 def draw(picture: Picture, scale: float = 2.0) -> RunFigure:
@@ -85,37 +93,80 @@ def draw(picture: Picture, scale: float = 2.0) -> RunFigure:
         a figure with an Agg canvas; `png` gives its bytes.
     """
     with mpl.rc_context(_plain_style()):
-        width, height = size_px(picture)
-        figure = RunFigure(figsize=(width / _DPI, height / _DPI), dpi=_DPI * scale, facecolor="none")
-        FigureCanvasAgg(figure)
-        _card(figure, width, height)
-        top = _NO_TITLE
-        if picture.facts.titled:
-            _title(figure, picture, height)
-            top = _TITLE
-        drawers = {"throughput": _throughput, "in flight": _in_flight, "latency": _latency}
-        names = panels(picture)
-        for name in names:
-            top += _CAPTION
-            box = (
-                _LEFT / width,
-                1 - (top + _HEIGHTS[name]) / height,
-                1 - (_LEFT + _RIGHT) / width,
-                _HEIGHTS[name] / height,
-            )
-            axes = figure.add_axes(box, label=name)
-            _dress(axes, picture, last=name == names[-1])
-            drawers[name](axes, picture)
-            top += _HEIGHTS[name] + _GAP
+        figure = _furnish(picture, scale)
+        _ink(figure, picture)
     return figure
 
 
-def png(figure: Figure) -> bytes:
+class Redrawer:
+    """Draws picture after picture of runs that go on: what they have in common is made once, for it is half the work.
+
+    Args:
+        scale: device pixels a CSS pixel.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self._scale = scale
+        self._figure: RunFigure | None = None
+        self._layout: object = None
+
+    def draw(self, picture: Picture) -> RunFigure:
+        """Draw a run. The figure is good until the next one is drawn."""
+        layout = (panels(picture), size_px(picture))
+        with mpl.rc_context(_plain_style()):
+            if self._figure is None or layout != self._layout:
+                self._figure, self._layout = _furnish(picture, self._scale), layout
+            else:
+                _wipe(self._figure)
+            _ink(self._figure, picture)
+        return self._figure
+
+
+def _furnish(picture: Picture, scale: float) -> RunFigure:
+    """Make what does not depend on a run's curves: the card and the panels with their axes."""
+    width, height = size_px(picture)
+    figure = RunFigure(figsize=(width / _DPI, height / _DPI), dpi=_DPI * scale, facecolor="none")
+    FigureCanvasAgg(figure)
+    _card(figure, width, height)
+    top = _title_height(picture.facts)
+    names = panels(picture)
+    for name in names:
+        top += _CAPTION
+        box = (
+            _LEFT / width,
+            1 - (top + _HEIGHTS[name]) / height,
+            1 - (_LEFT + _RIGHT) / width,
+            _HEIGHTS[name] / height,
+        )
+        _dress(figure.add_axes(box, label=name), last=name == names[-1])
+        top += _HEIGHTS[name] + _GAP
+    return figure
+
+
+def _ink(figure: RunFigure, picture: Picture) -> None:
+    """Draw what does depend on the curves."""
+    if picture.facts.titled:
+        _title(figure, picture, size_px(picture)[1])
+    drawers = {"throughput": _throughput, "in flight": _in_flight, "latency": _latency}
+    for axes in figure.axes:
+        _time(axes, picture, last=axes is figure.axes[-1])
+        drawers[str(axes.get_label())](axes, picture)
+
+
+def _wipe(figure: RunFigure) -> None:
+    """Take away what `_ink` has drawn."""
+    for text in list(figure.texts):
+        text.remove()
+    for axes in figure.axes:
+        for artist in [*axes.patches, *axes.lines]:
+            artist.remove()
+
+
+def png(figure: RunFigure) -> bytes:
     """Render a figure to a PNG, at its own resolution."""
-    buffer = io.BytesIO()
-    # Level 1 of zlib: a third of the time of level 6, for a tenth more bytes.
-    figure.savefig(buffer, format="png", dpi="figure", pil_kwargs={"compress_level": 1})
-    return buffer.getvalue()
+    canvas = cast("FigureCanvasAgg", figure.canvas)
+    canvas.draw()
+    return encode(np.asarray(canvas.buffer_rgba()))
 
 
 def _plain_style() -> dict[str, Any]:
@@ -164,6 +215,8 @@ def _title(figure: Figure, picture: Picture, height: int) -> None:
     for words, is_bad in numbers_line(facts):
         style: dict[str, Any] = {"color": RED, "weight": "bold"} if is_bad else {}
         x = 18 + _write(figure, x, 47, words, height, gid="number", **style)
+    if facts.error_types:
+        _write(figure, _INDENT, 47 + _LINE, failures_words(facts), height, color=RED, gid="failures by type")
 
 
 def _write(figure: Figure, x: float, y: float, words: str, height: int, **style: Any) -> float:
@@ -173,11 +226,8 @@ def _write(figure: Figure, x: float, y: float, words: str, height: int, **style:
     return float(text.get_window_extent().x1) * _DPI / figure.dpi
 
 
-def _dress(axes: Axes, picture: Picture, *, last: bool) -> None:
-    span_s = max(float(picture.edges_s[-1]), _MIN_SPAN_S)
-    unit_s, unit = next((size, name) for least, size, name in _UNITS if span_s >= least)
+def _dress(axes: Axes, *, last: bool) -> None:
     axes.patch.set_visible(False)
-    axes.set_xlim(0, span_s / unit_s)
     axes.spines[["top", "left", "right"]].set_visible(False)
     axes.spines["bottom"].set(color=_SHADE, linewidth=_PT)
     axes.tick_params(length=3 * _PT, width=_PT, color=_SHADE, labelsize=10.5 * _PT, pad=3 * _PT)
@@ -186,17 +236,28 @@ def _dress(axes: Axes, picture: Picture, *, last: bool) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", color=_GRID, linewidth=_PT)
     axes.set_axisbelow(True)
+
+
+def _time(axes: Axes, picture: Picture, *, last: bool) -> None:
+    """Scale the time axis, and shade the times at which nothing could switch."""
+    span_s = max(float(picture.edges_s[-1]), _MIN_SPAN_S)
+    unit_s, unit = next((size, name) for least, size, name in _UNITS if span_s >= least)
+    axes.set_xlim(0, span_s / unit_s)
     if last:
         axes.set_xlabel(f"time since the start, {unit}", color=MUTED, fontsize=10.5 * _PT, labelpad=2)
     for start_s, end_s in picture.facts.blocked:
-        axes.axvspan(
-            start_s / unit_s,
-            max(end_s, start_s + span_s / 500) / unit_s,
+        length_s = max(end_s - start_s, span_s / 500)
+        shade = Rectangle(
+            (start_s / unit_s, 0.0),
+            length_s / unit_s,
+            1.0,
+            transform=axes.get_xaxis_transform(),
             color=_SHADE,
             alpha=0.28,
             lw=0,
             gid="blocked",
         )
+        axes.add_artist(shade)
 
 
 def _unit_s(picture: Picture) -> float:
@@ -267,8 +328,8 @@ def _throughput(axes: Axes, picture: Picture) -> None:
 
 
 def _failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> None:
-    axes.stairs(errors, edges, fill=True, color=_PALE_RED, linewidth=0, gid="failed area")
-    axes.stairs(errors, edges, baseline=None, color=RED, linewidth=1.5 * _PT, gid="failed")
+    _steps(axes, errors, edges, baseline=0, fill=True, facecolor=_PALE_RED, linewidth=0, gid="failed area")
+    _steps(axes, errors, edges, edgecolor=RED, linewidth=1.5 * _PT, gid="failed")
     # A few failures among many tasks are an area too thin to see.
     few = (errors > 0) & (errors < 0.03 * top)
     middles = (edges[:-1] + edges[1:])[few] / 2
@@ -285,9 +346,12 @@ def _failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> None:
 def _in_flight(axes: Axes, picture: Picture) -> None:
     edges = picture.flight_edges_s / _unit_s(picture)
     _area(axes, picture.in_flight, edges, pool_color(picture.facts.pool), "in flight")
-    limit = picture.facts.concurrency
-    axes.axhline(limit, color=MUTED, linewidth=_PT, linestyle=(0, (4, 3)), gid="limit")
-    _scale(axes, max(limit, _top(picture.in_flight)), count_words, 2)
+    dashes: dict[str, Any] = {"linewidth": _PT, "linestyle": (0, (4, 3)), "gid": "limit"}
+    if len(picture.limit) == 1:
+        axes.axhline(picture.limit[0], color=MUTED, **dashes)
+    else:
+        _steps(axes, picture.limit, picture.limit_edges_s / _unit_s(picture), edgecolor=MUTED, **dashes)
+    _scale(axes, max(_top(picture.limit), _top(picture.in_flight)), count_words, 2)
     _caption(axes, "in flight, tasks")
     _keys(axes, [("╌", f"limit {limit_words(picture.facts)}", MUTED)])
 
@@ -295,8 +359,8 @@ def _in_flight(axes: Axes, picture: Picture) -> None:
 def _latency(axes: Axes, picture: Picture) -> None:
     color = pool_color(picture.facts.pool)
     edges = picture.edges_s / _unit_s(picture)
-    axes.stairs(picture.p99_s, edges, baseline=None, color=color, alpha=0.6, linewidth=1.1 * _PT, gid="p99")
-    axes.stairs(picture.p50_s, edges, baseline=None, color=color, linewidth=2.2 * _PT, gid="p50")
+    _steps(axes, picture.p99_s, edges, edgecolor=color, alpha=0.6, linewidth=1.1 * _PT, gid="p99")
+    _steps(axes, picture.p50_s, edges, edgecolor=color, linewidth=2.2 * _PT, gid="p50")
     top = _top(picture.p99_s)
     unit_s, unit = (1.0, "s") if top >= 1 else (1e-3, "ms") if top >= 1e-3 else (1e-6, "µs")
     _scale(axes, top, lambda value: count_words(value / unit_s), 2)
@@ -317,8 +381,14 @@ class _InUnit(MaxNLocator):
 
 
 def _area(axes: Axes, values: Floats, edges: Floats, color: str, gid: str) -> None:
-    axes.stairs(values, edges, fill=True, color=color, alpha=0.22, linewidth=0, gid=f"{gid} area")
-    axes.stairs(values, edges, baseline=None, color=color, linewidth=1.5 * _PT, gid=gid)
+    _steps(axes, values, edges, baseline=0, fill=True, facecolor=color, alpha=0.22, linewidth=0, gid=f"{gid} area")
+    _steps(axes, values, edges, edgecolor=color, linewidth=1.5 * _PT, gid=gid)
+
+
+def _steps(axes: Axes, values: Floats, edges: Floats, *, baseline: float | None = None, **style: Any) -> None:
+    """Draw what `Axes.stairs` draws. That one looks for limits too, edge by edge, and ours are set: see `_scale`."""
+    given: Any = {"fill": False, "joinstyle": "miter", "baseline": baseline} | style
+    axes.add_artist(StepPatch(values, edges, **given))
 
 
 def _top(values: Floats) -> float:

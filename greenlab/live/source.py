@@ -1,4 +1,4 @@
-"""What a view asks of a run, and the plain columns that it takes from one.
+"""What a view asks of a run, and what it takes from one.
 
 `Samples` are noted while a run goes on, `Records` are exact and taken when it has ended; `live.curves`
 makes a picture of either. Both can be pickled, for the process that draws.
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pickle import PickleBuffer
 from typing import TYPE_CHECKING, Any, Protocol
+
+from greenlab.live.columns import Columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAX_SAMPLES = 960
-"""Samples kept of a run: four minutes at four a second; then every other one is dropped."""
 
 
 class Watched(Protocol):
@@ -33,7 +33,10 @@ class Watched(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """How many tasks may be in flight."""
+        """How many tasks may be in flight; whoever watches may set it."""
+
+    @concurrency.setter
+    def concurrency(self, value: int) -> None: ...
 
     @property
     def total(self) -> int | None:
@@ -67,6 +70,14 @@ class Watched(Protocol):
     def blocked(self) -> Sequence[Any]:
         """What held the hub: objects with `started_s` and `ended_s`, on `time.perf_counter`."""
 
+    @property
+    def error_types(self) -> dict[str, int]:
+        """How many failures there are of each exception type, most frequent first."""
+
+    @property
+    def first_failure(self) -> str:
+        """What the first task that failed raised, and where, in a few lines; empty if none has."""
+
     def cancel(self) -> object:
         """Stop the run. On the hub's thread only."""
 
@@ -74,7 +85,10 @@ class Watched(Protocol):
         """Say in a few lines of plain text how the run went."""
 
     def times(self) -> tuple[Sequence[float], Sequence[float]]:
-        """When each task started and ended, on `time.perf_counter`; nan where it has not ended."""
+        """When each task started and ended, on `time.perf_counter`; nan where it has not ended.
+
+        Both are empty if the run keeps no records of its tasks.
+        """
 
 
 @dataclass(frozen=True)
@@ -94,6 +108,7 @@ class Facts:
         titled: whether the picture says all this itself, because nothing beside it does.
         p50_s: median latency in seconds, or nan.
         p99_s: latency in seconds that one task in a hundred exceeds, or nan.
+        error_types: exception types and how many failures there are of each, most frequent first.
     """
 
     pool: str
@@ -108,6 +123,7 @@ class Facts:
     titled: bool
     p50_s: float = math.nan
     p99_s: float = math.nan
+    error_types: tuple[tuple[str, int], ...] = ()
 
     @property
     def throughput(self) -> float:
@@ -115,45 +131,9 @@ class Facts:
         return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 
-@dataclass
-class Columns:
-    """Counts noted now and then: the columns of `Samples`, which grow while a run goes on.
-
-    Attributes:
-        t_s: when, in seconds from the start.
-        done: tasks ended by then.
-        failed: tasks ended by an exception by then.
-        in_flight: tasks in flight at that moment.
-    """
-
-    t_s: array[float] = field(default_factory=lambda: array("d", [0.0]))
-    done: array[int] = field(default_factory=lambda: array("q", [0]))
-    failed: array[int] = field(default_factory=lambda: array("q", [0]))
-    in_flight: array[int] = field(default_factory=lambda: array("q", [0]))
-    _stride: int = 1
-    _skipped: int = 0
-
-    def note(self, run: Watched) -> None:
-        """Take a sample of a run, or only count the moment where a long run needs fewer."""
-        self._skipped += 1
-        if self._skipped >= self._stride or not run.running:
-            self._skipped = 0
-            self._append(run)
-        if len(self.t_s) > MAX_SAMPLES:
-            self._stride *= 2
-            for column in (self.t_s, self.done, self.failed, self.in_flight):
-                del column[1:-1:2]
-
-    def _append(self, run: Watched) -> None:
-        self.t_s.append(max(run.elapsed_s, self.t_s[-1]))
-        self.done.append(run.done)
-        self.failed.append(run.failed)
-        self.in_flight.append(run.in_flight)
-
-
 @dataclass(frozen=True)
 class Samples:
-    """A run that goes on: its facts, and counts noted so far."""
+    """A run that goes on, or that kept no records: its facts, and counts noted so far."""
 
     facts: Facts
     columns: Columns
@@ -177,6 +157,19 @@ class Records:
     ends_s: Sequence[float]
     columns: Columns
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As buffers the times of millions of tasks travel without a copy, which would hold the hub.
+        return _records, (self.facts, self.began_s, _buffer(self.starts_s), _buffer(self.ends_s), self.columns)
+
+
+def _buffer(times: Sequence[float]) -> PickleBuffer:
+    return PickleBuffer(times if isinstance(times, array) else array("d", times))
+
+
+def _records(facts: Facts, began_s: float, starts_s: Any, ends_s: Any, columns: Columns) -> Records:
+    starts_s, ends_s = (memoryview(times).cast("B").cast("d") for times in (starts_s, ends_s))
+    return Records(facts, began_s, starts_s, ends_s, columns)
+
 
 def facts_of(run: Watched, *, titled: bool) -> Facts:
     """Read what is said about a run beside its curves; its percentiles are left to whoever draws."""
@@ -192,13 +185,21 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
         blocked=blocked,
         running=run.running,
         titled=titled,
+        error_types=tuple(run.error_types.items()) if run.failed else (),
     )
 
 
-def records_of(run: Watched, columns: Columns | None = None) -> Records:
-    """Take the exact times of a run's ended tasks, with the counts noted on the way if there are any."""
+def records_of(run: Watched, columns: Columns | None = None) -> Records | Samples:
+    """Take the exact times of a run's ended tasks, with the counts noted on the way if there are any.
+
+    A run that keeps no times of its tasks is known by those counts alone.
+    """
     starts_s, ends_s = run.times()
     if columns is None:
         columns = Columns()
         columns.note(run)
-    return Records(facts_of(run, titled=True), run.started_s, starts_s, ends_s, columns)
+    facts = facts_of(run, titled=True)
+    if run.done and not len(ends_s):
+        latency: Any = getattr(run, "latency", None)
+        return Samples(replace(facts, p50_s=latency.p50, p99_s=latency.p99) if latency else facts, columns)
+    return Records(facts, run.started_s, starts_s, ends_s, columns)

@@ -3,7 +3,9 @@
 Guarantees:
 
 * nothing is asked of the tasks: a view reads counts, and one green thread of its own keeps the time;
-* the hub's thread never draws while the run goes on, see `greenlab.live.artist`;
+* the hub's thread never draws, see `greenlab.live.artist`; without whoever draws, words remain;
+* what the user presses or turns comes on any thread, and is done on the hub's;
+* a view that breaks while it looks is dropped with one warning, and the run goes on;
 * after `run_ended` there is no green thread, widget or process of the view's own left.
 
 Must not import: matplotlib, numpy, ipywidgets, IPython (a face imports the last two when it is shown).
@@ -11,14 +13,18 @@ Must not import: matplotlib, numpy, ipywidgets, IPython (a face imports the last
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
 from greenlab.live.artist import Artist, Drawing
-from greenlab.live.faces import Face, Last, Now, choose_face
-from greenlab.live.source import Columns, Facts, Samples, Watched, facts_of, records_of
-from greenlab.live.words import header_html, progress_line
+from greenlab.live.columns import Columns
+from greenlab.live.faces import Controls, Dial, Face, Last, Now, choose_face
+from greenlab.live.source import Facts, Samples, Watched, facts_of, records_of
+from greenlab.live.words import failure_html, header_html, progress_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,10 +37,14 @@ FIRST_FRAME_S = 0.3
 FRAMES_A_RUN = 20
 SHORTEST_FRAME_S, LONGEST_FRAME_S = 0.5, 2.0
 """A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, between these. Drawing costs
-60 ms of another core, which may well be the other half of the kernel's own."""
+25 ms of another core, which may well be the other half of the kernel's own."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
+DIAL_FACTOR, DIAL_LEAST, DIAL_MOST = 10, 100, {"threads": 1000}
+"""How far concurrency can be turned up: by so much, but to so many at the least; and an OS thread is not light."""
+DIAL_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+"""Of each power of ten: equal distances are about equal factors, for that is what makes a difference."""
 
 
 class View:
@@ -71,26 +81,35 @@ class View:
         self._ticker: Any = None
         self._frame_due_s = FIRST_FRAME_S
         self._drawing = False
+        self._stopping = False
+        self._failure = ""
 
     def run_started(self, run: Watched) -> None:
         """Appear under the cell, and begin to look."""
         self._run = run
-        self._face = choose_face(lambda: self._soon(self._stop), widgets=self._widgets)
-        facts = facts_of(run, titled=self._face.titled)
-        self._face.show(self._say(run, facts, 0.0))
-        if self._face.draws:
-            self._artist.start()
+        controls = Controls(lambda: self._soon(self._stop), lambda value: self._soon(lambda: self._turn(value)))
+        try:
+            self._face = choose_face(controls, widgets=self._widgets)
+            self._face.show(self._say(run, self._facts_of(run), 0.0))
+            if self._face.draws:
+                self._artist.start()
+        except BaseException:
+            self.close()
+            raise
         self._ticker = eventlet.spawn(self._keep_looking)
 
     def run_ended(self, run: Watched) -> None:
         """Replace the live view by what a notebook keeps: the exact picture and the numbers."""
+        if self._run is None:  # it broke
+            return
         self._stop_looking()
         try:
             self._columns.note(run)
             drawing = self._last_drawing(run) if self._face.draws else None
             summary = run.summary()
             text = self._saved_text(run) if self._saved_text else _joined(name_line(run), summary)
-            self._face.finish(Last(text, summary, drawing))
+            failure = failure_html(run.first_failure if run.failed else "")
+            self._face.finish(Last(text, summary, drawing, failure))
         finally:
             self.close()
 
@@ -108,7 +127,7 @@ class View:
         if run is None:
             return
         self._columns.note(run)
-        facts = facts_of(run, titled=self._face.titled)
+        facts = self._facts_of(run)
         self._face.update(self._say(run, facts, self._recent_rate(facts)))
         if self._face.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
             self._drawing = True
@@ -117,31 +136,58 @@ class View:
             )
             eventlet.spawn(self._draw_frame, facts)
 
+    def _facts_of(self, run: Watched) -> Facts:
+        latest = self._columns
+        facts = facts_of(run, titled=self._face.titled)
+        return replace(facts, p50_s=latest.p50_s[-1], p99_s=latest.p99_s[-1])
+
     def _say(self, run: Watched, facts: Facts, rate: float) -> Now:
         name, in_flight = name_line(run), run.in_flight
-        return Now(name, progress_line(name, facts, in_flight, rate), header_html(facts, in_flight, rate))
+        if facts.failed and not self._failure:
+            self._failure = failure_html(run.first_failure)
+        return Now(
+            name,
+            progress_line(name, facts, in_flight, rate),
+            header_html(facts, in_flight, rate),
+            dial_of(facts),
+            self._failure,
+        )
 
     def _keep_looking(self) -> None:
-        while True:
-            eventlet.sleep(TICK_S)
-            self.tick()
+        try:
+            while True:
+                eventlet.sleep(TICK_S)
+                self.tick()
+        except Exception as error:
+            self._ticker = None  # this is it
+            self._break(error)
 
     def _draw_frame(self, facts: Facts) -> None:
         drawing = self._artist.draw(Samples(facts, self._columns), LIVE_SCALE)
         # Without an artist `_drawing` stays: there is no point in asking again.
-        if drawing is not None:
-            self._drawing = False
-            if self._run is not None:
-                self._face.picture(drawing)
+        if drawing is None or self._run is None:
+            return
+        self._drawing = False
+        try:
+            self._face.picture(drawing)
+        except Exception as error:
+            self._break(error)
 
-    def _last_drawing(self, run: Watched) -> Drawing:
-        records = records_of(run, self._columns)
-        drawing = self._artist.draw(records, FINAL_SCALE, FINAL_WAIT_S)
-        if drawing is None:
-            from greenlab.live.easel import answer
+    def _break(self, error: Exception) -> None:
+        """Leave a run whose view cannot be shown."""
+        self._run = None
+        try:
+            warnings.warn(
+                f"greenlab dropped the live view: {type(error).__name__}: {error}; the run goes on without it",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        finally:
+            self.close()
 
-            drawing = Drawing(*answer(records, FINAL_SCALE)[1:])
-        return drawing
+    def _last_drawing(self, run: Watched) -> Drawing | None:
+        self._artist.start()  # another one, if it has died
+        return self._artist.draw(records_of(run, self._columns), FINAL_SCALE, FINAL_WAIT_S)
 
     def _recent_rate(self, facts: Facts) -> float:
         self._recent.append((facts.elapsed_s, facts.done))
@@ -149,9 +195,15 @@ class View:
         return (facts.done - done) / max(facts.elapsed_s - then_s, 1e-6)
 
     def _stop(self) -> None:
-        if self._run is not None:
+        if self._run is not None and not self._stopping:  # a second click must not cut short how the first one ends
+            self._stopping = True
             self._face.stopping()
             self._run.cancel()
+
+    def _turn(self, value: int) -> None:
+        if self._run is not None and self._run.running and not self._stopping:
+            self._columns.note(self._run)  # the last moment of the old limit
+            self._run.concurrency = value
 
     def _stop_looking(self) -> None:
         ticker, self._ticker = self._ticker, None
@@ -162,6 +214,23 @@ class View:
 def name_line(run: Watched) -> str:
     """Name a run in a line without a number that varies: test tools compare it with a saved one."""
     return f"{run.pool} run: {run.label}"
+
+
+def dial_of(facts: Facts) -> Dial:
+    """Choose what can be turned while a run goes on, and how far.
+
+    More tasks in flight than there are tasks make no difference; where their number is not known, ten times what the
+    run began with is far enough to see whether more is better. Workers are processes, of which a few a core will do.
+    """
+    value = facts.concurrency
+    if facts.pool == "prefork":
+        most = max(4 * (os.cpu_count() or 1), 2 * value)
+        return Dial("workers", value, tuple(range(1, most + 1)), is_light=False)
+    most = max(DIAL_FACTOR * value, DIAL_LEAST)
+    most = max(min(most, DIAL_MOST.get(facts.pool, most), facts.total or most), value)
+    round_ones = (int(step * 10**power) for power in range(len(str(most))) for step in DIAL_STEPS)
+    steps = {step for step in round_ones if step <= most} | {value, most}
+    return Dial("concurrency", value, tuple(sorted(steps)), is_light=True)
 
 
 def _joined(name: str, summary: str) -> str:

@@ -20,26 +20,33 @@ POOL_COLORS = {
     "prefork": "#e69f00",
     "hybrid": "#cc79a7",
     "celery": "#56b4e9",
+    "auto": "#6b7280",  # it stands for whichever of the others is chosen
 }
 """One colour a pool, in every figure and widget."""
 
 NOT_KNOWN = "\N{EN DASH}"
 RED = "#c4321f"
 """Failures. Darker than every colour of a pool, so that it stands out without its hue."""
+_INKS = "#ffffff", "#15181c"
+_TYPES_NAMED, _NAME_CHARS = 3, 28
 INK, MUTED = "#23272e", "#646a73"
 
 
 def pool_color(pool: str) -> str:
     """Give a pool's colour; grey for a pool that has none."""
-    return POOL_COLORS.get(pool, "#6b7280")
+    return POOL_COLORS.get(pool, POOL_COLORS["auto"])
 
 
 def ink_on(color: str) -> str:
-    """Choose black or white text, whichever reads better on a colour (WCAG 2 relative luminance)."""
+    """Choose light or dark text, whichever reads better on a colour (by the contrast ratio of WCAG 2)."""
+    behind = _luminance(color) + 0.05
+    return max(_INKS, key=lambda ink: max(_luminance(ink) + 0.05, behind) / min(_luminance(ink) + 0.05, behind))
+
+
+def _luminance(color: str) -> float:
     parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue
-    return "#ffffff" if luminance < 0.3 else "#1d2025"
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def count_words(value: float) -> str:
@@ -82,9 +89,20 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     if facts.failed:
         line.append((f"{facts.failed:,} failed", True))
     if facts.blocked:
-        held_s = sum(end_s - start_s for start_s, end_s in facts.blocked)
-        line.append((f"hub blocked {duration_words(held_s)}", True))
+        line.append((f"hub blocked {duration_words(blocked_s(facts))}", True))
     return line
+
+
+def blocked_s(facts: Facts) -> float:
+    """Add up for how long the hub was held, in seconds."""
+    return sum(end_s - start_s for start_s, end_s in facts.blocked)
+
+
+def failures_words(facts: Facts) -> str:
+    """Count the failures by type, of the three most frequent ones."""
+    named = [f"{count:,} {name[:_NAME_CHARS]}" for name, count in facts.error_types[:_TYPES_NAMED]]
+    rest = sum(count for _, count in facts.error_types[_TYPES_NAMED:])
+    return ", ".join([*named, *([f"{rest:,} others"] if rest else [])])
 
 
 def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
@@ -106,18 +124,32 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
         HTML that takes its text colours from the notebook's theme.
     """
     color = pool_color(facts.pool)
-    numbers = [f"<b>{count_words(rate)}</b> tasks/s", f"<b>{in_flight:,}</b> in flight", _failed(facts)]
     of = "" if facts.total is None else f" / {facts.total:,}"
-    numbers.insert(0, f"<b>{facts.done:,}</b>{of} tasks")
+    numbers = [
+        f"<b>{facts.done:,}</b>{of} tasks",
+        f"<b>{count_words(rate)}</b> tasks/s",
+        f"<b>{in_flight:,}</b> in flight",
+        *(f"{name} <b>{duration_words(value)}</b>" for name, value in (("p50", facts.p50_s), ("p99", facts.p99_s))),
+    ]
     return (
         f'<div style="{_FONT}"><div style="display:flex;align-items:baseline;gap:10px">'
         f'<span style="background:{color};color:{ink_on(color)};border-radius:9px;padding:1px 9px;'
         f'font-weight:600">{escape(facts.pool)}</span>'
         f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(facts.label)}</b>'
         f'<span style="{_DIM}">{limit_words(facts)}</span>'
-        f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts)}</span></div>'
+        f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts, rate)}</span></div>'
         f"{_bar(facts, color)}"
-        f'<div style="display:flex;gap:22px;font-variant-numeric:tabular-nums">{_spans(numbers)}</div></div>'
+        f'<div style="{_ROW}">{_spans(numbers)}</div>{_trouble(facts)}</div>'
+    )
+
+
+def failure_html(first_failure: str) -> str:
+    """Fold a failure in; write nothing if there is none."""
+    if not first_failure:
+        return ""
+    return (
+        f'<details style="{_FONT}"><summary style="cursor:pointer">first failure</summary>'
+        f'<pre style="margin:4px 0 0;font-size:12px;white-space:pre-wrap">{escape(first_failure)}</pre></details>'
     )
 
 
@@ -126,18 +158,23 @@ _FONT = (
     "color:var(--jp-content-font-color1,var(--vscode-foreground,inherit))"
 )
 _DIM = "opacity:.68"
+_ROW = "display:flex;gap:0 20px;flex-wrap:wrap;font-variant-numeric:tabular-nums"
 
 
 def _spans(parts: list[str]) -> str:
     return "".join(f"<span>{part}</span>" for part in parts if part)
 
 
-def _failed(facts: Facts) -> str:
-    return (
-        f'<span style="color:var(--jp-error-color1,{RED})"><b>{facts.failed:,}</b> failed</span>'
-        if facts.failed
-        else ""
-    )
+def _trouble(facts: Facts) -> str:
+    """Say what went wrong so far, in a line of its own: it comes once, and stays."""
+    parts = []
+    if facts.failed:
+        kinds = f": {escape(failures_words(facts))}" if facts.error_types else ""
+        parts.append(f"<span><b>{facts.failed:,}</b> failed{kinds}</span>")
+    if facts.blocked:
+        parts.append(f"<span>hub blocked <b>{duration_words(blocked_s(facts))}</b></span>")
+    color = f"color:var(--jp-error-color1,var(--vscode-errorForeground,{RED}))"
+    return f'<div style="{_ROW};{color}">{"".join(parts)}</div>' if parts else ""
 
 
 def _bar(facts: Facts, color: str) -> str:
@@ -153,12 +190,13 @@ def _bar(facts: Facts, color: str) -> str:
     )
 
 
-def _clock(facts: Facts) -> str:
+def _clock(facts: Facts, rate: float) -> str:
     spent = duration_words(round(facts.elapsed_s, 1))
-    if facts.total is None or not facts.done or facts.elapsed_s < 1:
+    if facts.total is None or rate <= 0 or facts.elapsed_s < 1:
         return spent
-    left_s = float(f"{(facts.total - facts.done) / facts.throughput:.2g}")
-    return f"{spent} · about {duration_words(left_s)} left" if left_s >= 0.5 else spent
+    # At the rate of the last seconds: whoever has turned the concurrency wants to see what came of it.
+    left_s = float(f"{(facts.total - facts.done) / rate:.2g}")
+    return f"{spent} · about {duration_words(left_s)} left" if left_s >= 1 else spent
 
 
 def _short(value: float) -> str:

@@ -9,22 +9,26 @@ from typing import Any
 
 from greenlab import api
 from greenlab.errors import UsageError
-from greenlab.magics import body, options
+from greenlab.magics import advising, body, check, comparing, options, tracing
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
+_CELLS = (*_RUNS, *comparing.NAMES, advising.NAME, "greentrace", "greenspawn")
+_LINES = ("greenps", "greenkill", "greencheck", "greenstep")
 _KEY = "greenlab_magics"
 
 
 class Magics:
-    """The magics of one shell."""
+    """The magics of one shell: a method each, named in `_CELLS` or `_LINES`."""
 
     def __init__(self, ip: Any) -> None:
         self.ip = ip
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
-        self.matcher = make_matcher(self.parsers)
+        self.parsers |= comparing.make_parsers() | tracing.make_parsers()
+        self.parsers |= {advising.NAME: advising.make_parser(), "greencheck": check.make_parser()}
+        self.matchers = [make_matcher(self.parsers), check.make_matcher()]
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, as green tasks; wait; return a Run."""
@@ -33,8 +37,34 @@ class Magics:
 
     def preforkrun(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item, in worker processes; wait; return a Run."""
-        __tracebackhide__ = True  # IPython leaves such frames out
+        __tracebackhide__ = True
         return self._run("preforkrun", line, cell)
+
+    def greenrace(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell once an item in several pools, one after another; compare them; return a Race."""
+        __tracebackhide__ = True
+        return comparing.race(self.ip, self.parsers["greenrace"], line, cell)
+
+    def greensweep(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell at several concurrencies; say how many in flight are enough; return a Sweep."""
+        __tracebackhide__ = True
+        return comparing.sweep(self.ip, self.parsers["greensweep"], line, cell)
+
+    def greenadvise(self, line: str, cell: str | None = None) -> Any:
+        """Say which pool suits the cell, how many in flight, and why; return an Advice.
+
+        The first items are run for real: once in green, and once in every pool that is plausible.
+        """
+        __tracebackhide__ = True
+        return advising.advise(self.ip, self.parsers[advising.NAME], line, cell)
+
+    def greentrace(self, line: str, cell: str | None = None) -> Any:
+        """Run the cell, or with `x in items` the cell once an item, and record every switch; return a Timeline."""
+        __tracebackhide__ = True
+        parser = self.parsers["greentrace"]
+        if tracing.is_plain(parser, line, cell):
+            return tracing.trace_cell(self.ip, parser, line, cell or "")
+        return tracing.timeline_of(self.ip, parser, line, self._run("greentrace", line, cell))
 
     def greenspawn(self, line: str, cell: str | None = None) -> Any:
         """Run a statement, or the cell, in the background on the hub; return a Task at once.
@@ -43,6 +73,31 @@ class Magics:
         comes to it.
         """
         return body.spawn_statement(self.ip, line, cell)
+
+    def greenps(self, line: str) -> Any:
+        """List what runs: background tasks, runs and their tasks, with state, age and where each stands."""
+        __tracebackhide__ = True
+        if line.strip():
+            raise UsageError(f"greenps: takes nothing, not {line.strip()!r}: %greenps lists all that runs")
+        return api.ps()
+
+    def greenkill(self, line: str) -> Any:
+        """Kill tasks, and cancel runs, by the ids that %greenps lists; return those killed.
+
+        %greenkill 3 4.17 ends task or run 3, and task 17 of run 4.
+        """
+        __tracebackhide__ = True
+        return api.kill(*line.replace(",", " ").split())
+
+    def greencheck(self, line: str) -> Any:
+        """Tell whether a call, or a library, cooperates."""
+        __tracebackhide__ = True
+        return check.greencheck(self.ip, self.parsers["greencheck"], line)
+
+    def greenstep(self, line: str) -> Any:
+        """Make the next step of a stepper and print it: who ran, and what it waits for now."""
+        __tracebackhide__ = True
+        return tracing.step(self.ip, self.parsers["greenstep"], line)
 
     def _run(self, name: str, line: str, cell: str | None) -> Any:
         __tracebackhide__ = True
@@ -65,14 +120,31 @@ class Magics:
             retries=asked.retries,
             rate=asked.rate,
             fail_fast=asked.fail_fast,
+            discard=asked.discard,
+            max_tasks=asked.max_tasks,
+            max_memory=asked.max_memory,
             live=False if asked.no_live else None,
+            trace=asked.trace,
         )
         # Known before it is waited for, so that an interrupt or an error leaves its results within reach.
         namespace["_run"] = run
         if asked.out:
             namespace[asked.out] = run
-        run.start()
-        return run if asked.detach else run.wait().check()
+        return run.start() if asked.detach else run.complete()
+
+    def help_of(self, name: str) -> str:
+        """Give the help of a magic: what it does, and its options."""
+        described: str = getattr(self, name).__doc__
+        parser = self.parsers.get(name)
+        if parser is None:
+            return described
+        if name == "greencheck":
+            described = check.HELP
+        elif name == "greenstep":
+            described += "\n\n%greenstep [options] [STEPPER]\n\n"
+        else:
+            described += f"\n\n%%{name} [options] [TARGET in ITERABLE]\n\n"
+        return described + options.describe(parser)
 
 
 def load(ip: Any, artist: Any = None) -> None:
@@ -87,11 +159,10 @@ def load(ip: Any, artist: Any = None) -> None:
         return
     magics = Magics(ip)
     setattr(ip, _KEY, magics)
-    for name in _RUNS:
-        function = _documented(getattr(magics, name), magics.parsers[name])
-        ip.register_magic_function(function, "line_cell", name)
-    ip.register_magic_function(_documented(magics.greenspawn), "line_cell", "greenspawn")
-    ip.Completer.custom_matchers.append(magics.matcher)
+    for kind, names in (("line_cell", _CELLS), ("line", _LINES)):
+        for name in names:
+            ip.register_magic_function(_plain(getattr(magics, name), magics.help_of(name)), kind, name)
+    ip.Completer.custom_matchers.extend(magics.matchers)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
 
 
@@ -101,26 +172,24 @@ def unload(ip: Any) -> None:
     if magics is not None:
         delattr(ip, _KEY)
         for kind in ("line", "cell"):
-            for name in (*_RUNS, "greenspawn"):
+            for name in (*_CELLS, *_LINES):
                 ip.magics_manager.magics[kind].pop(name, None)
         ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
-        if magics.matcher in ip.Completer.custom_matchers:
-            ip.Completer.custom_matchers.remove(magics.matcher)
+        for matcher in magics.matchers:
+            if matcher in ip.Completer.custom_matchers:
+                ip.Completer.custom_matchers.remove(matcher)
     api.stop()
 
 
-def _documented(method: Any, parser: Any = None) -> Any:
-    """Make the plain function that IPython registers, with the options in its help."""
+def _plain(method: Any, help_text: str) -> Any:
+    """Make the plain function that IPython registers."""
 
     def magic(line: str, cell: str | None = None) -> Any:
         __tracebackhide__ = True
         return method(line) if cell is None else method(line, cell)
 
     magic.__name__ = method.__name__
-    help_text = (
-        f"\n\n%%{method.__name__} [options] [TARGET in ITERABLE]\n\n{options.describe(parser)}" if parser else ""
-    )
-    magic.__doc__ = (method.__doc__ or "") + help_text
+    magic.__doc__ = help_text
     # IPython would expand {braces} in the line, and the iterable may well be a dict or a set.
     magic._ipython_magic_no_var_expand = True  # type: ignore[attr-defined]
     return magic
@@ -131,6 +200,7 @@ def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
 
     IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
     """
-    if lines and lines[0].startswith(tuple(f"%%{name}" for name in (*_RUNS, "greenspawn"))) and len(lines) == 1:
+    ours = tuple(f"%%{name}" for name in _CELLS)
+    if lines and lines[0].startswith(ours) and len(lines) == 1:
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines

@@ -35,7 +35,7 @@ def make_matcher(parsers: Mapping[str, argparse.ArgumentParser]) -> Callable[[An
         token = context.token if typed and not match[2].endswith((" ", "\t")) else ""
         word = words[-1] if words and token else ""
         before = words[-2] if word and len(words) > 1 else words[-1] if words and not word else ""
-        values = values_of(parser, before) if before.startswith("-") else None
+        values = values_of(parser, before, word) if before.startswith("-") else None
         if values is not None:
             offers = [value for value in values if value.startswith(word)]
         elif word.startswith("-"):

@@ -16,7 +16,7 @@ from greenlab import pools
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 
 class _Parser(argparse.ArgumentParser):
@@ -62,17 +62,21 @@ def _name(text: str) -> str:
     return text
 
 
-def make_parser(name: str) -> argparse.ArgumentParser:
-    """Declare the options of `%%greenrun` and its kin."""
+def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentParser:
+    """Declare the options of `%%greenrun` and its kin, but for some, by their long names."""
     parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
-    add = parser.add_argument
+
+    def add(*names: str, **how: Any) -> None:
+        if names[-1] not in without:
+            parser.add_argument(*names, **how)
+
     add("-c", "--concurrency", type=_whole(1), default=100, metavar="N", help="tasks in flight (default 100)")
     add(
         "-w",
         "--workers",
         type=_whole(1),
         metavar="N",
-        help="worker processes of prefork (default: one a core)",
+        help="worker processes of prefork, hybrid and auto (default: one a core)",
     )
     add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
     add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
@@ -86,8 +90,12 @@ def make_parser(name: str) -> argparse.ArgumentParser:
     )
     add("--rate", type=_positive, metavar="R", help="tasks started a second (open loop)")
     add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
+    add("--discard", action="store_true", help="keep counts and latencies only, no results")
+    add("--max-tasks", type=_whole(1), metavar="N", help="replace a prefork worker after N tasks")
+    add("--max-memory", type=_positive, metavar="MIB", help="replace a prefork worker above so many MiB of memory")
     add("--detach", action="store_true", help="return at once, while the run goes on")
     add("--no-live", action="store_true", help="no live view")
+    add("--trace", action="store_true", help="record every switch of the hub, for run.timeline()")
     add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
     return parser
 
@@ -184,11 +192,17 @@ def option_names(parser: argparse.ArgumentParser) -> Sequence[str]:
     return sorted(parser._option_string_actions, key=lambda name: (name.startswith("--"), name))
 
 
-def values_of(parser: argparse.ArgumentParser, option: str) -> Sequence[str] | None:
-    """Give what may follow an option: names for -p, nothing to offer for others, None if it takes no value."""
+def values_of(parser: argparse.ArgumentParser, option: str, typed: str = "") -> Sequence[str] | None:
+    """Give what may follow an option: names for -p, nothing to offer for others, None if it takes no value.
+
+    Where several names may stand, with commas between them, the ones `typed` so far come first in each offer.
+    """
     action = parser._option_string_actions.get(option)
     if action is None or action.nargs == 0:
         return None
+    if action.dest == "pools":
+        before = typed[: typed.rfind(",") + 1]
+        return [before + name for name in pools.NAMES if name not in before.split(",")]
     return pools.NAMES if action.dest == "pool" else ()
 
 

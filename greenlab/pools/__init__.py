@@ -7,18 +7,60 @@ Must not import: runs, live, magics. Worker processes import this package, so it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Pool
 
-NAMES = ("green", "prefork")
-LATER = ("threads", "hybrid", "celery", "auto")
+AUTO = "auto"
+NAMES = ("green", "threads", "prefork", "hybrid", AUTO)
+"""What `-p` takes. The last one is no pool of its own: it begins in green, and goes where the tasks belong."""
+LATER = ("celery",)
 
-__all__ = ["LATER", "NAMES", "check_name", "get"]
+# What only some pools can keep. The others say so before anything starts.
+_KEPT_BY = {
+    "workers": ("prefork", "hybrid", AUTO),
+    "max_tasks": ("prefork",),
+    "max_memory": ("prefork",),
+}
+_WHY_NOT = {
+    "workers": "has no worker processes: -w goes with",
+    "max_tasks": "does not replace workers: --max-tasks goes with",
+    "max_memory": "does not replace workers: --max-memory goes with",
+}
+
+# In a worker process, which may not have workers of its own: each of them would bring its own, and so on.
+_here = {"worker": False}
+
+__all__ = [
+    "AUTO",
+    "LATER",
+    "NAMES",
+    "check_name",
+    "check_options",
+    "count_cores",
+    "enter_worker",
+    "get",
+    "inside_worker",
+    "keeps",
+    "width",
+]
+
+
+def enter_worker() -> None:
+    """Note that this process is a worker of some pool; it stays one."""
+    _here["worker"] = True
+
+
+def inside_worker() -> bool:
+    """Whether this process is a worker of some pool."""
+    return _here["worker"]
 
 
 def check_name(name: str) -> None:
@@ -27,37 +69,79 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: the message lists those there are.
     """
-    have = " or ".join(NAMES)
+    have = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
     if name in LATER:
         raise UsageError(f"the pool {name!r} is planned for a later version of greenlab: use {have}")
     if name not in NAMES:
         raise UsageError(f"there is no pool {name!r}: use {have}")
 
 
-def get(hub: GuestHub, name: str, workers: int | None = None) -> Pool:
-    """Give the pool called `name`.
-
-    Args:
-        hub: whose pool it is.
-        name: one of `NAMES`.
-        workers: how many processes, for pools that have some; None for as many as there are cores.
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option that the pool cannot keep; None means that it was not asked for.
 
     Raises:
-        UsageError: no such pool, or workers for a pool that has none.
+        UsageError: the message says which pools can.
+    """
+    for option, pools in _KEPT_BY.items():
+        if options.get(option) is not None and not keeps(name, option):
+            able = " or ".join(f"-p {pool}" for pool in pools if pool in NAMES and pool != AUTO)
+            raise UsageError(f"the {name} pool {_WHY_NOT[option]} {able}")
+
+
+def keeps(name: str, option: str) -> bool:
+    """Tell whether a pool can keep an option."""
+    return name in _KEPT_BY.get(option, (name,))
+
+
+def width(name: str, concurrency: int, workers: int) -> int:
+    """Say how many tasks a run has in flight: prefork holds one a worker, the others `concurrency` in all."""
+    return workers if name == "prefork" else concurrency
+
+
+def get(hub: GuestHub, name: str) -> Pool:
+    """Give the pool called `name`, made if need be. It lives as long as the hub, and sizes itself by its jobs.
+
+    Raises:
+        UsageError: no such pool, or one of processes within a worker process. `auto` is one of the runs' room, which
+            knows what tasks cost: see `greenlab.runs.auto.get_pool`.
     """
     check_name(name)
-    pool: Pool
-    if name == "green":
-        if workers is not None:
-            raise UsageError("the green pool has no worker processes: -w goes with -p prefork")
-        from greenlab.pools.green import GreenPool
+    if name == AUTO:
+        raise UsageError("auto is made of the other pools: use greenlab.run(..., pool='auto')")
+    if name in ("prefork", "hybrid") and inside_worker():
+        raise UsageError(
+            "a task in a worker process cannot start worker processes: "
+            "run the outer tasks in green, or the inner ones with pool='green'"
+        )
 
-        pool = hub.keep("pool green", GreenPool)
-    else:
-        from greenlab.pools.prefork import PreforkPool
-        from greenlab.pools.worker import count_cores
+    def make() -> Pool:
+        pool: Pool
+        if name == "green":
+            from greenlab.pools.green import GreenPool
 
-        count = workers or count_cores()
-        # One pool for each size, so that two runs of different sizes at once do not resize under each other.
-        pool = hub.keep(f"pool prefork {count}", lambda: PreforkPool(count))
+            pool = GreenPool()
+        elif name == "threads":
+            from greenlab.pools.threads import ThreadsPool
+
+            pool = ThreadsPool()
+        elif name == "hybrid":
+            from greenlab.pools.hybrid import HybridPool
+
+            pool = HybridPool()
+        else:
+            from greenlab.pools.prefork import PreforkPool
+
+            pool = PreforkPool()
+        return pool
+
+    pool: Pool = hub.keep(f"pool {name}", make)
     return pool
+
+
+def count_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,17 +1,25 @@
 """One call in another pool, waited for cooperatively: fetch green, parse in a process.
 
+The calls of all green tasks go through one standing job a pool, so that a call costs no more than a task of a run: the
+workers are warm, and calls that come together travel together.
+
 Guarantees: the value or the exception, with its traceback, comes back to the caller; killing the caller stops the
-call where the pool can (a worker process is replaced; an OS thread goes on, and its outcome is dropped).
+call where the pool can (a worker process is replaced; an OS thread goes on, and its outcome is dropped); what the call
+prints goes where its caller's own output goes; when nobody has called for a second, the standing job ends.
 
 Must not import: runs, live, magics.
 """
 
 from __future__ import annotations
 
+import sys
+from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from greenlab import pools
-from greenlab.errors import GreenlabError, UsageError
+from greenlab.errors import CancelledError, GreenlabError, NotSendableError, UsageError
+from greenlab.hub import eventlet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +27,9 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
 
 POOLS = ("prefork", "threads")
+THREADS = 100
+"""How many calls may be in OS threads at a time; more wait for their turn."""
+_IDLE_S = 1.0
 
 
 def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool: str) -> Any:
@@ -26,65 +37,153 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
 
     Raises:
         UsageError: no such pool, or nothing to call.
+        NotSendableError: the function, an argument or the value cannot travel.
         Exception: what the call raised.
     """
     if not callable(func):
         raise UsageError(f"offload takes a function and its arguments, not {func!r}: write offload(f, x)")
-    if pool == "threads":
-        from greenlab.greening.waiting import in_thread
-
-        return in_thread(hub, func, *args)
-    if pool != "prefork":
+    if pool not in POOLS:
         raise UsageError(f"offload goes to {' or '.join(POOLS)}, not to {pool!r}")
-    call = _Call(func, args)
-    pools.get(hub, pool).run(call)
-    return call.outcome()
-
-
-class _Apply:
-    """The task of an offloaded call: its item is the arguments."""
-
-    def __init__(self, func: Callable[..., Any]) -> None:
-        self.func = func
-
-    def __call__(self, args: tuple[Any, ...]) -> Any:
-        return self.func(*args)
+    desk: Desk = hub.keep(f"offload {pool}", lambda: Desk(hub, pool))
+    return desk.call(func, args)
 
 
 class _Call:
-    """A job of one task: a `greenlab.pools.protocol.Job`."""
+    """A call under way."""
 
     def __init__(self, func: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.func = _Apply(func)
-        self.concurrency = 1
+        self.name = str(getattr(func, "__name__", func))
+        self.func = func
+        self.args = args
+        self.context = copy_context()
+        self.ended = eventlet.event.Event()
+
+
+class Desk:
+    """Takes calls for one pool: a `greenlab.pools.protocol.Job` that has a task a call."""
+
+    def __init__(self, hub: GuestHub, pool: str) -> None:
+        self.pool = pool
         self.timeout_s: float | None = None
-        self._todo = [args]
-        self._value: Any = None
-        self._error: BaseException | None = GreenlabError("the offloaded call was stopped before it ended")
+        self.max_tasks: int | None = None
+        self.max_memory: int | None = None
+        self.workers = pools.count_cores()
+        self.concurrency = THREADS if pool == "threads" else self.workers
+        self.func: Callable[[Any], Any] = _call_here if pool == "threads" else _packed_call()
+        self._hub = hub
+        self._todo: deque[tuple[int, Any]] = deque()
+        self._calls: dict[int, _Call] = {}
+        self._number = 0
+        self._server: Any = None
+        self._came: Any = None
 
-    def outcome(self) -> Any:
-        if self._error is not None:
-            try:
-                raise self._error
-            finally:
-                self._error = None  # no cycle through the traceback
-        return self._value
+    def call(self, func: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run one call in the pool, and wait for it."""
+        call = _Call(func, args)
+        index = self._number
+        self._number += 1
+        self._todo.append((index, self._item(call)))
+        self._calls[index] = call
+        if self._server is None:
+            self._server = eventlet.spawn(self._serve)
+        elif self._came is not None:
+            came, self._came = self._came, None
+            came.send(None)
+        try:
+            return call.ended.wait()
+        except BaseException:
+            if self._calls.pop(index, None) is not None:  # the caller was killed or interrupted
+                self._withdraw(index)
+            raise
 
-    def size_hint(self) -> int:
-        return len(self._todo)
+    def _item(self, call: _Call) -> Any:
+        if self.pool == "threads":
+            return call
+        from greenlab.pools.processes import sending
+
+        return sending.dump_function(call.func), call.args
+
+    def _withdraw(self, index: int) -> None:
+        waiting = len(self._todo)
+        self._todo = deque(task for task in self._todo if task[0] != index)
+        if len(self._todo) == waiting:
+            pools.get(self._hub, self.pool).kill(self, index, CancelledError("its caller was stopped"))
+
+    def _serve(self) -> None:
+        """Run the standing job, until nobody has called for a while."""
+        error: BaseException = GreenlabError("the offloaded call was stopped before it ended")
+        try:
+            pools.get(self._hub, self.pool).run(self)
+        except GreenlabError as trouble:
+            error = trouble
+        finally:
+            self._server = self._came = None
+            self._todo.clear()
+            calls, self._calls = self._calls, {}
+            for call in calls.values():
+                call.ended.send_exception(error)
+
+    def close(self) -> None:
+        """End the standing job; callers that still wait are told."""
+        if self._server is not None:
+            self._server.kill()
+
+    # -- what the pool calls -------------------------------------------------------------------------------
+
+    def size_hint(self) -> int | None:
+        """Say that more may come."""
+        return None
 
     def pull(self) -> tuple[int, Any]:
-        if not self._todo:
-            raise StopIteration
-        return 0, self._todo.pop()
+        """Wait for the next call."""
+        while not self._todo:
+            self._came = eventlet.event.Event()
+            with eventlet.Timeout(_IDLE_S, False):
+                self._came.wait()
+            self._came = None
+            if not self._todo and not self._calls:
+                raise StopIteration
+        return self._todo.popleft()
 
-    def succeed(self, _index: int, _started_s: float, _ended_s: float, value: Any) -> None:
-        self._value, self._error = value, None
+    def succeed(self, index: int, _started_s: float, _ended_s: float, value: Any) -> None:
+        """Give a caller its value."""
+        call = self._calls.pop(index, None)
+        if call is not None:
+            call.ended.send(value)
 
-    def fail(self, _index: int, _started_s: float, _ended_s: float, error: BaseException) -> None:
-        self._error = error
+    def fail(self, index: int, _started_s: float, _ended_s: float, error: BaseException) -> None:
+        """Raise the error in its caller."""
+        call = self._calls.pop(index, None)
+        if call is None:
+            return
+        if isinstance(error, NotSendableError) and str(error).startswith("cannot send item"):
+            cause, error = (
+                error.__cause__,
+                NotSendableError(
+                    f"cannot send the arguments of {call.name} to a worker process: make them inside the call"
+                ),
+            )
+            error.__cause__ = cause
+        call.ended.send_exception(type(error), error, error.__traceback__)
 
-    def write(self, stream: str, text: str) -> None:
-        import sys
+    def write(self, stream: str, text: str, index: int | None = None) -> None:
+        """Print where the caller prints."""
+        call = self._calls.get(index) if index is not None else None
+        if call is None:
+            _print(stream, text)
+        else:
+            call.context.copy().run(_print, stream, text)
 
-        getattr(sys, stream).write(text)
+
+def _call_here(call: _Call) -> Any:
+    return call.context.copy().run(call.func, *call.args)
+
+
+def _packed_call() -> Callable[[Any], Any]:
+    from greenlab.pools.processes import packed
+
+    return packed.call
+
+
+def _print(stream: str, text: str) -> None:
+    getattr(sys, stream).write(text)

@@ -11,11 +11,15 @@ Guarantees asked of every pool, and held by one contract suite (tests/test_pools
 * `run` returns when the job has nothing more to pull and all that was pulled has ended;
 * killing the green thread that is in `run` stops the tasks in flight before `run` lets go.
 
+What a pool cannot keep it does not ignore: `greenlab.pools.check` refuses the option up front, and the pool's own
+docstring states the bound.
+
 Must not import: runs, live, magics.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 
@@ -25,13 +29,23 @@ class Job(Protocol):
     Every method is called on the hub's thread, from the green threads of the pool.
 
     Attributes:
-        concurrency: how many tasks may be in flight; it may change while the run goes on.
+        concurrency: how many tasks may be in flight; it may change while the run goes on, see `Pool.adjust`.
+        workers: how many worker processes may serve the job, for pools that have some.
         timeout_s: how long one task may take, or None.
-        started: times at which tasks began, by index; `succeed` and `fail` fill it.
+        max_tasks: after how many tasks a worker process is replaced, or None for never.
+        max_memory: above how many bytes of resident memory a worker process is replaced, or None for never.
     """
 
-    concurrency: int
-    timeout_s: float | None
+    @property
+    def concurrency(self) -> int: ...  # noqa: D102 (see Attributes, as the four below)
+    @property
+    def workers(self) -> int: ...  # noqa: D102
+    @property
+    def timeout_s(self) -> float | None: ...  # noqa: D102
+    @property
+    def max_tasks(self) -> int | None: ...  # noqa: D102
+    @property
+    def max_memory(self) -> int | None: ...  # noqa: D102
 
     @property
     def func(self) -> Any:
@@ -57,8 +71,38 @@ class Job(Protocol):
     def size_hint(self) -> int | None:
         """How many tasks are left to pull at the most, or None if that is not known."""
 
-    def write(self, stream: str, text: str) -> None:
-        """Show what a task in another process printed; `stream` is "stdout" or "stderr"."""
+    def write(self, stream: str, text: str, index: int | None = None) -> None:
+        """Show what a task in another process printed.
+
+        Args:
+            stream: "stdout" or "stderr".
+            text: what it printed.
+            index: the task that printed it, or None if that is not known.
+        """
+
+
+def whole_of(job: Job) -> Job:
+    """Give the job that a run knows: of one that stands for a part of it, its attribute `whole`."""
+    whole: Job = getattr(job, "whole", job)
+    return whole
+
+
+@dataclass(frozen=True)
+class Held:
+    """A task in flight.
+
+    Attributes:
+        index: its index in the job.
+        started_s: when it began, `time.perf_counter()` seconds.
+        worker: the process id of its worker, or the native id of its OS thread; None in this thread.
+        where: file name, line number and function in which it stands, the user's own where there is one; None
+            if that cannot be told (it computes in C, or its process does not answer).
+    """
+
+    index: int
+    started_s: float
+    worker: int | None = None
+    where: tuple[str, int, str] | None = None
 
 
 class Pool(Protocol):
@@ -66,20 +110,35 @@ class Pool(Protocol):
 
     Attributes:
         name: the word that `-p` takes.
-        in_flight: how many tasks are being run at this moment, over all jobs.
     """
 
     name: str
 
     @property
     def in_flight(self) -> int:
-        """Tasks being run at this moment."""
+        """Tasks being run at this moment, over all jobs."""
 
-    def start(self) -> None:
-        """Make the workers ready. What this costs is charged apart from the run."""
+    def count(self, job: Job) -> int:
+        """Count the tasks of one job that are being run at this moment."""
+
+    def start(self, job: Job) -> None:
+        """Make the workers ready that this job will want. What this costs is charged apart from the run."""
 
     def run(self, job: Job) -> None:
         """Run every task of `job`; wait for the last. Called from a green thread, and cooperates."""
+
+    def adjust(self, job: Job) -> None:
+        """Follow `job.concurrency`, which was changed while the job runs: upwards at once, downwards as tasks end."""
+
+    def held(self, job: Job) -> list[Held]:
+        """List the tasks of a job that are being run. May wait, cooperatively and shortly, for processes to answer."""
+
+    def kill(self, job: Job, index: int, error: BaseException) -> bool:
+        """End one task that is being run: it fails with `error`, and the others go on.
+
+        Returns:
+            whether there was such a task in flight.
+        """
 
     def close(self) -> None:
         """End the workers. Safe to call twice."""

@@ -12,23 +12,22 @@ Must not import: live, magics, a concrete pool.
 from __future__ import annotations
 
 import heapq
-import itertools
 import random
 from array import array
+from collections import Counter, deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
+from greenlab.runs.latency import Latency, latency_of
+from greenlab.runs.source import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
 PENDING, OK, FAILED, CANCELLED = range(4)
 _NAN = float("nan")
-# Iterating over these runs no Python code, so nothing can switch in the middle of `next`.
-_PLAIN = (list, tuple, range, dict, set, frozenset, str, bytes)
-_FIRST_BACKOFF_S = 0.1
 
 
 class Ledger:
@@ -36,28 +35,38 @@ class Ledger:
 
     Attributes:
         func: the function of one item.
-        items: what was pulled so far, by index (the input itself where it is a sequence).
+        source: the items.
         values: results by index; meaningful where `state` is OK.
         state: one byte a task: PENDING, OK, FAILED or CANCELLED.
         started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate, a task starts when it was
             meant to start, so that waiting to start is not hidden.
         errors: exceptions by index.
+        error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         source_error: what the items' iterator raised, or None.
+        first_backoff_s: how long a first retry waits at the most, in seconds; each next one doubles it.
     """
+
+    _KEEPS_ITEMS = True
 
     def __init__(
         self,
         func: Callable[[Any], Any],
-        items: Iterable[Any],
+        items: Iterable[Any] | Source,
         *,
         concurrency: int,
         timeout_s: float | None = None,
         retries: int = 0,
         rate: float | None = None,
+        workers: int = 1,
+        max_tasks: int | None = None,
+        max_memory: int | None = None,
     ) -> None:
         self.func = func
         self.concurrency = concurrency
+        self.workers = workers
+        self.max_tasks = max_tasks
+        self.max_memory = max_memory
         self.timeout_s = timeout_s
         self.retries = retries
         self.rate = rate
@@ -66,21 +75,18 @@ class Ledger:
         self.started_s = array("d")
         self.ended_s = array("d")
         self.errors: dict[int, BaseException] = {}
+        self.error_types: Counter[str] = Counter()
         self.pulled = self.done = self.failed = 0
         self.source_error: BaseException | None = None
+        self.first_backoff_s = 0.1
         self.stopped = False
         self.exhausted = False
         self.on_failure: Callable[[int, BaseException], object] | None = None
-        self.on_write: Callable[[str, str], object] | None = None
-        try:
-            self.total: int | None = len(items)  # type: ignore[arg-type]
-        except TypeError:
-            self.total = None
-        # A sequence can be asked again for an item; of anything else what is pulled is kept, for retries and resume.
-        self._kept: list[Any] | None = None if isinstance(items, (list, tuple, range)) else []
-        self.items: Any = items if self._kept is None else self._kept
-        self._pairs: Iterator[tuple[int, Any]] = enumerate(items)
-        self._source_lock = None if isinstance(items, _PLAIN) else eventlet.semaphore.Semaphore(1)
+        self.on_write: Callable[[str, str, int | None], object] | None = None
+        self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
+        self.source = items if isinstance(items, Source) else Source(items, keep=self._KEEPS_ITEMS)
+        self._cursor = 0  # the index of the item that is new next
+        self._redo: deque[int] = deque()  # what a resumed run does first
         self._retry_heap: list[tuple[float, int]] = []
         self._attempts: dict[int, int] = {}
         self._changed = eventlet.event.Event()
@@ -89,29 +95,35 @@ class Ledger:
         if retries or rate:
             self.pull = self._pull_paced  # type: ignore[method-assign]
 
-    def resumed(self) -> Ledger:
-        """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
-        new = Ledger(
+    @property
+    def total(self) -> int | None:
+        """How many tasks there are in all, or None while that is not known."""
+        return self.source.total
+
+    def _like(self) -> Self:
+        """Make an empty ledger with the same settings and the same source."""
+        return type(self)(
             self.func,
-            (),
+            self.source,
             concurrency=self.concurrency,
             timeout_s=self.timeout_s,
             retries=self.retries,
             rate=self.rate,
+            workers=self.workers,
+            max_tasks=self.max_tasks,
+            max_memory=self.max_memory,
         )
-        new.total, new.items, new._kept, new._source_lock = (
-            self.total,
-            self.items,
-            self._kept,
-            self._source_lock,
-        )
+
+    def resumed(self) -> Self:
+        """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
+        new = self._like()
         new.values, new.state = list(self.values), bytearray(self.state)
         new.started_s, new.ended_s = array("d", self.started_s), array("d", self.ended_s)
-        redo = [index for index, state in enumerate(self.state) if state != OK]
-        for index in redo:
+        new._cursor = self._cursor
+        new._redo.extend(index for index, state in enumerate(self.state) if state != OK)
+        for index in new._redo:
             new.state[index] = PENDING
-        new.pulled = new.done = len(self.state) - len(redo)
-        new._pairs = itertools.chain([(index, self.items[index]) for index in redo], self._pairs)
+        new.pulled = new.done = len(self.state) - len(new._redo)
         return new
 
     # -- what a pool calls ---------------------------------------------------------------------------------
@@ -126,31 +138,46 @@ class Ledger:
         """Take the next task. See `greenlab.pools.protocol.Job.pull`."""
         if self.stopped:
             raise StopIteration
-        if self._source_lock is not None:
-            with self._source_lock:
-                return self._next()
-        return self._next()
+        if self._redo:
+            index = self._redo.popleft()
+            item = self._item(index)
+            self._open_record(index, item)
+            self.pulled += 1
+            return index, item
+        if self.source.lock is None:
+            return self._next()
+        with self.source.lock:
+            return self._next()
 
     def _next(self) -> tuple[int, Any]:
+        index = self._cursor
         try:
-            pair = next(self._pairs)
+            item = self.source.at(index)
         except StopIteration:
             self.exhausted = True
             raise
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             self.source_error = error
             self.exhausted = self.stopped = True
             raise StopIteration from None
-        index = pair[0]
+        self._open_record(index, item)
+        # Last: an interrupt before here makes the next one ask for the same item again.
+        self._cursor = index + 1
+        self.pulled += 1
+        return index, item
+
+    def _open_record(self, index: int, item: Any) -> None:  # noqa: ARG002 (for those who must keep it)
         if index >= len(self.state):
             self.values.append(None)
             self.state.append(PENDING)
             self.started_s.append(_NAN)
             self.ended_s.append(_NAN)
-            if self._kept is not None:
-                self._kept.append(pair[1])
-        self.pulled += 1
-        return pair
+
+    def _item(self, index: int) -> Any:
+        return self.source.at(index)
+
+    def _mean_to_start(self, index: int, start_s: float) -> None:
+        self.started_s[index] = start_s
 
     def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
         """Keep the value of a task."""
@@ -167,11 +194,8 @@ class Ledger:
         """Keep the exception of a task, or put it back for another try."""
         if self.retries and self._again(index, error):
             return
-        if self.rate is None:
-            self.started_s[index] = started_s
-        self.ended_s[index] = ended_s
-        self.state[index] = FAILED
-        self.errors[index] = error
+        self._record_failure(index, started_s, ended_s, error)
+        self.error_types[type(error).__name__] += 1
         self.done += 1
         self.failed += 1
         if self.on_failure is not None:
@@ -179,22 +203,45 @@ class Ledger:
         if self.retries:
             self._notify()
 
-    def write(self, stream: str, text: str) -> None:
+    def _record_failure(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
+        if self.rate is None:
+            self.started_s[index] = started_s
+        self.ended_s[index] = ended_s
+        self.state[index] = FAILED
+        self.errors[index] = error
+
+    def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Show what a task in another process printed."""
         if self.on_write is not None:
-            self.on_write(stream, text)
+            self.on_write(stream, text, index)
 
     # -- the run's side ------------------------------------------------------------------------------------
 
-    def cancel_pending(self) -> int:
-        """Mark what was pulled and never ended as cancelled; tell how many."""
-        count = 0
+    def cancel_pending(self) -> None:
+        """Mark what was pulled and never ended as cancelled."""
         for index, state in enumerate(self.state):
             if state == PENDING:
                 self.state[index] = CANCELLED
                 self.errors[index] = CancelledError("the run was cancelled before this task ended")
-                count += 1
-        return count
+
+    def counts(self) -> dict[str, int]:
+        """Count tasks pulled: succeeded, failed, cancelled, pending."""
+        state = self.state
+        return {
+            "succeeded": state.count(OK),
+            "failed": state.count(FAILED),
+            "cancelled": state.count(CANCELLED),
+            "pending": state.count(PENDING),
+        }
+
+    def latency(self) -> Latency:
+        """Give the latency of the tasks that have ended."""
+        return latency_of(self.started_s, self.ended_s)
+
+    def first_failure(self) -> tuple[int, BaseException] | None:
+        """Give the failed task that comes first in the input, with its exception."""
+        index = self.state.find(FAILED)
+        return None if index < 0 else (index, self.errors[index])
 
     # -- retries and rates ---------------------------------------------------------------------------------
 
@@ -204,7 +251,7 @@ class Ledger:
             now = perf_counter()
             if self._retry_heap and self._retry_heap[0][0] <= now:
                 _, index = heapq.heappop(self._retry_heap)
-                return index, self.items[index]
+                return index, self._item(index)
             if not self.exhausted:
                 try:
                     return self._pull_new(now)
@@ -228,7 +275,7 @@ class Ledger:
             eventlet.sleep(max(0.0, start - perf_counter()))
             pair = Ledger.pull(self)
             self._next_start = start + 1 / self.rate
-        self.started_s[pair[0]] = start
+        self._mean_to_start(pair[0], start)
         return pair
 
     def _again(self, index: int, error: BaseException) -> bool:
@@ -239,7 +286,7 @@ class Ledger:
         self._attempts[index] = tried + 1
         # "Full jitter": uniform between 0 and the doubled base, so that tries do not come back in step
         # (M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
-        pause_s = random.uniform(0, _FIRST_BACKOFF_S * 2**tried)  # noqa: S311 (not for secrets)
+        pause_s = random.uniform(0, self.first_backoff_s * 2**tried)  # noqa: S311 (not for secrets)
         heapq.heappush(self._retry_heap, (perf_counter() + pause_s, index))
         self._notify()
         return True

@@ -9,10 +9,12 @@ Guarantees: an observer that raises is dropped with one warning, and the run goe
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+_Kind = TypeVar("_Kind")
 
 
 class Observers:
@@ -20,6 +22,10 @@ class Observers:
 
     def __init__(self, observers: Iterable[Any] = ()) -> None:
         self._observers = list(observers)
+
+    def find(self, kind: type[_Kind]) -> _Kind | None:
+        """Give the first observer of a class, if there is one."""
+        return next((observer for observer in self._observers if isinstance(observer, kind)), None)
 
     def tell(self, hook: str, *args: Any) -> None:
         """Call a hook of every observer that has it."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
+from greenlab.hub.blocks import folded
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
 if TYPE_CHECKING:
-    from greenlab.runs.run import Run
+    from greenlab.runs.known import Known
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
@@ -36,26 +37,37 @@ def rate(value: float) -> str:
     )
 
 
-def lines(run: Run) -> list[str]:
+def lines(run: Known) -> list[str]:
     """Tell a run in a few lines: the first names it, the rest are figures and failures."""
-    counts = run.counts
-    state = "running" if run.running else "cancelled" if counts["cancelled"] or run.cancelled else "ended"
-    total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
     # Prefork holds one task a worker, so its workers are its concurrency.
     width = f"{run.concurrency:,} workers" if run.pool == "prefork" else f"concurrency {run.concurrency:,}"
+    if run.running:
+        # All that varies stands in one line, which test tools can leave out.
+        of = "" if run.total is None else f" of {run.total:,}"
+        failed = f", {run.failed:,} failed" if run.failed else ""
+        so_far = f"{run.done:,}{of} tasks{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
+        return [f"{run.pool} run of {run.label}: still running", f"  so far: {so_far}"]
+    counts = run.counts
+    cut_short = counts["cancelled"] or run.cancelled
+    total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
     out = [
         f"{run.pool} run of {run.label}: {counts['succeeded']:,}{total} tasks succeeded",
         f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}",
         "  latency "
         + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
     ]
+    if run.moved:
+        out.append(f"  {run.moved}")
     if run.startup_s > 0.001:
         out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
-    if state != "ended":
-        out.append(f"  {state}: {counts['cancelled']:,} tasks cut short" if state == "cancelled" else "  still running")
-    out += [f"  blocked: {block}" for block in run.blocked[:3]]
-    if len(run.blocked) > 3:
-        out.append(f"  blocked: {len(run.blocked) - 3} more places or times, see run.blocked")
+    if run.discards:
+        out.append("  results were discarded, as asked")
+    if cut_short:
+        out.append(f"  cancelled: {counts['cancelled']:,} tasks cut short")
+    blocked = folded(run.blocked)
+    out += [f"  blocked: {line}" for line in blocked[:3]]
+    if len(blocked) > 3:
+        out.append(f"  blocked at {len(blocked) - 3} more lines, see run.blocked_by_line")
     if run.source_error is not None:
         out.append(f"  the items ended early: {type(run.source_error).__name__}: {run.source_error}")
     if counts["failed"]:
@@ -64,29 +76,29 @@ def lines(run: Run) -> list[str]:
     return out
 
 
-def first_traceback(run: Run) -> list[str]:
+def first_traceback(run: Known) -> list[str]:
     """Give the traceback of the first task that failed, from the task's own first line on."""
-    failed = [index for index, state in enumerate(run.ledger.state) if state == FAILED]
-    if not failed:
+    first = run.ledger.first_failure()
+    if first is None:
         return []
-    error = run.errors[failed[0]]
+    index, error = first
     formatted = traceback.TracebackException.from_exception(error)
     formatted.stack = traceback.StackSummary.from_list(
         [frame for frame in formatted.stack if not frame.filename.startswith(_PACKAGE)]
     )
     text = "".join(formatted.format()).rstrip()
-    return [f"  the first, task {failed[0]}:", *(f"    {line}" for line in text.splitlines())]
+    return [f"  the first, task {index}:", *(f"    {line}" for line in text.splitlines())]
 
 
-def plain(run: Run) -> str:
+def plain(run: Known) -> str:
     """Give the plain-text report."""
-    return "\n".join(lines(run) + first_traceback(run))
+    return "\n".join(lines(run) + _trace(run))
 
 
-def rich(run: Run) -> str:
+def rich(run: Known) -> str:
     """Give the report as HTML, with the first traceback folded in."""
     head, *rest = lines(run)
-    trace = first_traceback(run)
+    trace = _trace(run)
     folded = (
         f"<details><summary>first failure</summary><pre>{html.escape(chr(10).join(trace))}</pre></details>"
         if trace
@@ -96,7 +108,12 @@ def rich(run: Run) -> str:
     return f'<div class="greenlab-run"><b>{html.escape(head)}</b><br>{body}{folded}</div>'
 
 
-def frame(run: Run) -> Any:
+def _trace(run: Known) -> list[str]:
+    # Of a run that goes on, whether there is one, and which, changes from moment to moment.
+    return [] if run.running else first_traceback(run)
+
+
+def frame(run: Known) -> Any:
     """Give a pandas DataFrame, a row a task; times count from the run's start, in seconds."""
     try:
         import pandas as pd

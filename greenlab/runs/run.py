@@ -17,30 +17,25 @@ import greenlet
 
 from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupted, SourceError, UsageError
 from greenlab.hub import eventlet, spawn
-from greenlab.hub.watchdog import Watchdog
+from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import report
-from greenlab.runs.latency import Latency, latency_of
-from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING, Ledger
+from greenlab.runs.known import Known
+from greenlab.runs.nesting import waiting_for
 from greenlab.runs.observers import Observers
+from greenlab.runs.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from greenlab.hub import GuestHub
-    from greenlab.hub.watchdog import Block
+    from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Pool
+    from greenlab.runs.ledger import Ledger
+    from greenlab.runs.timeline import Timeline
 
 
-class Run:
-    """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`.
-
-    Attributes:
-        pool: the pool's name.
-        label: what the run goes over, such as `url in feeds`.
-        started_s: when it started, `time.perf_counter()` seconds; the pool's start-up is not counted.
-        startup_s: how long the pool took to be ready, seconds.
-        ledger: the records, in columns.
-    """
+class Run(Known):
+    """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`. What can be read of it is in `Known`."""
 
     def __init__(
         self,
@@ -54,24 +49,15 @@ class Run:
         again: Callable[..., Run] | None = None,
         figure: Callable[[Run], Any] | None = None,
     ) -> None:
-        self.pool = pool.name
-        self.label = label
-        self.ledger = ledger
+        super().__init__(pool, ledger, label)
         self.fail_fast = fail_fast
-        self.started_s = perf_counter()
-        self.startup_s = 0.0
-        self.cancelled = False
         self._hub = hub
-        self._pool = pool
         self._observers = Observers(observers)
         self._again = again
         self._figure = figure
-        self._ended_s: float | None = None
         self._finished = eventlet.event.Event()
         self._pool_error: BaseException | None = None
-        self._blocks: list[Block] = []
         self._driver: Any = None
-        self._latency: Latency | None = None
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -79,23 +65,39 @@ class Run:
         """Begin, in the background. Called once, by whoever makes the run."""
         if self.fail_fast:
             self.ledger.on_failure = self._stop_early
-        # A pool that outlives cells speaks from a green thread of an earlier one; output goes by the context.
-        context = copy_context()
-        self.ledger.on_write = lambda stream, text: context.copy().run(_write, stream, text)
+        self.ledger.on_write = _Writer(self._printed).write
         self._driver = spawn(self._hub, self._drive)
         self._driver.name = f"run of {self.label}"
+        self._driver.about = self
+        self._driver.link(self._settle)
+        self._begun = True
         return self
+
+    def complete(self) -> Run:
+        """Begin, wait for the end, and raise what a cell must not hide: see `wait` and `check`."""
+        try:
+            return self.start().wait().check()
+        except RunInterrupted:
+            raise
+        except KeyboardInterrupt:  # between the start and the wait
+            self.cancel()
+            raise RunInterrupted(self) from None
+
+    @property
+    def id(self) -> int:
+        """The number that `%greenps` lists it by; 0 before it has begun."""
+        return int(self._driver.id) if self._driver is not None else 0
 
     def _drive(self) -> None:
         """Run the tasks, in a green thread of its own, so that a run may be waited for or left."""
         try:
             begin = perf_counter()
-            self._pool.start()
+            self._pool.start(self.ledger)
             self.started_s = perf_counter()
             self.startup_s = self.started_s - begin
             self._observers.tell("run_started", self)
             self.started_s = perf_counter()  # what it takes to appear is not the tasks' time
-            with Watchdog(self._hub, self._note_block):
+            with watchdog_of(self._hub).watch(self._note_block, self.ledger):
                 self._pool.run(self.ledger)
         except greenlet.GreenletExit:
             self.cancelled = True
@@ -109,6 +111,13 @@ class Run:
                 self._observers.tell("run_ended", self)
             finally:
                 self._finished.send(None)
+
+    def _settle(self, _driver: Any) -> None:
+        """End a run whose driver was killed before it began: nothing has run, and no observer has heard of it."""
+        if self.running:
+            self.ledger.stopped = self.cancelled = True
+            self._ended_s = perf_counter()
+            self._finished.send(None)
 
     def _note_block(self, block: Block) -> None:
         self._blocks.append(block)
@@ -128,24 +137,31 @@ class Run:
             PendingError: the time was over first. The run goes on.
             RunInterrupted: the wait was interrupted (a KeyboardInterrupt). The run is cancelled; what has ended
                 stays readable.
+            UsageError: the caller is a task that this run waits for, so that neither would ever end.
         """
         try:
-            with eventlet.Timeout(timeout, False):
-                self._finished.wait()
+            if timeout is None:
+                with waiting_for(self.ledger):
+                    self._finished.wait()
+            else:
+                with eventlet.Timeout(timeout, False):
+                    self._finished.wait()
         except KeyboardInterrupt:
             self.cancel()
             raise RunInterrupted(self) from None
-        if self.running:
+        if self.running and timeout is not None:
             raise PendingError(f"the run has not ended after {timeout:g} s; it goes on")
         return self
 
     def cancel(self) -> None:
         """Stop the run: no further task starts, and those in flight are stopped. Returns when they are."""
-        if not self.running:
+        if self._ended_s is not None:
             return
         self.ledger.stopped = True
         self.cancelled = True
-        if self._driver is None:
+        if self._driver is None:  # it has not begun, and will not
+            self._ended_s = perf_counter()
+            self._finished.send(None)
             return
         if greenlet.getcurrent() is self._hub.greenlet:
             self._hub.schedule_call_global(0, self._driver.kill)
@@ -155,7 +171,16 @@ class Run:
             self._finished.wait()
 
     def _inside(self) -> bool:
-        return greenlet.getcurrent() is self._driver
+        current = greenlet.getcurrent()
+        return current is self._driver or getattr(current, "greenlab_job", None) is self.ledger
+
+    def kill(self, index: int) -> bool:
+        """End one task that is in flight: it fails with `CancelledError`, and the others go on.
+
+        Returns:
+            whether there was such a task in flight.
+        """
+        return self.running and self._pool.kill(self.ledger, index, CancelledError("the task was killed"))
 
     def check(self) -> Run:
         """Raise what a cell must not hide; see Raises. Results stay readable from `error.run`.
@@ -173,10 +198,10 @@ class Run:
                 f"the items ended early, after {self.ledger.pulled:,}: "
                 f"{type(self.source_error).__name__}: {self.source_error}"
             ) from self.source_error
-        if not self.ledger.state and not self.cancelled:
+        if not self.ledger.pulled and not self.cancelled:
             raise UsageError("there was nothing to run: the items are empty")
         failed = self.ledger.failed
-        if failed and (self.fail_fast or failed == len(self.ledger.state)):
+        if failed and (self.fail_fast or failed == self.ledger.pulled):
             raise RunError(self._verdict(), self)
         return self
 
@@ -184,147 +209,6 @@ class Run:
         kinds = ", ".join(f"{count:,} {name}" for name, count in self.error_types.items())
         what = "a task failed and the run was to fail fast" if self.fail_fast else "every task failed"
         return "\n".join([f"{what}: {kinds}", *report.first_traceback(self)])
-
-    # -- what is known -------------------------------------------------------------------------------------
-
-    @property
-    def running(self) -> bool:
-        """Whether the run goes on."""
-        return self._ended_s is None
-
-    @property
-    def concurrency(self) -> int:
-        """Tasks that may be in flight. It may be set while the run goes on."""
-        return self.ledger.concurrency
-
-    @concurrency.setter
-    def concurrency(self, value: int) -> None:
-        self.ledger.concurrency = max(1, int(value))
-
-    @property
-    def total(self) -> int | None:
-        """How many tasks there are in all, begun or not; None while the items do not tell."""
-        known = self.ledger.total
-        return known if known is not None or self.running else len(self.ledger.state)
-
-    @property
-    def done(self) -> int:
-        """Tasks that have ended, well or badly."""
-        return self.ledger.done
-
-    @property
-    def failed(self) -> int:
-        """Tasks that ended with an exception."""
-        return self.ledger.failed
-
-    @property
-    def in_flight(self) -> int:
-        """Tasks begun and not ended; of the whole pool, if it serves several runs."""
-        return self._pool.in_flight if self.running else 0
-
-    @property
-    def source_error(self) -> BaseException | None:
-        """What the items' iterator raised, or None."""
-        return self.ledger.source_error
-
-    @property
-    def results(self) -> list[Any]:
-        """The tasks' values, in input order.
-
-        Raises:
-            PendingError: the run goes on.
-            Exception: the error of the first task, in input order, that failed or was cancelled.
-        """
-        if self.running:
-            raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
-        for index, state in enumerate(self.ledger.state):
-            if state != OK:
-                raise self.ledger.errors[index]
-        return list(self.ledger.values)
-
-    @property
-    def outcomes(self) -> list[Any]:
-        """A value or an exception for each task pulled, in input order; PendingError for one that runs."""
-        ledger = self.ledger
-        return [
-            ledger.values[index]
-            if state == OK
-            else PendingError("the task has not ended")
-            if state == PENDING
-            else ledger.errors[index]
-            for index, state in enumerate(ledger.state)
-        ]
-
-    @property
-    def errors(self) -> dict[int, BaseException]:
-        """The exceptions, by index of the item; of cancelled tasks too."""
-        return dict(sorted(self.ledger.errors.items()))
-
-    @property
-    def error_types(self) -> dict[str, int]:
-        """How many failures there are of each exception type, most frequent first."""
-        counts: dict[str, int] = {}
-        for error in self.ledger.errors.values():
-            if not isinstance(error, CancelledError):
-                counts[type(error).__name__] = counts.get(type(error).__name__, 0) + 1
-        return dict(sorted(counts.items(), key=lambda pair: -pair[1]))
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """How many tasks: total, and of these succeeded, failed, cancelled (cut short), pending (in flight).
-
-        What is missing to the total never began.
-        """
-        state = self.ledger.state
-        counts = {
-            "succeeded": state.count(OK),
-            "failed": state.count(FAILED),
-            "cancelled": state.count(CANCELLED),
-            "pending": state.count(PENDING),
-        }
-        return {"total": self.total if self.total is not None else len(state), **counts}
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds from the start to the end, or until now."""
-        return (self._ended_s or perf_counter()) - self.started_s
-
-    @property
-    def throughput(self) -> float:
-        """Tasks ended a second, over the whole run."""
-        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
-
-    @property
-    def latency(self) -> Latency:
-        """Latency percentiles in seconds: attributes p50, p90, p99, max."""
-        if self._latency is not None:
-            return self._latency
-        latency = latency_of(self.ledger.started_s, self.ledger.ended_s)
-        if not self.running:
-            self._latency = latency  # a million tasks take a third of a second to sort
-        return latency
-
-    @property
-    def blocked(self) -> list[Block]:
-        """What held the hub for 100 ms or more, where, and how long."""
-        return list(self._blocks)
-
-    def spans(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Give when tasks started and ended, in seconds from the run's start, of those that have ended."""
-        pairs = [
-            (start - self.started_s, end - self.started_s)
-            for start, end in zip(self.ledger.started_s, self.ledger.ended_s, strict=True)
-            if end == end  # noqa: PLR0124 (nan: not ended)
-        ]
-        return [start for start, _ in pairs], [end for _, end in pairs]
-
-    def times(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Give when tasks started and ended, by index, in `time.perf_counter()` seconds; nan where one has not."""
-        return self.ledger.started_s, self.ledger.ended_s
-
-    def ended_s_sorted(self) -> Sequence[float]:
-        """Give when tasks ended, in seconds from the run's start, ascending."""
-        return sorted(self.spans()[1])
 
     # -- once more -----------------------------------------------------------------------------------------
 
@@ -346,10 +230,9 @@ class Run:
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
-        ledger = self.ledger
-        if ledger._kept is not None and not ledger.exhausted:
-            raise UsageError("the items came from an iterator that was not read to its end: use run.resume()")
-        return self._repeat(None, items=ledger.items, **changes)
+        if not self.ledger.source.complete:
+            raise UsageError("the items came from an iterator, and not all of them are at hand: use run.resume()")
+        return self._repeat(None, items=self.ledger.source.items, **changes)
 
     def _repeat(self, ledger: Ledger | None, items: Iterable[Any] = (), **changes: Any) -> Run:
         if self._again is None:
@@ -358,25 +241,33 @@ class Run:
 
     # -- how it shows --------------------------------------------------------------------------------------
 
-    def to_pandas(self) -> Any:
-        """Give a DataFrame, a row a task; see `greenlab.runs.report.frame` for its columns."""
-        return report.frame(self)
-
     def plot(self) -> Any:
         """Give a matplotlib Figure of throughput and tasks in flight over time."""
         if self._figure is None:
             raise UsageError("this run has no figure: make it with greenlab.run")
         return self._figure(self)
 
-    def summary(self) -> str:
-        """Give the run in a few lines of plain text."""
-        return report.plain(self)
+    def timeline(self) -> Timeline:
+        """Give who held the hub when, and what the others waited for, if the run was made with `trace=True`."""
+        return timeline_of(self._observers)
 
-    def __repr__(self) -> str:
-        return report.plain(self)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        return {"text/plain": report.plain(self), "text/html": report.rich(self)}
+class _Writer:
+    """Shows what tasks in other processes print, where the run was started, and notes who said it."""
+
+    _MOST = 1 << 20
+
+    def __init__(self, noted: dict[int | None, list[str]]) -> None:
+        # A pool that outlives cells speaks from a green thread of an earlier one; output goes by the context.
+        self._context = copy_context()
+        self._noted = noted
+        self._left = self._MOST
+
+    def write(self, stream: str, text: str, index: int | None) -> None:
+        if self._left > 0:
+            self._noted.setdefault(index, []).append(text[: self._left])
+            self._left -= len(text)
+        self._context.copy().run(_write, stream, text)
 
 
 def _write(stream: str, text: str) -> None:

@@ -4,7 +4,10 @@ Run as `python tests/benchmarks/bench_live.py [--quick]`. Ratios are taken pair 
 alternates. Throughput is the run's own; the cell's wall time holds what stands around it too: the view's
 appearance and its last picture. The processor time of the kernel's process, while tasks run, says what the view
 costs where other programs disturb the clock; what the artist uses, a process apart, is not in it. How long the hub
-was held is seen by a green ticker of 1 ms, in runs of their own, because the ticker is work too.
+was held is seen by a green ticker of 1 ms, in runs of their own, because the ticker is work too; a workload of many
+short tasks holds it by itself, so the stalls that are the view's own are clocked where they are made: each stretch of
+the view's code on the hub that gives way to nobody. Their processor time is what they take of the hub on any machine;
+by the clock they also hold what other programs, and other threads of the kernel, took meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ CONCURRENCY = 500
 ON, OFF = "view on", "view off"
 
 SET_UP = """
-import eventlet, gc, greenlab, json, time, urllib.request
+import eventlet, gc, greenlab, json, psutil, time, urllib.request
+from greenlab.live.artist import Artist
+from greenlab.live.view import View
+from greenlab.live.widgets import WidgetFace
 from greenlab.pools.green import GreenPool
 
 def clocked(pool, job, run=GreenPool.run):
@@ -34,6 +40,38 @@ def clocked(pool, job, run=GreenPool.run):
     spent_s = time.process_time() - began_s
 
 GreenPool.run = clocked
+
+def clock(owner, name):
+    "Note how long each call of a method that gives way to nobody takes, in ms, by the clock and of the processor."
+    method = getattr(owner, name)
+
+    def clocked(*args, **kw):
+        began_s, began_cpu_s = time.perf_counter(), time.thread_time()
+        try:
+            return method(*args, **kw)
+        finally:
+            taken.append(((time.perf_counter() - began_s) * 1e3, (time.thread_time() - began_cpu_s) * 1e3))
+
+    setattr(owner, name, clocked)
+
+taken = []
+clock(View, "tick")
+clock(WidgetFace, "picture")
+clock(WidgetFace, "show")
+clock(WidgetFace, "finish")
+
+drawn = [0]
+
+def counted(self, *args, draw=Artist.draw):
+    drawn[0] += 1
+    return draw(self, *args)
+
+Artist.draw = counted
+
+def drawing_s():
+    artist = greenlab.start().kept.get("artist")
+    used = psutil.Process(artist.pid).cpu_times() if artist and artist.pid else None
+    return used.user + used.system if used else 0.0
 
 def tick():
     last_s = time.perf_counter()
@@ -51,6 +89,11 @@ def held_ms(begin_s, end_s):
 def tidy():
     get_ipython().displayhook.flush()
     gc.collect()
+"""
+FORGET = "taken.clear(); drawn[0] = 0; drew_s = drawing_s()"
+READ_COST = """
+longest = [max(column) for column in zip(*taken)]
+print(json.dumps([*longest, sum(cpu for _, cpu in taken), (drawing_s() - drew_s) / drawn[0] * 1e3]))
 """
 READ = "print(json.dumps([run.throughput, spent_s, run.counts['succeeded']])); tidy()"
 TICK = "tidy(); gaps = []; ticker = greenlab.spawn(tick)"
@@ -109,6 +152,21 @@ def stalls(kernel: Kernel, work: Workload, count: int, which: str) -> tuple[floa
     return inside, around
 
 
+def own_cost(kernel: Kernel, work: Workload, count: int) -> dict[str, float]:
+    """Give what the view's own code takes, in ms."""
+    kernel.run(FORGET)
+    cell = kernel.run(cell_of(work, count, ON))
+    assert cell.error is None, cell.error
+    names = (
+        "longest stretch, by the clock",
+        "longest, of the processor",
+        "all, a second of the run",
+        "a picture, elsewhere",
+    )
+    longest, longest_cpu, all_cpu, picture = _measure.ask(kernel, READ_COST)
+    return dict(zip(names, (longest, longest_cpu, all_cpu / cell.seconds, picture), strict=True))
+
+
 def cell_of(work: Workload, count: int, which: str) -> str:
     view = "" if which == ON else "--no-live"
     return f"%%greenrun -c {CONCURRENCY} {view} -o run {work.of.format(count=count)}\n{work.body}"
@@ -120,11 +178,13 @@ def compare(kernel: Kernel, work: Workload, rounds: int, length_s: float) -> Non
     found: dict[str, list[Figures]] = {ON: [], OFF: []}
     inside: dict[str, list[float]] = {ON: [], OFF: []}
     around: dict[str, list[float]] = {ON: [], OFF: []}
+    costs: list[dict[str, float]] = []
     for number in range(rounds):
         order = (ON, OFF) if number % 2 else (OFF, ON)
         for which in order:
             found[which].append(run(kernel, work, count, which))
         if number % 3 == 0:
+            costs.append(own_cost(kernel, work, count))
             for which in order:
                 one, other = stalls(kernel, work, count, which)
                 inside[which].append(one)
@@ -140,6 +200,7 @@ def compare(kernel: Kernel, work: Workload, rounds: int, length_s: float) -> Non
     _measure.show_ratio("off against on", _measure.divide(cpu_us[OFF], cpu_us[ON]), "none")
     _measure.show("the hub was held at the most, while the run went on", "ms", inside)
     _measure.show("the hub was held at the most, before and after", "ms", around)
+    _measure.show("the view's own code on the hub; and drawing", "ms", {n: [c[n] for c in costs] for n in costs[0]})
 
 
 def main() -> None:

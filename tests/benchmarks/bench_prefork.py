@@ -1,4 +1,4 @@
-"""The prefork pool against its peers: tasks that do nothing, start-up, and a mebibyte in and out.
+"""The prefork pool against its peers: tasks that do nothing, start-up, a mebibyte in and out; and its own losses.
 
 Run as `python tests/benchmarks/bench_prefork.py [--rounds N]`. Two workers each; every peer gets its items
 one by one (chunksize 1), as the prefork pool pulls them. Contenders alternate, and the table shows medians
@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import multiprocessing
-import statistics
+import os
+import signal
 import sys
 import time
 import warnings
@@ -21,8 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import billiard
 import loky
+import psutil
 from benchmarks import _measure
 
+from greenlab.errors import WorkerLostError
 from greenlab.pools.prefork import PreforkPool
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 WORKERS = 2
 MIB = bytes(1 << 20)
+TASK_S = 0.001
 
 
 def nothing(_: Any) -> None:
@@ -45,7 +49,10 @@ class CountingJob:
     """A job that keeps no more than a count."""
 
     concurrency = 1_000
+    workers = 1_000
     timeout_s: float | None = None
+    max_tasks: int | None = None
+    max_memory: int | None = None
 
     def __init__(self, func: Callable[[Any], Any], items: Iterable[Any]) -> None:
         self.func = func
@@ -64,7 +71,7 @@ class CountingJob:
     def size_hint(self) -> int | None:
         return None
 
-    def write(self, _stream: str, _text: str) -> None:
+    def write(self, _stream: str, _text: str, _index: int | None = None) -> None:
         pass
 
 
@@ -165,6 +172,76 @@ def warm_starts(rounds: int) -> list[float]:
     return found
 
 
+def compute(_: Any) -> None:
+    """Use a processor for a millisecond."""
+    end_s = time.thread_time() + TASK_S
+    while time.thread_time() < end_s:
+        pass
+
+
+def scale(rounds: int) -> tuple[list[float], list[float]]:
+    """Give, by round, what two workers do against twice what one does, and the share of processor time in tasks.
+
+    The second is what the first would be if nobody else used the processors.
+    """
+    ratios, shares = [], []
+    for _ in range(rounds):
+        rates = []
+        for workers in (1, 2):
+            with PreforkPool(workers) as pool:
+                pool.run(CountingJob(compute, range(100)))
+                processes = [psutil.Process(), *map(psutil.Process, pool.pids)]
+                began_s, used_s = time.perf_counter(), _processor_s(processes)
+                pool.run(CountingJob(compute, range(1_000 * workers)))
+                rates.append(1_000 * workers / (time.perf_counter() - began_s))
+                used_s = _processor_s(processes) - used_s
+        ratios.append(rates[1] / rates[0] / 2)
+        shares.append(2_000 * TASK_S / used_s)
+    return ratios, shares
+
+
+def _processor_s(processes: list[psutil.Process]) -> float:
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+class DyingJob(CountingJob):
+    """Its first task kills its worker; keeps when that was, and when tasks began elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__(die_once, range(400))
+        self.died_s = 0.0
+        self.began_s: dict[int, float] = {}
+
+    def succeed(self, _index: int, started_s: float, _ended_s: float, value: Any) -> None:
+        self.began_s.setdefault(value, started_s)
+
+    def fail(self, _index: int, _started_s: float, _ended_s: float, error: BaseException) -> None:
+        assert isinstance(error, WorkerLostError)
+
+    def write(self, _stream: str, text: str, _index: int | None = None) -> None:
+        self.died_s = float(text)
+
+
+def die_once(index: int) -> int:
+    """Say when it is, and die; or take a millisecond, and say where."""
+    if index == 100:
+        print(time.perf_counter(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.001)
+    return os.getpid()
+
+
+def recoveries(rounds: int) -> list[float]:
+    """Seconds from the death of a worker to the first task on its replacement."""
+    found = []
+    for _ in range(rounds):
+        with PreforkPool(WORKERS) as pool:
+            before, job = pool.pids, DyingJob()
+            pool.run(job)
+            found.append(min(began_s for pid, began_s in job.began_s.items() if pid not in before) - job.died_s)
+    return found
+
+
 def show(title: str, unit: str, found: dict[str, list[float]], target: str = "none") -> None:
     """Print a table, and the ratio to the best peer of each round."""
     _measure.show(title, unit, found)
@@ -183,10 +260,15 @@ def main() -> None:
     print(f"{WORKERS} workers, chunksize 1, {rounds} rounds, Python {sys.version.split()[0]}")
     few = dict.fromkeys(CONTENDERS, 4_000)
     many = {**few, "greenlab prefork": 100_000, "multiprocessing.Pool": 20_000, "billiard.Pool": 20_000}
-    show("tasks that do nothing", "tasks/s", rates(nothing, many, 0, rounds), "≥ 2")
-    show("1 MiB in, 1 MiB out", "tasks/s", rates(same, dict.fromkeys(CONTENDERS, 300), MIB, rounds))
-    show("start to first results, cold", "s", starts(rounds))
-    print(f"\n2 workers from a warm fork server: {statistics.median(warm_starts(rounds)) * 1e3:.1f} ms")
+    show("tasks that do nothing", "tasks/s", rates(nothing, many, 0, rounds), "≥ 4")
+    show("1 MiB in, 1 MiB out", "tasks/s", rates(same, dict.fromkeys(CONTENDERS, 300), MIB, rounds), "≥ 1.5")
+    show("start to first results, cold", "s", starts(rounds), "none; ours < 0.4 s")
+    print("\nthe prefork pool by itself")
+    _measure.show_ratio("2 workers from a warm fork server", warm_starts(rounds), "< 0.15", "s")
+    ratios, shares = scale(rounds)
+    _measure.show_ratio("tasks of 1 ms, 2 workers against twice 1", ratios, "≥ 0.97 on 2 cores that are free")
+    _measure.show_ratio("share of all processor time that is the tasks'", shares, "≥ 0.97")
+    _measure.show_ratio("from a worker's death to a task on its replacement", recoveries(rounds), "< 0.05", "s")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,17 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
-from greenlab.pools.wire import NOTHING, PICKLED, RAW, SMALL, Bytes, Parcel, split_buffers, with_buffers
+from greenlab.pools.processes.wire import (
+    ERROR,
+    NOTHING,
+    PICKLED,
+    RAW,
+    SMALL,
+    Bytes,
+    Parcel,
+    split_buffers,
+    with_buffers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,6 +241,10 @@ def _sources(func: Any) -> dict[str, list[str]]:
         if id(value) in seen:
             continue
         seen.add(id(value))
+        # A routed function, or one that any other decorator wraps as functools.wraps says it.
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict) and "__wrapped__" in attributes:
+            todo.append(attributes["__wrapped__"])
         if isinstance(value, FunctionType):
             name = value.__code__.co_filename
             entry = linecache.cache.get(name)
@@ -299,6 +313,27 @@ def _names(code: CodeType) -> set[str]:
     return set(code.co_names).union(*map(_names, inner))
 
 
+# --- what is said when it cannot be sent --------------------------------------------------------------------
+
+
+def unsendable_item(index: int, item: object, cause: Exception) -> NotSendableError:
+    """Make the error of a task whose item cannot be pickled."""
+    what = f"item {index} ({type_name(item)})"
+    return _caused(f"cannot send {what} to a worker process: make it inside the task, or use -p green", cause)
+
+
+def unsendable_result(value: object, cause: Exception) -> NotSendableError:
+    """Make the error of a task whose result cannot be pickled."""
+    what = f"the task's result (a {type_name(value)}) cannot be sent back from a worker"
+    return _caused(f"{what}: return plain data, or use -p green", cause)
+
+
+def _caused(message: str, cause: Exception) -> NotSendableError:
+    error = NotSendableError(message)
+    error.__cause__ = cause
+    return error
+
+
 # --- errors ------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +362,16 @@ def load_error(body: Bytes) -> BaseException:
     error = loaded if isinstance(loaded, BaseException) else RemoteTaskError(name, message)
     error.__cause__ = RemoteTraceback(text)
     return error
+
+
+def load_end(index: int, kind: int, form: int, buffers: int, body: Bytes) -> tuple[Any, BaseException | None]:
+    """Read, in the kernel, what a worker sent at the end of a task: return its value, and its error or None."""
+    try:
+        if kind == ERROR:
+            return None, load_error(body)
+        return load(form, buffers, body, has_class), None
+    except Exception as cause:
+        return None, _caused(f"the result of task {index} cannot be read here: {cause}", cause)
 
 
 def _message(error: BaseException) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import pickle
 import tempfile
 from collections import deque
 from struct import Struct
@@ -36,16 +37,21 @@ FORGET: Final = 4  # the job has ended
 # … and from one.
 RESULT: Final = 5
 ERROR: Final = 6
-SKIPPED: Final = 7  # the task was not run, because its job had been cancelled
+SKIPPED: Final = 7  # the task was not begun: its job had been cancelled, or it was recalled, or the worker leaves
 STDOUT: Final = 8
 STDERR: Final = 9
+FULL: Final = 10  # the worker has more memory than it may: it begins no further task
 
 # How a body is to be read.
 NOTHING: Final = 0  # None, without a body
 PICKLED: Final = 1
 RAW: Final = 2  # bytes, as they are
+SHARED: Final = 0x80  # beside one of these: the body is in the ring, and this frame says where
 
 SMALL: Final = 1 << 16  # below this, copying costs less than another system call
+RING: Final = 1 << 24 if hasattr(os, "memfd_create") else 0
+"""Bytes of shared memory for large bodies, each way; it takes real memory from when it was first used. On macOS such
+memory would be a file, and the disk would be kept busy."""
 _CHUNK: Final = 1 << 18
 _MANY: Final = 512  # sendmsg takes 1024 parts on Linux and macOS
 _LENGTH: Final = Struct("<Q")
@@ -149,6 +155,7 @@ class Outbox:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._kept: deque[Bytes] = deque()
+        self.sent = 0  # bytes, ever
 
     def __bool__(self) -> bool:
         """Whether something still waits to be written."""
@@ -181,6 +188,7 @@ class Outbox:
                     sent = self._sock.send(kept[0])
                 else:
                     sent = self._sock.sendmsg([kept[i] for i in range(min(len(kept), _MANY))])
+                self.sent += sent
                 while kept and sent >= len(kept[0]):
                     sent -= len(kept.popleft())
                 if sent:
@@ -191,40 +199,83 @@ class Outbox:
 
 
 class Page:
-    """Memory that a pool shares with one worker: which task it runs, since when, and which jobs to skip.
+    """Memory that a pool shares with one worker: what it does, and what it shall do next.
 
-    The worker writes `started_s` before `running`; both survive its death, which is how the pool knows
-    which task was lost.
+    A number, of a task, is one word, written and read in one piece. The numbers that a worker is given rise.
+
+    Of the worker:
+        taken: the task that it turned to last, written before it looks at `recall` and `skip`;
+        running: the task that it began last, written after. It survives the worker's death, which is how the
+            pool knows which task was lost;
+        started_s: since when, written before `taken`.
+    Of the pool:
+        recall: no task up to this one shall be begun any more. Whoever writes it, and reads `taken` a moment
+            later, knows that no task above that has been begun, nor ever will be (see `Link.take_back`);
+        skip: a flag a job: its tasks shall not be begun;
+        stop, limit_s: this task has outlasted its limit, of so many seconds (told by SIGUSR1);
+        asked: goes up by one when the pool asks where the task stands (told by SIGUSR1).
+    Of both: `read_there` and `read_here`, up to where the worker and the pool have read the rings (see `ring`), which
+    lie behind this page in the same memory.
     """
 
-    SIZE: Final = 4096
-    _FLAGS: Final = 64
+    SIZE: Final = 8192
+    _FLAGS: Final = 128
+    _PLACE: Final = 4096
+    _LONGEST: Final = 1000  # characters of a file name, or of a function's
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, self.SIZE)
         view = memoryview(self._map)
-        self.running = view[0:8].cast("Q")
-        self.started_s = view[8:16].cast("d")
-        self.skip = view[self._FLAGS :]
+        words = [view[at : at + 8] for at in range(0, self._FLAGS, 8)]
+        self.taken, self.running, self.recall, self.stop, self.asked, self._answered = (
+            word.cast("Q") for word in words[:6]
+        )
+        self.started_s, self.limit_s = (word.cast("d") for word in words[6:8])
+        self.read_there, self.read_here = (word.cast("Q") for word in words[8:10])
+        self.skip = view[self._FLAGS : self._PLACE]
+        self._place = view[self._PLACE :]
 
     @staticmethod
     def open_fd() -> int:
-        """Return a descriptor of fresh memory, to make a page of here and in the worker."""
+        """Return a descriptor of fresh memory, for a page and two rings, here and in the worker."""
         if hasattr(os, "memfd_create"):
             fd = os.memfd_create("greenlab")
         else:  # macOS
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())
-        os.ftruncate(fd, Page.SIZE)
+        os.ftruncate(fd, Page.SIZE + 2 * RING)
         return fd
 
     @classmethod
     def flag_of(cls, job: int) -> int:
         """Return which flag of `skip` is that of a job."""
-        return job % (cls.SIZE - cls._FLAGS)
+        return job % (cls._PLACE - cls._FLAGS)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a question of the pool has no answer yet."""
+        return self.asked[0] != self._answered[0]
+
+    def answer(self, place: tuple[str, int, str] | None) -> None:
+        """Say where the running task stands."""
+        asked = self.asked[0]
+        if place is not None:
+            name, line, function = place
+            place = name[-self._LONGEST :], line, function[-self._LONGEST :]
+        told = pickle.dumps((self.running[0], place), 5)
+        self._place[: len(told)] = told
+        self._answered[0] = asked
+
+    def place_of(self, number: int) -> tuple[str, int, str] | None:
+        """Return the last answer, if it is of this task."""
+        if self.is_asked or not self._answered[0]:
+            return None
+        told, place = pickle.loads(self._place)
+        return place if told == number else None
 
     def close(self) -> None:
         """Let the memory go."""
-        for view in (self.running, self.started_s, self.skip):
+        views = (self.taken, self.running, self.recall, self.stop, self.asked, self._answered)
+        for view in (*views, self.read_there, self.read_here, self.started_s, self.limit_s, self.skip, self._place):
             view.release()
         self._map.close()

@@ -7,8 +7,13 @@ Guarantees:
 
 * no child outlives the process it works for: at the end of the pool's process, be it by SIGKILL, the server
   kills its children and leaves; on Linux they also die with the server;
-* a pid is killed only while it is still a child of the server, so never a stranger's that took its number;
+* each child leads a process group of its own: what it started is killed with it, and also when it ended badly by
+  itself. Only where it left of its own accord (status 0) does it leave what it started alone;
+* a pid is signalled only while it is still a child of the server, so never a stranger's that took its number;
 * nothing polls, and nobody is ended by the SIGINT that a terminal or front end sends to the whole group.
+
+Bounds: a process that made itself a group or session of its own is not found; if the server itself is killed by
+SIGKILL, its children die (on Linux) but not what they started.
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -24,35 +29,43 @@ import signal
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NoReturn
+
+from greenlab import pools
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FORK: Final = 1  # a request: fork a worker on the two descriptors that come along
-KILL: Final = 2  # a request: kill this child
+KILL: Final = 2  # a request: kill this child, and what it started
 FORKED: Final = 3  # answers FORK with a pid, or 0 and an errno
 EXITED: Final = 4  # a child has ended; with its wait status
+SIGNAL: Final = 5  # a request: send this child a signal
 
 _MESSAGE: Final = Struct("<iii")
 _PROGRAM: Final = (
-    "import sys; fd = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; del sys.argv[1:];"
-    " from greenlab.pools.forkserver import serve; serve(fd)"
+    "import sys; fd, module = int(sys.argv[1]), sys.argv[2]; sys.path[:] = sys.argv[3:]; del sys.argv[1:];"
+    " from greenlab.pools.processes.forkserver import serve; serve(fd, module)"
 )
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class ForkServer:
-    """The pool's half. It never blocks: wait for `fileno()` to be readable, then `read`."""
+    """The pool's half. It never blocks: wait for `fileno()` to be readable, then `read`.
 
-    def __init__(self) -> None:
+    Args:
+        module: which module its forks run: it has a `main(sock_fd, page_fd)`. The server imports it once, for all.
+    """
+
+    def __init__(self, module: str) -> None:
         path = [entry for entry in sys.path if isinstance(entry, str)]
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as stack, _sigint_held():
             stack.callback(ours.close)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *path],
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), module, *path],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
             )
@@ -81,9 +94,14 @@ class ForkServer:
         self._sock.sendmsg([_MESSAGE.pack(FORK, 0, 0)], rights)
 
     def kill(self, pid: int) -> None:
-        """Ask for a child's end by SIGKILL; `EXITED` follows, unless it came already."""
+        """Ask for the end of a child and its group by SIGKILL; `EXITED` follows, unless it came already."""
         with contextlib.suppress(OSError):
             self._sock.send(_MESSAGE.pack(KILL, pid, 0))
+
+    def signal(self, pid: int, signum: int) -> None:
+        """Ask for a signal to be sent to a child; nothing happens if it has ended."""
+        with contextlib.suppress(OSError):
+            self._sock.send(_MESSAGE.pack(SIGNAL, pid, signum))
 
     def read(self) -> list[tuple[int, int, int]]:
         """Return what has been said since: kind, pid, and status or errno.
@@ -131,18 +149,22 @@ def _sigint_held() -> Iterator[None]:
 # --- in the server's process -------------------------------------------------------------------------------
 
 
-def serve(fd: int) -> NoReturn:
-    """Be the fork server on this descriptor, until it is closed at the other end."""
+def serve(fd: int, module: str) -> NoReturn:
+    """Be the fork server on this descriptor, until it is closed at the other end; see `ForkServer`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for signum in (signal.SIGTTIN, signal.SIGTTOU):
+        # Workers are in the background of a terminal: a task that reads it gets an error, instead of being stopped.
+        signal.signal(signum, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     with socket.socket(fileno=fd) as sock:
-        _Server(sock).serve()
+        _Server(sock, import_module(module).main).serve()
     sys.exit(0)
 
 
 class _Server:
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, main: Callable[[int, int], object]) -> None:
         self._sock = sock
+        self._main = main
         self._pid = os.getpid()
         self._children: set[int] = set()
         self._wakeups, wake = socket.socketpair()
@@ -160,8 +182,6 @@ class _Server:
         self._die_with_parent = _find_prctl()
 
     def serve(self) -> None:
-        import greenlab.pools._worker  # noqa: F401 - so that each fork has it at once
-
         gc.collect()
         gc.freeze()  # the collector of a child need not touch, and so copy, what it shares with us
         try:
@@ -177,10 +197,13 @@ class _Server:
         data, ancillary, _, _ = self._sock.recvmsg(_MESSAGE.size, socket.CMSG_SPACE(8))
         if len(data) < _MESSAGE.size:
             return False
-        kind, pid, _ = _MESSAGE.unpack(data)
-        if kind == KILL:
+        kind, pid, signum = _MESSAGE.unpack(data)
+        if kind != FORK:
             if pid in self._children:
-                os.kill(pid, signal.SIGKILL)
+                if kind == KILL:
+                    _kill_group(pid)
+                else:
+                    os.kill(pid, signum)
             return True
         fds = array.array("i")
         for _, _, payload in ancillary:
@@ -197,10 +220,14 @@ class _Server:
     def _fork(self, sock_fd: int, page_fd: int) -> int:
         pid = os.fork()
         if pid:
+            with contextlib.suppress(OSError):  # it has done so itself already
+                os.setpgid(pid, pid)
             self._children.add(pid)
             return pid
         status = 1
         try:
+            os.setpgid(0, 0)
+            pools.enter_worker()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if self._die_with_parent is not None:
@@ -213,9 +240,7 @@ class _Server:
                 sock.close()
             if self._parent is not None:
                 os.close(self._parent)
-            from greenlab.pools._worker import main
-
-            main(sock_fd, page_fd)
+            self._main(sock_fd, page_fd)
         finally:
             os._exit(status)
 
@@ -224,7 +249,7 @@ class _Server:
             while self._wakeups.recv(4096):
                 pass
         while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status = _collect()
             if not pid:
                 break
             self._children.discard(pid)
@@ -236,9 +261,33 @@ class _Server:
 
     def _end_children(self) -> None:
         for pid in self._children:
-            os.kill(pid, signal.SIGKILL)
+            _kill_group(pid)
         for pid in self._children:
             os.waitpid(pid, 0)
+
+
+def _collect() -> tuple[int, int]:
+    """Collect a child that has ended, and its wait status; a pid of 0 if there is none."""
+    if hasattr(os, "waitid"):
+        ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return 0, 0
+        if ended.si_status:
+            _kill_group(ended.si_pid)  # before it is collected: until then its number is nobody else's
+        return os.waitpid(ended.si_pid, 0)
+    pid, status = os.waitpid(-1, os.WNOHANG)  # macOS has os.waitid from Python 3.13 on
+    if pid and status:
+        with contextlib.suppress(OSError):  # a group's number is not given away while it has members
+            os.killpg(pid, signal.SIGKILL)
+    return pid, status
+
+
+def _kill_group(pid: int) -> None:
+    """Kill a child that has not been collected, and what is left of its process group."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except OSError:  # it has joined another group
+        os.kill(pid, signal.SIGKILL)
 
 
 def _watch_parent() -> int | None:

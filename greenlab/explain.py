@@ -1,0 +1,88 @@
+"""Knowing why: `greenlab.check`, `trace` and `stepper`. Puts the rooms together, as `api` does.
+
+Must not import at the top: matplotlib, ipywidgets, IPython.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any
+
+from greenlab import api
+from greenlab.api import a_thing
+from greenlab.errors import UsageError
+from greenlab.runs.stepper import Stepper
+from greenlab.runs.timeline import Tracing
+
+if TYPE_CHECKING:
+    from greenlab.probes import Answers, Verdict
+
+__all__ = ["check", "stepper", "trace"]
+
+
+def check(
+    what: Any = None, *more: Any, times: int | None = None, limit: float | None = None, name: str | None = None
+) -> Verdict | Answers:
+    """Tell whether a call, or a library, cooperates under greenlab.
+
+    A call is made **for real**, up to `times` times, in a fresh process: natively, in a green task, and in several at
+    once. What it uses of this process is copied there; what it returns or prints is dropped. A library is looked up in
+    a table of what was measured before.
+
+    Args:
+        what: a function, called with what follows; or a library, its name or the module; nothing: all that is loaded.
+        more: the function's arguments, or more libraries.
+        times: how often the function is called at the most, 5 or more; by default, 12. A short call needs many.
+        limit: seconds that one call may take before it is stopped; by default, 10.
+        name: what the verdict calls it; by default, the function's name.
+
+    Returns:
+        for a function a `Verdict`: `kind`, `cooperates`, `reasons`, `fix`, `figures`; for libraries a list of answers.
+
+    Raises:
+        UsageError: it is neither; there is no such library; an option makes no sense.
+    """
+    from greenlab import probes
+
+    times = probes.TIMES if times is None else times
+    limit = probes.LIMIT_S if limit is None else limit
+    if what is None:
+        return probes.look_around()
+    if callable(what):
+        if not isinstance(times, int) or isinstance(times, bool) or times < probes.LEAST_TIMES:
+            raise UsageError(f"times must be a whole number of {probes.LEAST_TIMES} or more, not {times!r}")
+        if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not 0 < limit < math.inf:
+            raise UsageError(f"limit must be a number greater than 0, not {limit!r}")
+        call = functools.partial(what, *more) if more else what
+        return probes.probe(call, name or str(getattr(what, "__name__", "call")), times=times, limit_s=limit)
+    names = [each if isinstance(each, str) else getattr(each, "__name__", None) for each in (what, *more)]
+    if not all(isinstance(each, str) for each in names):
+        raise UsageError(
+            f"check takes a function and its arguments, or libraries, not {a_thing(what)}: check(fetch, url)"
+        )
+    return probes.look_up(names)  # type: ignore[arg-type] # they are strings
+
+
+def stepper(*calls: Any) -> Stepper:
+    """Step through green tasks one switch at a time, on a virtual clock: the same order and the same log every time.
+
+    Args:
+        calls: functions, or (func, args) with a tuple of arguments, or (func, arg, …); each becomes a task.
+
+    Returns:
+        the `Stepper`: `step()` and `run()` print who ran and what it waits for now; iterating gives the steps.
+
+    Raises:
+        UsageError: there is nothing to step through, or something that cannot be called.
+    """
+    return Stepper(api.start(), calls)
+
+
+def trace() -> Tracing:
+    """Record every switch of the hub while a block runs: `with greenlab.trace() as tracing: …`.
+
+    Returns:
+        what to enter; its `timeline` is the `Timeline`, once the block has been left.
+    """
+    return Tracing(api.start(), api.timeline_figure)

@@ -1,0 +1,55 @@
+"""What an OS thread has used, as another thread can ask: its CPU time, and how long it stood in the run queue.
+
+Where a system does not tell (macOS neither, a sandbox without /proc not the second), the answer is None: nobody
+guesses here.
+
+Must not import: anything of greenlab.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import time
+
+_open, _pread, _close = os.open, os.pread, os.close
+
+
+class ThreadClocks:
+    """The clocks of the thread that makes it. Other threads may ask; `close` when nobody will."""
+
+    def __init__(self) -> None:
+        get_clock = getattr(time, "pthread_getcpuclockid", None)
+        self._cpu_clock: int | None = None if get_clock is None else get_clock(_thread.get_ident())
+        self._fd = -1
+        try:
+            self._fd = _open(f"/proc/self/task/{_thread.get_native_id()}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            pass  # not Linux, or a sandbox without it
+
+    def cpu_s(self) -> float | None:
+        """Seconds of processor that the thread has used so far."""
+        if self._cpu_clock is None:
+            return None
+        try:
+            return time.clock_gettime(self._cpu_clock)
+        except OSError:
+            return None  # the thread has ended
+
+    def queued_s(self) -> float | None:
+        """Seconds that the thread was ready to run so far, and had no processor.
+
+        Source: the second field of schedstat (Linux, Documentation/scheduler/sched-stats.rst).
+        """
+        if self._fd < 0:
+            return None
+        try:
+            return int(_pread(self._fd, 128, 0).split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return None
+
+    def close(self) -> None:
+        """Close the descriptor. Safe to call twice."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            _close(fd)

@@ -1,0 +1,45 @@
+"""How the hub and its tasks show in a notebook.
+
+Guarantee: nothing that varies from run to run is said, so that test tools (strict nbval) can compare it.
+
+Must not import: greening, pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from greenlab.hub.guest import GuestHub
+    from greenlab.hub.tasks import Task
+
+_COLORS = {"done": "#009e73", "failed": "#c4321f", "killed": "#6b7280"}
+
+
+def hub_words(hub: GuestHub) -> str:
+    """Say in a line what kind of hub this is."""
+    if hub.closed_down:
+        return "<GuestHub: stopped>"
+    return f"<GuestHub: {'guest of the running event loop' if hub.host else 'turns while this thread waits'}>"
+
+
+def hub_bundle(hub: GuestHub) -> dict[str, str]:
+    """Show a hub, and what it keeps between runs."""
+    words = hub_words(hub)
+    kept = ", ".join(escape(str(key)) for key in sorted(map(str, hub.kept)))
+    line = f"<br>keeps: {kept}" if kept else ""
+    return {
+        "text/plain": words,
+        "text/html": f'<div class="greenlab-hub"><b>{escape(words.strip("<>"))}</b>{line}</div>',
+    }
+
+
+def task_bundle(task: Task) -> dict[str, str]:
+    """Show a task: which one, and how far it is."""
+    color = _COLORS.get(task.state, "#0072b2")
+    html = (
+        f'<div class="greenlab-task"><span style="border-left:4px solid {color};padding-left:6px">'
+        f"<b>Task {task.id}</b> {escape(task.name)}: {task.state}</span></div>"
+    )
+    return {"text/plain": repr(task), "text/html": html}

@@ -1,0 +1,134 @@
+"""`%greencheck`: a call, some libraries, or all that is loaded. Reads the line, asks `explain.check`, returns."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import linecache
+import re
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from greenlab import explain, probes
+from greenlab.errors import UsageError
+from greenlab.magics import body, options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HELP = f"""Tell whether a call, or a library, cooperates under greenlab: a measured verdict, with a fix.
+
+%greencheck [options] EXPRESSION   calls it, natively and green, alone and several at once, in a fresh process
+%greencheck LIB...                 answers from a table of measured libraries
+%greencheck                        the same for all that is loaded, and names C extensions that are unknown
+
+The expression is run FOR REAL, up to {probes.TIMES} times: what it sends is sent, what it writes is written. What it
+uses of the notebook is copied to the other process; what it returns or prints is dropped.
+
+"""
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{self.prog}: {message}; %{self.prog}? lists the options")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Declare the options of `%greencheck`."""
+    parser = _Parser(prog="greencheck", add_help=False, allow_abbrev=False)
+    add = parser.add_argument
+    add(
+        "--times",
+        type=options._whole(probes.LEAST_TIMES),
+        default=probes.TIMES,
+        metavar="K",
+        help=f"call it K times at the most (default {probes.TIMES}); a short call needs many",
+    )
+    add(
+        "--limit",
+        type=options._positive,
+        default=probes.LIMIT_S,
+        metavar="S",
+        help=f"stop a call that takes longer than S seconds (default {probes.LIMIT_S:g})",
+    )
+    return parser
+
+
+def make_matcher() -> Callable[[Any], Any]:
+    """Make the matcher that offers the names of known libraries beside what Python offers."""
+    from IPython.core.completer import SimpleCompletion, context_matcher
+
+    @context_matcher()  # type: ignore[untyped-decorator]  # IPython's decorators carry no types
+    def greenlab_libraries(context: Any) -> dict[str, Any]:
+        line = context.line_with_cursor.lstrip()
+        word = context.token
+        offers = []
+        if line.startswith("%greencheck ") and word and "(" not in line:
+            offers = [SimpleCompletion(name, type="module") for name in probes.known() if name.startswith(word)]
+        return {"completions": offers, "matched_fragment": word}
+
+    matcher: Callable[[Any], Any] = greenlab_libraries
+    return matcher
+
+
+def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
+    """Do what the line asks for.
+
+    Raises:
+        UsageError: the message says what to write instead.
+    """
+    words, rest = options._split(parser, line)
+    asked, unknown = parser.parse_known_args(words)
+    if unknown:
+        raise UsageError(f"greencheck: no option {unknown[0]}; %greencheck? lists the options")
+    names = [_library(ip.user_ns, word) for word in rest.split()]
+    if all(names):
+        return explain.check(*names)
+    if all(map(_DOTTED.fullmatch, rest.split())) and not callable(_value(ip.user_ns, rest)):
+        if _is_bound(ip.user_ns, rest):
+            raise UsageError(f"greencheck: {rest} is a value: give a call, such as %greencheck fetch({rest})")
+        return explain.check(*rest.split())  # which says what there is not
+    return explain.check(_compile(ip, rest), times=asked.times, limit=asked.limit, name=rest)
+
+
+def _library(namespace: dict[str, Any], word: str) -> str | None:
+    """Give the name of the library that a word means, if it means one: `np` is numpy's."""
+    if not _DOTTED.fullmatch(word):
+        return None
+    value = _value(namespace, word)
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if _is_bound(namespace, word):
+        return word if isinstance(namespace[word.partition(".")[0]], ModuleType) and word in probes.known() else None
+    return word if probes.is_library(word) else None
+
+
+def _is_bound(namespace: dict[str, Any], word: str) -> bool:
+    return word.partition(".")[0] in namespace
+
+
+def _value(namespace: dict[str, Any], word: str) -> Any:
+    """Give what a dotted name stands for in the notebook, or None."""
+    first, *rest = word.split(".")
+    value = namespace.get(first)
+    for name in rest:
+        value = getattr(value, name, None)
+    return value
+
+
+def _compile(ip: Any, text: str) -> Callable[[], Any]:
+    """Make the function that evaluates an expression, or calls a function that stands there without its call."""
+    name = body.cell_name(ip)
+    source = f"{text}()" if _DOTTED.fullmatch(text) else text
+    shell: Any = ast.parse("lambda: 0", mode="eval")
+    try:
+        tree: Any = ast.parse(source, filename=name, mode="eval")
+        shell.body.body = tree.body
+        code = compile(shell, name, "eval", dont_inherit=True)
+    except SyntaxError as error:
+        raise UsageError(f"greencheck: {text!r} is no expression ({error.msg}): %greencheck fetch(url)") from None
+    linecache.cache[name] = (len(source), None, [source], name)
+    made: Any = eval(code, ip.user_ns)  # noqa: S307 (the user's own cell)
+    made.__module__ = "__main__"
+    return made  # type: ignore[no-any-return]

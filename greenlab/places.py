@@ -1,0 +1,43 @@
+"""Places: in which line of the user's own code a stack of frames stands.
+
+Must not import: anything of greenlab, eventlet or asyncio; worker processes load this.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+Place = tuple[str, int, str]
+"""File name (a cell's is `Cell In[3]`), line number, function."""
+
+_PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+_STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
+
+
+def user_place(frame: Any) -> Place | None:
+    """Find the innermost frame that is not greenlab's, a library's or the standard library's, if there is one.
+
+    Args:
+        frame: the innermost frame of the stack, or None.
+
+    Returns:
+        the place; that of the innermost frame where no frame is the user's own; None for no frame.
+    """
+    first: Place | None = None
+    while frame is not None:
+        code = frame.f_code
+        name = code.co_filename
+        here = name, frame.f_lineno, code.co_name
+        if first is None:
+            first = here
+        if not name.startswith(_PACKAGE) and "site-packages" not in name and not name.startswith((_STDLIB, "<frozen")):
+            return here
+        frame = frame.f_back
+    return first
+
+
+def say_place(place: Place) -> str:
+    """Write a place as people read it."""
+    name, line, function = place
+    return f"line {line} of {os.path.basename(name)}, in {function}"  # noqa: PTH119

@@ -1,0 +1,46 @@
+"""What the hybrid pool and its processes say to each other, beside the frames of `wire`.
+
+A head's `number` is the index of a task, unless the kind of the frame says otherwise.
+
+Must not import: eventlet, asyncio, or anything of greenlab but wire.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import Final
+
+from greenlab.pools.processes.wire import Page
+
+# To a process, beside JOB, BATCH (indexes and items) and TASK …
+SHARE: Final = 32  # how many tasks of a job may run there (number)
+KILL: Final = 33  # end this task
+HELD: Final = 34  # which tasks of the job run, and where they stand? (number: of the question)
+END: Final = 35  # the job has ended: stop what runs of it, and forget it
+# … and from one, beside RESULT, ERROR, STDOUT and STDERR.
+READY: Final = 36  # the hub turns
+RESULTS: Final = 37  # many results: indexes, starts, ends and values
+KILLED: Final = 38  # the task was ended as asked
+HOLDS: Final = 39  # answers HELD: a list of (index, start, place)
+ENDED: Final = 40  # answers END: nothing of the job runs any more
+
+NOBODY: Final = (1 << 64) - 1  # the index of a print that is of no task
+
+
+class Marks:
+    """Memory that the pool shares with one process: of each job there, how many tasks have begun.
+
+    A process takes the tasks of a job in the order in which they were sent, and counts here before it begins one.
+    The counts survive its death: they tell which tasks were lost, and which never began.
+    """
+
+    COUNT: Final = Page.SIZE // 8
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, Page.SIZE)
+        self.begun = memoryview(self._map).cast("Q")
+
+    def close(self) -> None:
+        """Let the memory go."""
+        self.begun.release()
+        self._map.close()

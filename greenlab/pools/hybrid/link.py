@@ -1,0 +1,264 @@
+"""A process, as the hybrid pool sees it, and what it has of each job.
+
+Guarantees: nothing here waits, and sending never blocks.
+Must not import: runs, live, magics, eventlet.green. The process itself is `worker`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlab.hub import eventlet
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.processes import sending, wire
+from greenlab.pools.processes.job import Printed
+from greenlab.pools.processes.process import Process
+from greenlab.pools.processes.wire import Bytes, Parcel
+from greenlab.pools.protocol import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from greenlab.pools.hybrid.job import Active
+
+Event = eventlet.event.Event
+
+_AHEAD_S: Final = 0.005  # how much work a process may have waiting
+_MOST_AHEAD: Final = 512
+_MEMORY_S: Final = 0.02  # over how long the pace of a process is measured
+_STREAMS: Final = {wire.STDOUT: "stdout", wire.STDERR: "stderr"}
+_NOTHING: Final = Parcel(wire.NOTHING, [])
+
+
+Entry = tuple[int, float, Any]
+"""A task at a process: the how-manieth of its job there, when it was sent, and its item."""
+
+
+class Stint:
+    """What one process has of one job.
+
+    Attributes:
+        slot: where the process counts the tasks that have begun, see `Marks`.
+        share: how many tasks it was told to have in flight.
+        outstanding: the tasks that were sent and have not ended, by index.
+        ended: an event that comes when nothing of the job runs there any more.
+    """
+
+    def __init__(self, active: Active, slot: int, share: int) -> None:
+        self.active = active
+        self.slot = slot
+        self.share = share
+        self.outstanding: dict[int, Entry] = {}
+        self.ended = Event()
+        self._sent = 0
+        self._pace = 0.0  # ends a second, of late
+        self._paced_s = perf_counter()
+
+    @property
+    def sent(self) -> int:
+        """How many tasks were sent so far."""
+        return self._sent
+
+    def note_sent(self, index: int, item: Any) -> None:
+        """Keep a task that is sent now."""
+        self._sent += 1
+        self.outstanding[index] = (self._sent, perf_counter(), item)
+
+    def note_ends(self, count: int) -> None:
+        """Measure the pace: an average that forgets within `_MEMORY_S`."""
+        now_s = perf_counter()
+        past_s, self._paced_s = now_s - self._paced_s, now_s
+        self._pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S) + count / max(_MEMORY_S, past_s)
+
+    @property
+    def room(self) -> int:
+        """How many tasks may be sent now; 0 also when so few may that it is better to wait."""
+        ahead = min(_MOST_AHEAD, int(self._pace * _AHEAD_S))
+        count = len(self.outstanding)
+        room = self.share + ahead - count
+        return room if count < self.share or 2 * room >= max(ahead, 1) else 0
+
+
+class Link(Process):
+    """The pool's end of one process.
+
+    Args:
+        actives: the jobs that run, by number.
+        welcome: called when the process has said that it is ready.
+        wake: called when there is room again for every job.
+    """
+
+    def __init__(
+        self, actives: Mapping[int, Active], welcome: Callable[[Link], None], wake: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.marks = Marks(self.page_fd)
+        self.stints: dict[int, Stint] = {}
+        self.posts = 0
+        self._actives = actives
+        self._welcome = welcome
+        self._wake = wake
+        self._ending: dict[int, Stint] = {}
+        self._slots = list(range(Marks.COUNT))
+        self._answers: dict[int, Any] = {}
+
+    @property
+    def load(self) -> int:
+        """How many tasks were sent and have not ended, and how many jobs are still to end."""
+        return sum(len(stint.outstanding) for stint in self.stints.values()) + len(self._ending)
+
+    def begin(self) -> None:
+        """As Process: it says itself when its hub turns."""
+
+    def held(self, active: Active) -> int:
+        """Count the tasks of a job that were sent here and have not ended."""
+        stint = self.stints.get(active.number)
+        return len(stint.outstanding) if stint is not None else 0
+
+    def begun(self, active: Active) -> list[tuple[int, float]]:
+        """List the tasks of a job that have begun here and have not ended: index, and when it was sent."""
+        stint = self.stints.get(active.number)
+        if stint is None:
+            return []
+        begun = self.marks.begun[stint.slot]
+        return [(index, sent_s) for index, (nth, sent_s, _) in stint.outstanding.items() if nth <= begun]
+
+    def count(self, active: Active) -> int:
+        """Count the tasks of a job that have begun here and have not ended."""
+        stint = self.stints.get(active.number)
+        if stint is None or not stint.outstanding:
+            return 0
+        begun, waiting = self.marks.begun[stint.slot], len(stint.outstanding)
+        return max(0, min(waiting, begun - (stint.sent - waiting)))
+
+    def room(self, active: Active, share: int) -> int:
+        """How many tasks of a job may be sent now."""
+        if not self.open or self.outbox:
+            return 0
+        stint = self.stints.get(active.number)
+        if stint is None:
+            return share if self._slots else 0
+        if stint.share != share:
+            self.tell_share(active, share)
+        return stint.room
+
+    # --- to the process
+
+    def post(self, active: Active, share: int, tasks: list[tuple[int, Any]], parts: list[Bytes]) -> None:
+        """Send tasks: `parts` are their frames."""
+        stint = self.stints.get(active.number)
+        if stint is None:
+            slot = self._slots.pop()
+            self.marks.begun[slot] = 0
+            stint = self.stints[active.number] = Stint(active, slot, share)
+            body = pickle.dumps((slot, share, active.job.timeout_s, active.body), 5)
+            parts = [*wire.frame(wire.JOB, active.number, 0, Parcel(wire.PICKLED, [body])), *parts]
+        for index, item in tasks:
+            stint.note_sent(index, item)
+        self.posts += 1
+        self.send(parts)
+
+    def tell_share(self, active: Active, share: int) -> None:
+        """Let the process have another number of the job's tasks in flight."""
+        stint = self.stints.get(active.number)
+        if stint is not None and stint.share != share:
+            stint.share = share
+            self.send(wire.frame(frames.SHARE, active.number, share, _NOTHING))
+
+    def condemn(self, active: Active, index: int) -> None:
+        """Have one task killed."""
+        self.send(wire.frame(frames.KILL, active.number, index, _NOTHING))
+
+    def ask(self, active: Active, question: int) -> Any:
+        """Ask what runs of a job, and where; return the event that brings a list of `Held`."""
+        self._answers[question] = event = Event()
+        self.send(wire.frame(frames.HELD, active.number, question, _NOTHING))
+        return event
+
+    def dont_answer(self, question: int) -> None:
+        """Forget a question that took too long."""
+        self._answers.pop(question, None)
+
+    def end(self, active: Active) -> Stint | None:
+        """Let the process stop what it has of a job, and forget it; return what that is, if anything."""
+        stint = self.stints.pop(active.number, None)
+        if stint is None or self.dead:
+            return None
+        self._ending[active.number] = stint
+        self.send(wire.frame(frames.END, active.number, 0, _NOTHING))
+        return stint
+
+    # --- from the process
+
+    def take(self) -> None:
+        """Read once, and tell jobs how their tasks ended; see `Process.take`."""
+        printed = Printed()
+        for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
+            if kind in _STREAMS:
+                active = self._actives.get(number_of_job)
+                if active is not None:
+                    printed.add(active, _STREAMS[kind], None if number == NOBODY else number, body)
+                continue
+            printed.flush()
+            if kind == frames.READY:
+                self._welcome(self)
+            elif kind == frames.ENDED:
+                stint = self._ending.pop(number_of_job)
+                self._slots.append(stint.slot)
+                stint.ended.send()
+            elif kind == frames.HOLDS:
+                self._answer(number, body)
+            elif number_of_job in self.stints:
+                stint = self.stints[number_of_job]
+                if kind == frames.RESULTS:
+                    self._take_results(stint, body)
+                else:
+                    self._take_end(stint, number, kind, (start_s, end_s), (form, buffers, body))
+                stint.active.wake()
+        printed.flush()
+
+    def _take_results(self, stint: Stint, body: Bytes) -> None:
+        ends = list(zip(*pickle.loads(body), strict=True))
+        stint.note_ends(len(ends))
+        outstanding, sentences, tell = stint.outstanding, stint.active.sentences, stint.active.tell
+        for index, start_s, end_s, value in ends:
+            if outstanding.pop(index, None) is not None:
+                if sentences:
+                    sentences.pop(index, None)
+                tell(index, start_s, end_s, value)
+
+    def _take_end(
+        self, stint: Stint, index: int, kind: int, times_s: tuple[float, float], sent: tuple[int, int, Bytes]
+    ) -> None:
+        if stint.outstanding.pop(index, None) is None:
+            return
+        stint.note_ends(1)
+        sentence = stint.active.sentences.pop(index, None)
+        if kind == frames.KILLED:
+            stint.active.tell(index, *times_s, None, sentence)
+        else:
+            stint.active.tell(index, *times_s, *sending.load_end(index, kind, *sent))
+
+    def _answer(self, question: int, body: Bytes) -> None:
+        event = self._answers.pop(question, None)
+        if event is not None:
+            event.send([Held(index, started_s, self.pid, where) for index, started_s, where in pickle.loads(body)])
+
+    def written(self) -> None:
+        """There is room again."""
+        self._wake()
+
+    def close(self) -> None:
+        """As Process; nobody waits any longer for its answers."""
+        super().close()
+        for stint in [*self.stints.values(), *self._ending.values()]:
+            stint.ended.send()
+        for event in self._answers.values():
+            event.send([])
+        self.stints.clear()
+        self._ending.clear()
+        self._answers.clear()
+        self.marks.close()

@@ -1,0 +1,310 @@
+"""A process of the hybrid pool: a hub, a greened standard library, and the green pool, which runs what is sent.
+
+The main greenlet only waits; a green thread reads what the kernel says. Results are sent together: those of one
+turn of the hub, or of a millisecond, in one go.
+
+Guarantees:
+
+* a task that computes past its time limit gets `TaskTimeoutError` by a signal, raised in its own green thread and
+  in the user's own frames, never in another's;
+* tasks that print faster than the kernel reads wait for it, cooperatively;
+* the process ignores SIGINT, and ends with its connection.
+
+The fork server imports this module, with all that a process needs; the hub is made, and the library greened, in
+each process.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections import deque
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+import greenlet
+
+import greenlab
+from greenlab import greening, pools
+from greenlab import hub as hubs
+from greenlab.errors import TaskTimeoutError
+from greenlab.hub import eventlet
+from greenlab.pools import green
+from greenlab.pools.hybrid import frames
+from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.hybrid.output import Output, Task
+from greenlab.pools.hybrid.remote import Killed, Packed, RemoteJob
+from greenlab.pools.processes import output, wire
+from greenlab.pools.processes.setting import Arrivals
+from greenlab.pools.processes.wire import Bytes, Inbox, Outbox, Parcel
+
+if TYPE_CHECKING:
+    from greenlab.hub import GuestHub
+
+trampoline = eventlet.hubs.trampoline
+
+_TOGETHER_S: Final = 0.001  # results that end within this are sent together
+_LOOK_S: Final = 0.02  # how often to look whether a task holds the hub past its limit
+_NOTHING: Final = Parcel(wire.NOTHING, [])
+_NEVER: Final = float("inf")
+# Frames that an exception must not hit: they keep the hub's books.
+_NOT_HERE: Final = tuple(
+    os.path.dirname(str(module.__file__)) + os.sep  # noqa: PTH120
+    for module in (greenlab, eventlet, greenlet)
+)
+# Taken now: the greening replaces these names.
+_allocate, _start_thread, _get_ident = _thread.allocate_lock, _thread.start_new_thread, _thread.get_ident
+
+
+class Worker:
+    """Serves one pool over a connected socket, until that closes."""
+
+    def __init__(self, sock: socket.socket, marks: Marks) -> None:
+        self.hub: GuestHub = hubs.start()
+        self.forked = False
+        self.arrivals = Arrivals()
+        greening.green(self.hub)
+        self._pool: Any = pools.get(self.hub, green.GreenPool.name)  # runs inside a task use it too
+        self._sock = sock
+        self._marks = marks
+        self._inbox, self._outbox = Inbox(sock), Outbox(sock)
+        self._jobs: dict[int, RemoteJob] = {}
+        self._runners: dict[int, Any] = {}
+        self._unsent: dict[int, RemoteJob] = {}  # with results that wait
+        self._posted_s = 0.0
+        self._timer: Any = None
+        self._writer: Any = None
+        self._written = eventlet.event.Event()
+        self._said: deque[tuple[int, Task | None, str]] = deque()  # by other threads
+        self._warden = Warden(self.hub)
+        self._streams = (
+            Output(lambda task, text: self._ship(wire.STDOUT, task, text), 1),
+            Output(lambda task, text: self._ship(wire.STDERR, task, text), 2),
+        )
+
+    def serve(self) -> None:
+        """Run tasks until the pool closes the connection."""
+        sys.stdout, sys.stderr = self._streams
+        os.register_at_fork(after_in_child=self._let_go)
+        self.send(wire.frame(frames.READY, 0, 0, _NOTHING))
+        self._write()
+        eventlet.spawn(self._read).wait()
+
+    # --- from the kernel
+
+    def _read(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                trampoline(self._sock, read=True)
+                with contextlib.suppress(BlockingIOError):
+                    for kind, form, buffers, number, what, _, _, _, body in self._inbox.read():
+                        if kind == wire.JOB:
+                            self._open(number, *pickle.loads(body))
+                        elif number in self._jobs:
+                            self._obey(self._jobs[number], kind, what, form, buffers, body)
+
+    def _obey(self, job: RemoteJob, kind: int, what: int, form: int, buffers: int, body: Bytes) -> None:
+        if kind == wire.BATCH:
+            job.add(list(zip(*pickle.loads(body), strict=True)))
+        elif kind == wire.TASK:
+            job.add([(what, Packed(form, buffers, body))])
+        elif kind == frames.SHARE:
+            job.concurrency = what
+            self._pool.adjust(job)
+            job.wake()
+        elif kind == frames.KILL:
+            if job.kill_waiting(what) or self._pool.kill(job, what, Killed()):
+                self.post_soon(job, perf_counter())
+        elif kind == frames.HELD:
+            held = [(one.index, one.started_s, one.where) for one in self._pool.held(job)]
+            parcel = Parcel(wire.PICKLED, [pickle.dumps(held, 5)])
+            self.send(wire.frame(frames.HOLDS, job.number, what, parcel))
+            self._write()
+        elif kind == frames.END:
+            self._end(job)
+
+    def _open(self, number: int, slot: int, share: int, timeout_s: float | None, body: bytes) -> None:
+        job = RemoteJob(self, number, self._marks.begun, slot, share, timeout_s, body)
+        self._jobs[number] = job
+        self._warden.watch(job)
+        self._runners[number] = eventlet.spawn(self._run, job)
+
+    def _run(self, job: RemoteJob) -> None:
+        try:
+            self._pool.run(job)
+        except greenlet.GreenletExit:
+            pass
+        except BaseException:  # then nothing can be said of its tasks: the pool counts them as lost
+            sys.excepthook(*sys.exc_info())
+            self._post()
+            os._exit(1)
+
+    def _end(self, job: RemoteJob) -> None:
+        """Stop what runs of a job; say so when the last of its tasks has let go."""
+        job.stop()
+        del self._jobs[job.number]
+        self._unsent.pop(job.number, None)
+
+        def say() -> None:
+            job.when_empty = None
+            self._warden.forget(job)
+            self.send(wire.frame(frames.ENDED, job.number, 0, _NOTHING))
+            self._write()
+
+        self._runners.pop(job.number).kill()
+        if job.inside:
+            job.when_empty = say
+        else:
+            say()
+
+    # --- to the kernel
+
+    def send(self, parts: list[Bytes]) -> None:
+        """Have a frame sent with the next post."""
+        self._outbox.put(parts)
+
+    def post_soon(self, job: RemoteJob, now_s: float) -> None:
+        """Send what there is: now, or if that was only just done, in the hub's next turn."""
+        self._unsent[job.number] = job
+        if now_s - self._posted_s > _TOGETHER_S:
+            self._post()
+        elif self._timer is None:
+            self._timer = self.hub.schedule_call_global(0, self._post)
+
+    def _post(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._posted_s = perf_counter()
+        for job in self._unsent.values():
+            self._outbox.put(job.take_results())
+        self._unsent.clear()
+        self._write()
+
+    def _write(self) -> None:
+        try:
+            if not self._outbox.write() and self._writer is None:
+                self._writer = eventlet.spawn(self._write_rest)
+        except OSError:  # the pool is gone, or a task closed our descriptors: nothing is left to work for
+            os._exit(1)
+
+    def _write_rest(self) -> None:
+        try:
+            while not self._outbox.write():
+                trampoline(self._sock, write=True)
+        except OSError:
+            os._exit(1)
+        self._writer = None
+        written, self._written = self._written, eventlet.event.Event()
+        written.send()
+
+    def end_output(self, task: Task) -> None:
+        """Send what a task has printed and not ended with a line end."""
+        for stream in self._streams:
+            if stream.partial:
+                stream.end(task)
+
+    def _ship(self, kind: int, task: Task | None, text: str) -> None:
+        if self.forked:
+            return
+        if _get_ident() != self.hub.thread_id:
+            self._said.append((kind, task, text))
+            self.hub.call_soon_threadsafe(self._say)
+            return
+        job = task[0].number if task is not None else max(self._jobs, default=0)
+        index = task[1] if task is not None else NOBODY
+        self.send(wire.frame(kind, job, index, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
+        now_s = perf_counter()
+        if now_s - self._posted_s > _TOGETHER_S or self._writer is not None:
+            self._posted_s = now_s
+            self._write()
+        elif self._timer is None:
+            self._timer = self.hub.schedule_call_global(0, self._post)
+        if self._writer is not None and greenlet.getcurrent() not in (self.hub.greenlet, self.hub.root):
+            self._written.wait()
+
+    def _say(self) -> None:
+        while self._said:
+            self._ship(*self._said.popleft())
+
+    def _let_go(self) -> None:
+        """In a process that a task forks: it shares neither the connection nor the captured output."""
+        self.forked = True
+        self._sock.close()
+        for job in self._jobs.values():
+            job.stop()
+            job.ended = False  # so that whoever comes back for another task leaves the process
+        output.let_go()
+
+
+class Warden:
+    """Sees to time limits where a task computes: the hub cannot, for it does not get its turn.
+
+    A native thread looks, while jobs with a limit run, whether the hub stands still; if so, it signals the main
+    thread, whose handler looks whether the task that is interrupted is past its own limit.
+    """
+
+    def __init__(self, hub: GuestHub) -> None:
+        self._hub = hub
+        self._jobs: set[RemoteJob] = set()
+        self._stop: Any = None
+        signal.signal(signal.SIGVTALRM, self._on_signal)
+
+    def watch(self, job: RemoteJob) -> None:
+        """Keep the limit of a job, if it has one."""
+        if job.timeout_s is None:
+            return
+        self._jobs.add(job)
+        if self._stop is None:
+            self._stop = _allocate()
+            self._stop.acquire()
+            _start_thread(self._look, (self._stop,))
+
+    def forget(self, job: RemoteJob) -> None:
+        """The job has ended."""
+        self._jobs.discard(job)
+        if not self._jobs and self._stop is not None:
+            self._stop.release()
+            self._stop = None
+
+    def _look(self, stop: Any) -> None:
+        hub = self._hub
+        seen = -1
+        while not stop.acquire(True, _LOOK_S):
+            if hub.busy and hub.switches == seen:
+                signal.pthread_kill(hub.thread_id, signal.SIGVTALRM)
+            seen = hub.switches
+
+    def _on_signal(self, _signum: int, frame: Any) -> None:
+        """Runs in whichever green thread computes."""
+        me: Any = greenlet.getcurrent()
+        if perf_counter() < getattr(me, "greenlab_until_s", _NEVER):
+            return
+        if frame is None or frame.f_code.co_filename.startswith(_NOT_HERE):
+            return  # the next signal finds it elsewhere
+        me.greenlab_until_s = _NEVER
+        raise TaskTimeoutError(f"the task ran longer than its timeout of {me.greenlab_job.timeout_s:g} s")
+
+
+def main(sock_fd: int, page_fd: int) -> None:
+    """Be a process of the pool on these descriptors until the pool lets go; then leave."""
+    # The hub stands in for a SIGINT that is ignored, but leaves a handler alone.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.siginterrupt(signal.SIGINT, False)
+    marks = Marks(page_fd)
+    os.close(page_fd)
+    status = 1
+    try:
+        sock = socket.socket(fileno=sock_fd)
+        sock.setblocking(False)
+        Worker(sock, marks).serve()
+        status = 0
+    finally:
+        os._exit(status)

@@ -1,0 +1,56 @@
+"""A job, as the prefork pool sees it: how long its tasks take, and so how many a worker may have waiting.
+
+Guarantees: those of `processes.job`.
+Must not import: runs, live, magics, eventlet.green.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlab.pools.processes import job as jobs
+from greenlab.pools.processes import setting, wire
+from greenlab.pools.processes.wire import Parcel
+
+if TYPE_CHECKING:
+    from greenlab.pools.protocol import Job
+
+OVERHEAD_S: Final = 5e-6
+"""What a task costs a worker besides its own time."""
+_AHEAD_S: Final = 0.008  # how much work a worker may have waiting
+_MOST_AHEAD: Final = 256
+
+
+class Active(jobs.Active):
+    """A job that runs now.
+
+    Attributes:
+        opening: the frame that makes it known to a worker.
+        task_s: how long a task takes, as far as is known; negative while it is not.
+        hungry: whether it waits for a worker to have room, and may have one more.
+    """
+
+    def __init__(self, number: int, job: Job) -> None:
+        super().__init__(number, job)
+        body = pickle.dumps((job.max_memory, setting.pack(job.func)), 5)
+        self.opening = wire.frame(wire.JOB, number, 0, Parcel(wire.PICKLED, [body]))
+        self.task_s = -1.0
+        self.hungry = False
+
+    def learn(self, duration_s: float) -> None:
+        """Follow rises fast and falls slowly, for it is slow tasks that must not queue."""
+        before = self.task_s
+        step = 0.5 if duration_s > before else 0.25
+        self.task_s = duration_s if before < 0 else before + step * (duration_s - before)
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks one worker may be given at a time."""
+        if self.task_s < 0:
+            return 1
+        return max(1, min(_MOST_AHEAD, int(_AHEAD_S / (self.task_s + OVERHEAD_S))))
+
+
+Entry = tuple[Active, int, Any]
+"""A task at a worker: its job, its index and its item."""

@@ -1,0 +1,119 @@
+"""A job, as a pool of worker processes sees it while it runs.
+
+Guarantees: nothing here waits, but `Active.wait` and `Active.await_end`; what the job itself raises ends its run, and
+nobody else's.
+Must not import: runs, live, magics, eventlet.green.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from greenlab.hub import eventlet
+
+if TYPE_CHECKING:
+    from greenlab.pools.processes.wire import Bytes
+    from greenlab.pools.protocol import Job
+
+Event = eventlet.event.Event
+
+
+class Active:
+    """A job that runs now. Each pool adds how it deals with its tasks.
+
+    Attributes:
+        number: what the worker processes know it by.
+        pending: how many tasks have been pulled and have not ended.
+        error: why `run` is to raise, or None.
+        puller: the green thread that takes tasks from the job now, and may have to wait for one; or None.
+    """
+
+    def __init__(self, number: int, job: Job) -> None:
+        self.number = number
+        self.job = job
+        self.pending = 0
+        self.error: BaseException | None = None
+        self.puller: Any = None
+        self._event: Any = None
+
+    def wait(self) -> None:
+        """Wait for a change: room at a worker, an ended task, an error."""
+        if self._event is None:
+            self._event = Event()
+        self._event.wait()
+
+    def wake(self) -> None:
+        """End the wait."""
+        if self._event is not None:
+            event, self._event = self._event, None
+            event.send()
+
+    def await_end(self) -> None:
+        """Wait until all tasks that have been pulled have ended.
+
+        Raises:
+            BaseException: the error of `stop`.
+        """
+        while self.pending and self.error is None:
+            self.wait()
+        if self.error is not None:
+            raise self.error
+
+    def stop(self, error: BaseException) -> None:
+        """Make `run` raise; what still comes for this job is dropped."""
+        if self.error is None:
+            self.error = error
+        self.wake()
+        if self.puller is not None:
+            eventlet.hubs.get_hub().schedule_call_global(0, self._end_pull)
+
+    def _end_pull(self) -> None:
+        """End a wait for the job's next task, which may be long in coming. The hub calls this."""
+        if self.puller is not None:
+            self.puller.throw(self.error)
+
+    def tell(self, index: int, start_s: float, end_s: float, value: Any, error: BaseException | None = None) -> None:
+        """Tell the job how a task ended."""
+        self.pending -= 1
+        if self.error is not None:
+            return
+        try:
+            if error is None:
+                self.job.succeed(index, start_s, end_s, value)
+            else:
+                self.job.fail(index, start_s, end_s, error)
+        except Exception as broken:  # the job itself, whose run must not wait for ever
+            self.stop(broken)
+
+    def write(self, stream: str, text: str, index: int | None) -> None:
+        """Give the job what a task printed."""
+        if self.error is not None:
+            return
+        try:
+            self.job.write(stream, text, index)
+        except Exception as broken:
+            self.stop(broken)
+
+
+class Printed:
+    """What tasks have printed, joined while it is of one task and stream."""
+
+    def __init__(self) -> None:
+        self._to: tuple[Active, str, int | None] | None = None
+        self._texts: list[str] = []
+
+    def add(self, active: Active, stream: str, index: int | None, body: Bytes) -> None:
+        """Keep a text; pass on what is there if it is another task's."""
+        to = active, stream, index
+        if self._to != to:
+            self.flush()
+            self._to = to
+        self._texts.append(str(body, "utf-8", "replace"))
+
+    def flush(self) -> None:
+        """Pass on what is there."""
+        if self._to is not None:
+            active, stream, index = self._to
+            self._to = None
+            texts, self._texts = self._texts, []
+            active.write(stream, "".join(texts), index)

@@ -1,0 +1,18 @@
+"""Probes: does this call, this library, cooperate under greenlab's greening?
+
+`probe` measures a call, in a fresh process; `look_up` answers for libraries from a table of what was measured before;
+`look_around` does it for everything that is loaded, and names the C extensions of which nothing is known.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+from greenlab.probes.loaded import Answer, Answers, is_library, known, look_around, look_up
+from greenlab.probes.probe import LEAST_TIMES, LIMIT_S, TIMES, probe
+from greenlab.probes.verdict import Verdict
+
+__all__ = [
+    "LEAST_TIMES", "LIMIT_S", "TIMES", "Answer", "Answers", "Verdict", "is_library", "known", "look_around", "look_up",
+    "probe",
+]  # fmt: skip

@@ -1,0 +1,143 @@
+"""What a probe measured: plain data, which travels from the probed process to whoever judges it.
+
+Times are seconds. Of each moment that a call held the hub's thread we know the wall time, the CPU time of that
+thread, and how long the system let it wait for a processor (Linux says so in `schedstat`; elsewhere it counts as
+0). So a call that computes is told from one that blocks also while the machine is busy with something else.
+
+Must not import: eventlet, asyncio, IPython.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One call in a green task, alone; or the mean of a few in a row.
+
+    Attributes:
+        wall_s: from its begin to its end.
+        held_s: how much of it nothing else could run on the hub.
+        cpu_s: CPU time of the hub's thread meanwhile.
+        delay_s: how much of `held_s` the thread waited for a processor.
+        longest_s: the longest time in one piece that the hub was held.
+    """
+
+    wall_s: float
+    held_s: float
+    cpu_s: float
+    delay_s: float = 0.0
+    longest_s: float = 0.0
+
+    @property
+    def blocked_s(self) -> float:
+        """How much of it the thread waited natively: it held the hub and did not compute."""
+        return max(0.0, self.held_s - self.delay_s - self.cpu_s)
+
+    @property
+    def waited_s(self) -> float:
+        """How much of it others could run."""
+        return max(0.0, self.wall_s - self.held_s)
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """CPU, blocked and waited, as parts of 1; the wait for a processor is left out."""
+        parts = (max(self.cpu_s, 0.0), self.blocked_s, self.waited_s)
+        whole = sum(parts) or 1.0
+        cpu, blocked, waited = (part / whole for part in parts)
+        return cpu, blocked, waited
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the hub's thread stood while it was held.
+
+    Attributes:
+        function, filename, lineno: the innermost Python frame.
+        source: the expression of that line that was being evaluated, or the line, or nothing.
+        names: what is called there, as far as it can be told, and the modules of the stack, innermost first.
+    """
+
+    function: str
+    filename: str
+    lineno: int
+    source: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f"line {self.lineno} of {self.filename.rpartition('/')[2]}, in {self.function}"
+        return f"{self.source} ({where})" if self.source else where
+
+
+LOAD, NATIVE, AGAIN, GREEN, TOGETHER, DONE = "load", "native", "again", "green", "together", "done"
+"""The stages of a probe: load the call, call it natively, once more, green and alone, several at once."""
+
+
+@dataclass
+class Figures:
+    """Everything that a probe found out. It is sent at the begin of each stage, and at the end.
+
+    Attributes:
+        stage: the stage that was begun last.
+        error: what the call raised in that stage, as one line, or None.
+        stopped: it did not end in the time allowed, and was stopped.
+        silent: it was stopped from outside, for no other thread of its process could run.
+        status: how the process died in that stage, or None.
+        limit_s: the longest that one call might take.
+        allowed_s: how long the present stage may take.
+        calls: how often the call was begun so far.
+        times: how often it might have been called.
+        native_s: how long it took natively, the first time and the second.
+        alone: samples of it green and alone.
+        at_once: how many ran at once, and each how many times in a row (`loops`).
+        together_s: how long they took, all of them.
+        gap_s: the longest time between two ticks of a green ticker beside them.
+        watched_s: how long a native thread tried to run while the hub was held.
+        missed_s: how much of that it could not run, for want of the GIL.
+        missed_s2: the sum of the squares of the pieces that make it up, see `piece_s`.
+        others_cpu_s: CPU time of the process' other threads, a call.
+        place: where the hub's thread stood most often while it was held.
+    """
+
+    stage: str = LOAD
+    error: str | None = None
+    stopped: bool = False
+    silent: bool = False
+    status: str | None = None
+    limit_s: float = 10.0
+    allowed_s: float = 60.0
+    calls: int = 0
+    times: int = 0
+    native_s: list[float] = field(default_factory=list)
+    alone: list[Sample] = field(default_factory=list)
+    at_once: int = 0
+    loops: int = 1
+    together_s: float = 0.0
+    gap_s: float = 0.0
+    watched_s: float = 0.0
+    missed_s: float = 0.0
+    missed_s2: float = 0.0
+    others_cpu_s: float = 0.0
+    place: Place | None = None
+
+    @property
+    def typical(self) -> Sample:
+        """The middle sample, by how long it held the hub."""
+        return sorted(self.alone, key=lambda sample: sample.held_s)[len(self.alone) // 2]
+
+    @property
+    def overlap(self) -> float:
+        """How many calls went on at once: the time that they take one after another, by the time they took."""
+        one_by_one = self.at_once * self.loops * self.typical.wall_s
+        return one_by_one / self.together_s if self.together_s else 0.0
+
+    @property
+    def gil_missed(self) -> float:
+        """Part of the time held in which no other thread could run Python, 0 to 1."""
+        return min(1.0, self.missed_s / self.watched_s) if self.watched_s else 0.0
+
+    @property
+    def piece_s(self) -> float:
+        """How long the piece is in which a moment without the GIL lies, in the mean: short ones count for little."""
+        return self.missed_s2 / self.missed_s if self.missed_s else 0.0

@@ -1,0 +1,143 @@
+"""From figures to a kind, and the reasons for it: pure, so that every threshold is tested by itself.
+
+The kinds are about calls under greenlab's greening. What counts is who can run while the call goes on: the other
+green tasks (then it cooperates), at least other OS threads (it blocks, or computes, and has released the GIL), or
+nobody at all (it holds the GIL).
+
+Must not import: eventlet, asyncio, IPython.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Final
+
+from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER
+from greenlab.probes.words import percent, seconds
+
+if TYPE_CHECKING:
+    from greenlab.probes.figures import Figures
+
+COOPERATES: Final = "cooperates"
+MIXED: Final = "cooperates and computes"
+BLOCKS: Final = "blocks on a native call"
+COMPUTES: Final = "CPU-bound"
+HOLDS_GIL: Final = "holds the GIL"
+FAILS_GREEN: Final = "fails when greened"
+FAILS: Final = "fails"
+UNSENDABLE: Final = "cannot be sent"
+UNKNOWN: Final = "cannot tell"
+KINDS: Final = (COOPERATES, MIXED, BLOCKS, COMPUTES, HOLDS_GIL, FAILS_GREEN, FAILS, UNSENDABLE, UNKNOWN)
+
+MUCH = 0.25
+"""From this share of a call on, computing matters: four such calls at once keep the hub's processor busy."""
+MOST = 0.75
+"""From here on waiting no longer matters: all tasks together gain less than a third by overlapping it."""
+BLOCKED = 0.2
+"""A native wait is worth a word earlier than computing, since it can be done away with: by a thread, or a switch."""
+SHORT_S = 0.001
+"""Less time held or waited than this, all calls in a row together, drowns in switches and clocks."""
+TINY_S = 1e-5
+"""A switch to another task and back costs as much: it is no loss to wait for such a call."""
+HELPED = 0.1
+"""Other threads that compute for less of the time than this are no part of the call's work."""
+NO_GIL = 0.5
+"""A thread that wants the GIL and goes without for most of the time is not served by threads."""
+IN_ONE_PIECE = 0.5
+"""Who computes in Python gives the GIL up every 5 ms; a C call that keeps it does so for (most of) its length."""
+PIECE_S = 0.015
+"""Shorter pieces are those of Python code too: 5 ms, and what the machine adds."""
+SERIAL = 1.4
+"""Calls that hold nothing, but of which fewer than this go on at once, wait for each other."""
+SCATTER = 0.5
+"""Samples whose shares lie farther apart than this are not of one kind."""
+_ENOUGH_S = 0.01
+"""So much time in each task is enough to judge: what `--times` is advised by."""
+
+
+def judge(figures: Figures) -> tuple[str, list[str]]:
+    """Give the kind of a call, one of `KINDS`, and the reasons, each a sentence without its full stop."""
+    if figures.stage != DONE:
+        return _unfinished(figures)
+    sample = figures.typical
+    short = figures.loops * sample.wall_s < SHORT_S
+    if short and figures.native_s[-1] < TINY_S:
+        return UNKNOWN, [
+            f"a call takes {seconds(figures.native_s[-1])}: too short to judge, and to keep anybody waiting"
+        ]
+    if short:
+        enough = max(figures.times + 1, round(_ENOUGH_S / max(sample.wall_s, 1e-8)) * 7 + 2)
+        return UNKNOWN, [f"a call takes {seconds(sample.wall_s)}, which is too short to judge: --times {enough}"]
+    shares = [each.shares for each in figures.alone]
+    if figures.others_cpu_s >= max(sample.blocked_s / 2, HELPED * sample.wall_s):
+        # It waits for threads of its own, which compute (BLAS, polars): that is computing, whichever thread does it.
+        shares = [(cpu + blocked, 0.0, waited) for cpu, blocked, waited in shares]
+    for part, name in enumerate(("computed", "blocked", "waited")):
+        values = [each[part] for each in shares]
+        if max(values) - min(values) > SCATTER:
+            said = " and ".join(percent(value) for value in (min(values), max(values)))
+            return UNKNOWN, [f"one call is not like the other: one {name} for {said} of its time"]
+    cpu, blocked, waited = (statistics.median(each[part] for each in shares) for part in range(3))
+    return _by_share(figures, cpu, blocked, waited)
+
+
+def _by_share(figures: Figures, cpu: float, blocked: float, waited: float) -> tuple[str, list[str]]:
+    sample = figures.typical
+    held = f"the hub was held for {percent(cpu + blocked)} of a call"
+    at_a_time = f"up to {seconds(sample.longest_s)} at a time"
+    if blocked < BLOCKED and cpu < MUCH:
+        why = [f"other tasks ran for {percent(waited)} of its time"]
+        if is_serial(figures):
+            why.append(f"but only one of {figures.at_once} went on at once: they wait for each other")
+        return COOPERATES, why
+    if keeps_gil(figures, cpu, blocked):
+        doing = "waiting" if blocked > cpu else "computing"
+        return HOLDS_GIL, [f"{held}, {doing}, {at_a_time}", "no other thread could run meanwhile"]
+    if blocked >= BLOCKED and blocked >= cpu / 2:
+        return BLOCKS, [f"{held}, {at_a_time}", f"it waited in a native call, and computed for {percent(cpu)}"]
+    why = [f"it computed for {percent(cpu)} of its time and held the hub, {at_a_time}"]
+    if waited >= 1 - MOST:
+        return MIXED, [*why, f"and let others run for {percent(waited)}"]
+    return COMPUTES, why
+
+
+def is_serial(figures: Figures) -> bool:
+    """Whether calls that hold nothing come one after another all the same."""
+    return figures.at_once > 1 and figures.overlap < SERIAL
+
+
+def releases_gil(figures: Figures) -> bool:
+    """Whether other threads ran Python while the call held the hub."""
+    return figures.gil_missed < NO_GIL
+
+
+def keeps_gil(figures: Figures, cpu: float, blocked: float) -> bool:
+    """Whether a C call keeps the GIL for as long as it lasts, unlike Python code that gives it up now and then."""
+    if releases_gil(figures):
+        return False
+    if blocked > cpu:
+        return True  # Python code that waits has given the GIL up
+    return figures.piece_s >= max(PIECE_S, IN_ONE_PIECE * figures.typical.longest_s)
+
+
+def _unfinished(figures: Figures) -> tuple[str, list[str]]:
+    """Judge a probe that ended before its end."""
+    stage, limit = figures.stage, f"{figures.limit_s:g} s"
+    what = figures.error or (f"the process died: {figures.status}" if figures.status else "it ended the process")
+    if stage == LOAD:
+        if figures.stopped:
+            return UNSENDABLE, [f"what it uses could not be loaded in {figures.allowed_s:g} s"]
+        return UNSENDABLE, [f"it cannot be loaded in a fresh process: {what}"]
+    if stage in (NATIVE, AGAIN) and figures.stopped:
+        why = [f"it was stopped: it had not ended after {limit}, natively and alone", "--limit allows more"]
+        return UNKNOWN, [*why, "meanwhile no other thread could run: it keeps the GIL"] if figures.silent else why
+    if stage == NATIVE:
+        return FAILS, [f"it fails natively and alone: {what}"]
+    if stage == AGAIN:
+        return UNKNOWN, [f"it worked once and failed the second time, natively and alone: {what}"]
+    native = f"natively it works, in {seconds(figures.native_s[-1])}"
+    how = f"it had not ended after {figures.allowed_s:g} s" if figures.stopped else f"it fails: {what}"
+    if stage == GREEN:
+        return FAILS_GREEN, [native, f"in a green task {how}"]
+    assert stage == TOGETHER, stage  # noqa: S101 (the stages are ours)
+    return FAILS_GREEN, [f"{native}, and in one green task too", f"in {figures.at_once} at once {how}"]

@@ -1,0 +1,191 @@
+"""Answers for libraries: those that were asked for, or all that are loaded.
+
+What no row knows is looked at: a library without C code of its own does what the standard library does, which is
+greened; one with C extensions may wait or compute where nobody sees it, and is said to be unknown.
+
+Must not import: eventlet, asyncio, IPython.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import UsageError
+from greenlab.probes import libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+UNKNOWN = "unknown"
+PURE = "likely cooperates"
+
+# What makes up a kernel with greenlab in it: nobody calls these in a task. (cryptography comes with eventlet's dns.)
+_MACHINERY = {
+    "_cffi_backend", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pydevd_sys_monitoring", "cloudpickle",
+    "comm", "cryptography", "dateutil", "debugpy", "decorator", "dns", "eventlet", "executing", "greenlab", "greenlet",
+    "ipykernel", "IPython", "ipywidgets", "jedi", "jupyter_client", "jupyter_core", "matplotlib_inline", "parso",
+    "platformdirs", "prompt_toolkit", "psutil", "pydevd", "pydevd_plugins", "pygments", "stack_data", "tornado",
+    "traitlets", "wcwidth", "zmq",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one library.
+
+    Attributes:
+        name: as it was asked for.
+        verdict: one of the kinds of a `Verdict`, or "unknown", or "likely cooperates".
+        why: the reason.
+        fix: what to do, or nothing.
+        measured: with which version, and how; or nothing.
+    """
+
+    name: str
+    verdict: str
+    why: str
+    fix: str = ""
+    measured: str = ""
+
+    def __str__(self) -> str:
+        rest = [f"  {line}" for line in (self.why, f"fix: {self.fix}" if self.fix else "", self.measured) if line]
+        return "\n".join([f"{self.verdict}: {self.name}", *rest])
+
+
+class Answers(list[Answer]):
+    """Answers, one after another."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "nothing that is known is loaded, and no C extension besides"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return html.escape(str(self))
+        head = "".join(f"<th>{name}</th>" for name in ("library", "verdict", "why", "fix", "measured"))
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f'<td style="text-align:left">{html.escape(text)}</td>'
+                for text in (each.name, each.verdict, each.why, each.fix, each.measured)
+            )
+            + "</tr>"
+            for each in self
+        )
+        return f'<table class="greenlab-check"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def look_up(names: Iterable[str]) -> Answers:
+    """Answer for libraries by name.
+
+    Raises:
+        UsageError: there is no such module, and no row of that name.
+    """
+    return Answers(map(_answer, names))
+
+
+def look_around(modules: Mapping[str, ModuleType] | None = None) -> Answers:
+    """Answer for every known library that is loaded, and for every C extension of which nothing is known.
+
+    Of the standard library, of which much is always loaded, only what the notebook has imported itself.
+    """
+    modules = dict(sys.modules if modules is None else modules)
+    main = vars(modules["__main__"]).values() if "__main__" in modules else ()
+    names = {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names}
+    names |= {value.__name__ for value in list(main) if isinstance(value, ModuleType)}
+    known = [row for row in libraries.KNOWN.values() if not names.isdisjoint((row.name, *row.modules))]
+    answers = Answers(_known(row.name, row) for row in sorted(known, key=lambda row: (row.cooperates, row.name)))
+    unknown: dict[str, list[str]] = {}
+    packages = None
+    for name, module in sorted(modules.items()):
+        top = _top(module)
+        if top is None or top in _MACHINERY or top in sys.stdlib_module_names or libraries.find(top) is not None:
+            continue
+        packages = packages or importlib.metadata.packages_distributions()
+        unknown.setdefault((packages.get(top) or [top])[0], []).append(name)
+    answers += [_unknown(name, found) for name, found in sorted(unknown.items())]
+    return answers
+
+
+def known() -> Collection[str]:
+    """List the libraries that the table knows."""
+    return libraries.KNOWN
+
+
+def is_library(name: str) -> bool:
+    """Whether this is the name of something that `look_up` can answer for."""
+    return libraries.find(name) is not None or _spec(name) is not None
+
+
+def _answer(name: str) -> Answer:
+    row = libraries.find(name)
+    if row is not None:
+        return _known(name, row)
+    spec = _spec(name)
+    if spec is None:
+        raise UsageError(
+            f"there is no module {name!r} to check: give a module's name, or a call: %greencheck fetch(url)"
+        )
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        return Answer(name, UNKNOWN, "a part of the standard library that was not measured by itself", _MEASURE)
+    extensions = _extensions(spec)
+    if extensions:
+        return _unknown(name, extensions)
+    return Answer(name, PURE, "it has no C extension of its own, and the standard library cooperates", _MEASURE)
+
+
+_MEASURE = "measure a call of it: %greencheck CALL"
+
+
+def _known(name: str, row: libraries.Library) -> Answer:
+    version = f"with {row.version}" if row.version[:1].isdigit() else f"in Python's {row.version}"
+    called = name if name == row.name else f"{name} ({row.name})"
+    return Answer(called, row.verdict, row.why, row.fix, f"measured {version}: {row.measured}")
+
+
+def _unknown(name: str, extensions: list[str]) -> Answer:
+    shown = ", ".join(extensions[:3]) + (f" and {len(extensions) - 3} more" if len(extensions) > 3 else "")
+    return Answer(name, UNKNOWN, f"C extensions of which nothing is known: {shown}", _MEASURE)
+
+
+def _spec(name: str) -> Any:
+    try:
+        return importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+
+
+def _extensions(spec: Any) -> list[str]:
+    """List the C extensions of a package, by the names of their files."""
+    if spec.origin and spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
+        return [spec.name]
+    return sorted(
+        {
+            path.name.partition(".")[0]
+            for place in spec.submodule_search_locations or ()
+            for suffix in EXTENSION_SUFFIXES
+            for path in Path(place).rglob(f"*{suffix}")
+        }
+    )
+
+
+def _top(module: Any) -> str | None:
+    """Give the top-level package, or module, that a C extension lies in; None for any other module.
+
+    Its place says it, and not its name: Cython registers helpers under names of their own.
+    """
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
+    if not isinstance(origin, str) or not origin.endswith(tuple(EXTENSION_SUFFIXES)):
+        return None
+    folders = [entry for entry in sys.path if entry and origin.startswith(entry.rstrip("/") + "/")]
+    first = Path(origin).relative_to(max(folders, key=len)).parts[0] if folders else module.__name__
+    return first.partition(".")[0]

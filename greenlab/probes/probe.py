@@ -1,0 +1,130 @@
+"""The asking half of a probe: starts the process, sends it the call, and waits for what it found.
+
+Guarantees: the process and all that it started are gone when `probe` returns or raises; while it waits, the other
+green tasks of this process go on.
+
+Must not import: IPython, asyncio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import NotSendableError
+from greenlab.pools.processes import sending
+from greenlab.probes.figures import DONE, Figures
+from greenlab.probes.judge import UNSENDABLE, judge
+from greenlab.probes.subject import LENGTH
+from greenlab.probes.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TIMES = 12
+LIMIT_S = 10.0
+LEAST_TIMES = 5
+"""Twice natively, once green and alone, two at once."""
+_PROGRAM = (
+    "import sys; fd = int(sys.argv[1]); sys.path[:] = sys.argv[2:]; del sys.argv[1:];"
+    " from greenlab.probes.subject import die_with_parent, serve; die_with_parent(); serve(fd)"
+)
+_GRACE_S = 1.5
+"""The process stops a call itself, and says where it stood; if the call holds the GIL, it cannot."""
+_STARTING_S = 30.0
+
+
+def probe(call: Callable[[], Any], name: str, *, times: int = TIMES, limit_s: float = LIMIT_S) -> Verdict:
+    """Call something for real, up to `times` times, in a fresh process, and judge whether it cooperates.
+
+    Args:
+        call: what to call; it travels by cloudpickle, with what it uses of the notebook.
+        name: what the verdict calls it.
+        times: how often at the most, 5 or more.
+        limit_s: how long one call may take.
+    """
+    try:
+        data = sending.dump_function(call)
+    except NotSendableError:
+        return Verdict(name, UNSENDABLE, [f"{_culprit(call)} cannot be sent to a fresh process"])
+    figures = _ask(pickle.dumps((times, limit_s, data)))
+    kind, reasons = judge(figures)
+    return Verdict(name, kind, reasons, figures)
+
+
+def _culprit(call: Any) -> str:
+    name, value = sending._find_culprit("", call, [])
+    what = sending.type_name(value)
+    return f"{name!r} ({what})" if name else f"a {what}"
+
+
+def _ask(request: bytes) -> Figures:
+    path = [entry for entry in sys.path if isinstance(entry, str)]
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
+                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *path],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        try:
+            figures = _follow(ours, request)
+        finally:
+            # Before it is collected: while it is a zombie nobody else can have its number.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
+    if figures.stage != DONE and not figures.stopped and figures.error is None:
+        figures.status = _died(status)
+    return figures
+
+
+def _follow(sock: socket.socket, request: bytes) -> Figures:
+    """Send the call and read figures, each newer than the last, until the process leaves or must be stopped."""
+    figures: Figures = Figures(allowed_s=_STARTING_S)
+    try:
+        sock.settimeout(_STARTING_S)
+        sock.sendall(LENGTH.pack(len(request)) + request)
+        while True:
+            until = time.monotonic() + figures.allowed_s + _GRACE_S
+            head = _read(sock, LENGTH.size, until)
+            figures = pickle.loads(_read(sock, LENGTH.unpack(head)[0], until))
+            if figures.stage == DONE or figures.stopped or figures.error is not None:
+                return figures
+    except TimeoutError:
+        figures.stopped = figures.silent = True
+    except (EOFError, ConnectionError):
+        pass
+    return figures
+
+
+def _read(sock: socket.socket, size: int, until: float) -> bytes:
+    data = b""
+    while len(data) < size:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        sock.settimeout(left)
+        chunk = sock.recv(size - len(data))
+        if not chunk:
+            raise EOFError
+        data += chunk
+    return data
+
+
+def _died(status: int) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-status).name
+    return f"status {status}"

@@ -1,0 +1,225 @@
+"""From what a sample of tasks cost to a pool, `-c` and `-w`, with reasons: pure, it runs and measures nothing.
+
+The pool in which the whole work ends first, by the model in `plans`, is advised; what comes close to it and is simpler
+goes before it. Measurements have the last word.
+
+Must not import: eventlet, asyncio, IPython.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from greenlab.runs import advice_report
+from greenlab.runs.plans import (
+    CLOSE,
+    MOST_GREEN,
+    MOST_THREADS,
+    SIMPLEST_FIRST,
+    STARTUP_S,
+    TASKS,
+    Accounting,
+    Plan,
+    complexity,
+    concurrency,
+    estimate,
+    plan_all,
+    say_cost,
+    simplest_of_the_close,
+)
+from greenlab.runs.report import rate, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "CLOSE", "FEW", "MOST_GREEN", "MOST_THREADS", "SIMPLEST_FIRST", "STARTUP_S", "TASKS", "Accounting", "Advice",
+    "Plan", "Tried", "advise", "concurrency", "estimate", "plan_all", "plausible", "say_cost", "settle",
+    "simplest_of_the_close",
+]  # fmt: skip
+
+PLAUSIBLE = 2.0
+"""Who would take longer than this many times the best need not be tried."""
+FEW = 10
+"""With fewer tasks the mean of a sample is off by a third of their scatter, or more."""
+SCATTER = 1.0
+"""Scatter of an exponential distribution: beyond it a few tasks make up most of the time."""
+SMALL_S = 1e-4
+"""Shorter tasks cost less than it takes to hand them out."""
+DELAYED = 0.3
+"""A machine that keeps tasks waiting for a processor for this share of their time measures itself."""
+UNEXPLAINED = 0.3
+"""If the parts miss the whole by this much, something was not measured."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a pool did on a sample.
+
+    Attributes:
+        plan: the pool and its sizes, and what the model expected.
+        throughput: tasks that succeeded, a second.
+        elapsed_s: how long the try took, seconds.
+        startup_s: how long the pool took to be ready, which is not counted; None if it has no processes, or had them.
+        why_not: why the try tells nothing; or nothing.
+    """
+
+    plan: Plan
+    throughput: float
+    elapsed_s: float
+    startup_s: float | None = None
+    why_not: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class Advice:
+    """Which pool, how wide, and why. `greenlab.run(f, items, **advice.options)` follows it.
+
+    Attributes:
+        plan: what is advised; `pool`, `concurrency` and `workers` are its.
+        reasons: why, as sentences without their full stops.
+        sure: "sure", "likely" or "a guess".
+        doubts: what speaks against it being sure.
+        plans: every plan, best first.
+        evidence: how pools did on a sample, if they were tried.
+    """
+
+    plan: Plan
+    reasons: list[str]
+    sure: str
+    doubts: list[str] = field(default_factory=list)
+    plans: tuple[Plan, ...] = ()
+    evidence: tuple[Tried, ...] = ()
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.plan.pool
+
+    @property
+    def concurrency(self) -> int:
+        """Tasks in flight."""
+        return self.plan.concurrency
+
+    @property
+    def workers(self) -> int | None:
+        """Processes, or None if the pool has none."""
+        return self.plan.workers
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `greenlab.run` that follow the advice."""
+        return self.plan.options
+
+    def __str__(self) -> str:
+        return "\n".join([advice_report.headline(self), *(f"  {reason}" for reason in self.reasons)])
+
+    def __repr__(self) -> str:
+        return advice_report.plain(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/plain": advice_report.plain(self), "text/html": advice_report.rich(self)}
+
+
+def advise(
+    cost: Accounting,
+    *,
+    tasks: int | None = None,
+    cores: int | None = None,
+    startup_s: Mapping[str, float] = STARTUP_S,
+) -> Advice:
+    """Advise a pool for tasks of this cost.
+
+    Args:
+        cost: what a task costs.
+        tasks: how many there will be; by default, a thousand.
+        cores: processors of this machine; by default, as many as it has.
+        startup_s: what each pool costs before its first task, where it has been measured.
+    """
+    count = TASKS if tasks is None else tasks
+    cores = cores or os.cpu_count() or 1
+    plans = plan_all(cost, count, cores, startup_s)
+    best = simplest_of_the_close(plans)
+    ordered = (best, *(plan for plan in plans if plan is not best))
+    sure, doubts = _how_sure(cost, ordered)
+    return Advice(best, _reasons(cost, ordered, count), sure, doubts, ordered)
+
+
+def plausible(advice: Advice) -> list[Plan]:
+    """List the plans that are worth a try on a sample, the advised one first."""
+    return [plan for plan in advice.plans if plan.total_s <= PLAUSIBLE * advice.plan.total_s]
+
+
+def settle(
+    advice: Advice,
+    tried: Mapping[str, float],
+    *,
+    tasks: int | None = None,
+    startup_s: Mapping[str, float] | None = None,
+) -> Advice:
+    """Let measurements have the last word.
+
+    Args:
+        advice: by the model.
+        tried: throughput in tasks/s that plausible pools reached on a sample, by pool.
+        tasks: how many there will be; by default, a thousand.
+        startup_s: what each pool costs before its first task; by default, nothing.
+    """
+    known = [plan for plan in advice.plans if tried.get(plan.pool, 0.0) > 0]
+    if not known:
+        return advice
+    count = TASKS if tasks is None else tasks
+    total_s = {plan.pool: (startup_s or {}).get(plan.pool, 0.0) + count / tried[plan.pool] for plan in known}
+    soonest = min(total_s.values())
+    best = min((plan for plan in known if total_s[plan.pool] <= CLOSE * soonest), key=complexity)
+    told = ", ".join(f"{plan.pool} {rate(tried[plan.pool])}" for plan in known)
+    reasons = [f"tried on a sample: {told}", *advice.reasons]
+    ordered = (best, *(plan for plan in advice.plans if plan is not best))
+    if best.pool == advice.pool:
+        sure = "sure" if advice.sure != "a guess" and len(known) > 1 else advice.sure
+        return Advice(best, reasons, sure, [] if sure == "sure" else advice.doubts, ordered)
+    doubts = [f"by its costs {advice.pool} should have won"]
+    return Advice(best, reasons, "likely", doubts, ordered)
+
+
+# --- words -------------------------------------------------------------------------------------------------
+
+
+def _reasons(cost: Accounting, plans: Sequence[Plan], tasks: int) -> list[str]:
+    reasons = [say_cost(cost)]
+    if cost.cpu_s >= cost.alone_s / 4:
+        free = cost.cpu_free_s / cost.cpu_s
+        reasons.append(f"it computes with the GIL {'released' if free > 0.5 else 'kept'} for most of the time")
+    if cost.blocked_gil_s > cost.blocked_s / 2 and cost.blocked_s >= cost.alone_s / 4:
+        reasons.append("it keeps the GIL while it blocks, so that threads would wait too")
+    for plan in plans:
+        about = f"{tasks:,} tasks in about {seconds(plan.total_s)}"
+        reasons.append(f"{plan}: up to {rate(plan.ceiling)}, limited by {plan.limit}; {about}")
+    if not cost.sendable:
+        what = f": {cost.unsendable}" if cost.unsendable else ""
+        reasons.append(f"processes are out of the question, for the task cannot be sent{what}")
+    return reasons
+
+
+def _how_sure(cost: Accounting, plans: Sequence[Plan]) -> tuple[str, list[str]]:
+    """Say how far to trust it: what makes a guess of it, and what leaves a doubt."""
+    guess, doubt = [], []
+    if cost.sampled < FEW:
+        guess.append(f"the sample has {cost.sampled} tasks only")
+    if cost.alone_s < SMALL_S:
+        guess.append("a task is so short that the pools' own costs decide")
+    explained = cost.cpu_s + cost.blocked_s + cost.wait_s
+    if abs(cost.wall_s - explained) > UNEXPLAINED * max(cost.wall_s, 1e-9):
+        guess.append("much of the time is not accounted for")
+    if cost.scatter > SCATTER:
+        doubt.append("the tasks differ much from each other")
+    if cost.delay_s > DELAYED * cost.alone_s:
+        doubt.append("the machine was busy with something else")
+    close = [plan.pool for plan in plans[1:] if plan.total_s <= CLOSE * plans[0].total_s]
+    if close:
+        doubt.append(f"{' and '.join(close)} {'comes' if len(close) == 1 else 'come'} close")
+    if guess:
+        return "a guess", [*guess, *doubt]
+    return ("likely", doubt) if doubt else ("sure", [])

@@ -1,0 +1,234 @@
+"""Advising: a sample in green with accounts, then the plausible pools on the same items; `Advising.run` does it.
+
+Guarantees: the items of the sample are run for real, once in green and once in each plausible pool (a few of them once
+more, to make worker processes ready), and no others; a stage that outlasts its time begins no further task; what fails
+or cannot be sent is told.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
+from greenlab.runs.advice import STARTUP_S, Advice, Plan, Tried, advise, plausible, settle
+from greenlab.runs.legs import Leg
+from greenlab.runs.meter import Meter
+from greenlab.runs.race_report import LEAST_S
+from greenlab.runs.sampling import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from greenlab.hub import GuestHub
+    from greenlab.pools.protocol import Held, Job, Pool
+    from greenlab.runs.advice import Accounting
+    from greenlab.runs.run import Run
+
+SAMPLE = 20
+MOST_SAMPLE = 500
+ENOUGH_S = 0.3
+"""Unless a number is asked for, the sample has `SAMPLE` items, and of short tasks more, until it took so long."""
+SECONDS = 10.0
+AT_ONCE = 5
+"""In flight in the sample: enough to be done soon, few enough to be in nobody's way."""
+TELLING_S = 0.05
+"""A try that is over sooner says more of the clock than of the pool."""
+FOREIGN = 0.3
+"""If others keep so many cores busy, the tries measure them too."""
+
+
+class GreenSample:
+    """The green pool, with a `Sample` of what it runs: a pool for one job.
+
+    Args:
+        hub: the hub.
+        green: the green pool.
+        least, enough_s: stop once so many tasks have ended and it took so long.
+    """
+
+    name = "green"
+
+    def __init__(self, hub: GuestHub, green: Pool, least: int, enough_s: float) -> None:
+        self.sample: Sample | None = None
+        self._hub = hub
+        self._green = green
+        self._least = least
+        self._enough_s = enough_s
+        self._ended = 0
+        self._leg: Any = None
+        self._first_s = 0.0
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks begun and not ended."""
+        return self.count(None)
+
+    def count(self, _job: Job | None) -> int:
+        """Count them."""
+        return 0 if self._leg is None else self._green.count(self._leg)
+
+    def start(self, job: Job) -> None:
+        """Do nothing."""
+
+    def run(self, job: Job) -> None:
+        """Run every task of `job`, or as many as are enough."""
+        self._leg = Leg(job)
+        self.sample = Sample(self._hub, self._leg)
+        with self.sample:
+            self._leg.on_end = self._note
+            self._green.run(self._leg)
+
+    def _note(self, started_s: float, ended_s: float, value: Any, succeeded: bool) -> None:
+        if self.sample is not None:
+            self.sample.note(started_s, ended_s, value, succeeded)
+        self._ended += 1
+        self._first_s = self._first_s or started_s
+        if self._ended >= self._least and ended_s - self._first_s >= self._enough_s:
+            self._leg.close()
+
+    def adjust(self, _job: Job) -> None:
+        """Follow the concurrency."""
+        self._green.adjust(self._leg)
+
+    def held(self, _job: Job) -> list[Held]:
+        """List the tasks in flight."""
+        return self._green.held(self._leg)
+
+    def kill(self, _job: Job, index: int, error: BaseException) -> bool:
+        """End one task."""
+        return self._green.kill(self._leg, index, error)
+
+    def close(self) -> None:
+        """Do nothing: the green pool is closed by whoever keeps it."""
+
+
+@dataclass(frozen=True)
+class Advising:
+    """Forms an advice.
+
+    Attributes:
+        items: the items of the sample; of more than `least`, as many as are enough.
+        least: how many of them at the least, if there are so many.
+        tasks: how many tasks there will be in all, or None.
+        cores: processors that may be used.
+        seconds: how long one stage, the sample or a try, may begin tasks.
+        watched: makes the run of the sample, and the pool that watches it.
+        make: makes a run in a pool: `make(meter=…, pool=…, items=…, **sizes)`.
+    """
+
+    items: Sequence[Any]
+    least: int
+    tasks: int | None
+    cores: int
+    seconds: float
+    watched: Callable[[Sequence[Any], int], tuple[Run, GreenSample]]
+    make: Callable[..., Run]
+    meter: Meter = field(default_factory=Meter)
+    foreign_cores: list[float] = field(default_factory=list)
+
+    def run(self) -> Advice:
+        """Do it, and wait.
+
+        Raises:
+            RunError: every task of the sample failed.
+            SeriesInterrupted: it was interrupted.
+        """
+        try:
+            return self._run()
+        except RunInterrupted as interrupt:
+            raise SeriesInterrupted(
+                "the advice was interrupted, before there was one; what its last run did is in the error's `run`",
+                interrupt.run,
+            ) from None
+
+    def _run(self) -> Advice:
+        run, pool = self.watched(self.items, self.least)
+        self._complete(run)
+        failed, done = run.failed, run.done
+        if failed == done or pool.sample is None:
+            raise RunError(_verdict(run), run)
+        cost = pool.sample.cost()
+        if obstacle := pool.sample.what_cannot_travel():
+            cost = replace(cost, sendable=False, unsendable=obstacle)
+        items = self.items[:done]
+        advice = self._advise(cost, STARTUP_S)
+        tried = [self._try(plan, items) for plan in plausible(advice)]
+        measured = {one.plan.pool: one.startup_s for one in tried if one.startup_s is not None}
+        startup_s = {**STARTUP_S, **measured}
+        advice = self._settle(self._advise(cost, startup_s), tried, startup_s)
+        if failed:
+            advice = replace(advice, doubts=[*advice.doubts, f"{failed} of {done} tasks of the sample failed"])
+        if self.foreign_cores:
+            much = max(self.foreign_cores)
+            doubt = f"something else took up to {much:.1f} of {self.cores} cores while pools were tried"
+            advice = replace(advice, doubts=[*advice.doubts, doubt])
+        if advice.doubts and advice.sure == "sure":
+            advice = replace(advice, sure="likely")
+        return replace(advice, evidence=tuple(tried))
+
+    def _look_around(self) -> None:
+        """Note whether the machine had something else to do."""
+        usage = self.meter.usage
+        if usage is not None and usage.elapsed_s >= LEAST_S:
+            foreign = usage.busy * usage.cores - usage.share
+            if foreign > FOREIGN:
+                self.foreign_cores.append(foreign)
+
+    def _advise(self, cost: Accounting, startup_s: Any) -> Advice:
+        return advise(cost, tasks=self.tasks, cores=self.cores, startup_s=startup_s)
+
+    def _settle(self, advice: Advice, tried: list[Tried], startup_s: Any) -> Advice:
+        told = {one.plan.pool: one.throughput for one in tried if not one.why_not}
+        if not told:
+            return advice
+        if any(one.elapsed_s < TELLING_S for one in tried if not one.why_not):
+            doubts = [*advice.doubts, "the sample is over too soon for the tries to tell: a larger --sample would"]
+            return replace(advice, doubts=doubts, sure="a guess" if advice.sure == "a guess" else "likely")
+        return settle(advice, told, tasks=self.tasks, startup_s=startup_s)
+
+    def _try(self, plan: Plan, items: Sequence[Any]) -> Tried:
+        sizes = {**plan.options, "meter": self.meter}
+        cold = plan.workers is not None
+        try:
+            if plan.workers is not None:
+                warm = self.make(items=items[: plan.workers], **sizes)
+                cold = not getattr(warm._pool, "pids", ())
+                self._complete(warm)
+                startup_s = warm.startup_s if cold else None
+            else:
+                startup_s = None
+            run = self.make(items=items, **sizes)
+            self._complete(run)
+            if run._pool_error is not None:
+                raise run._pool_error
+        except RunInterrupted:
+            raise
+        except GreenlabError as error:
+            return Tried(plan, 0.0, 0.0, None, str(error).partition("\n")[0])
+        self._look_around()
+        succeeded = run.done - run.failed
+        why_not = "" if succeeded else "every task failed there"
+        return Tried(plan, succeeded / max(run.elapsed_s, 1e-9), run.elapsed_s, startup_s, why_not)
+
+    def _complete(self, run: Run) -> None:
+        """Run to the end, but begin no task after the time is over."""
+        run.start()
+
+        def enough() -> None:
+            run.ledger.stopped = True
+
+        timer = run._hub.schedule_call_global(self.seconds, enough)
+        try:
+            run.wait()
+        finally:
+            timer.cancel()
+
+
+def _verdict(run: Run) -> str:
+    from greenlab.runs import report
+
+    kinds = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items()) or "none ended"
+    return "\n".join([f"no advice: every task of the sample failed: {kinds}", *report.first_traceback(run)])

@@ -1,0 +1,169 @@
+"""What runs now: background tasks, runs, and the tasks of runs, each by an id that can be killed.
+
+A background task and a run have a number; task 418 of run 7 is `7.418`.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+import html
+import time
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import UsageError
+from greenlab.places import say_place
+from greenlab.runs.report import seconds
+from greenlab.runs.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from greenlab.hub import GuestHub
+    from greenlab.places import Place
+    from greenlab.pools.protocol import Held
+
+_HEAD = ("id", "what", "pool", "state", "age", "where")
+_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One thing that runs.
+
+    Attributes:
+        id: what `%greenkill` takes.
+        what: the name of the task, or of the run.
+        pool: the pool; "hub" for a background task.
+        state: "running", "waiting", "waiting to start"; of a run, how far it is.
+        age_s: seconds since it began.
+        place: where it stands: file name, line, function; None for a run, and where it cannot be told.
+        worker: the process id of its worker, or the native id of its thread, if it has one.
+    """
+
+    id: str
+    what: str
+    pool: str
+    state: str
+    age_s: float
+    place: Place | None = None
+    worker: int | None = None
+
+    @property
+    def where(self) -> str:
+        """Where it stands, in words."""
+        worker = f"worker {self.worker}" if self.worker is not None else ""
+        return ", ".join(filter(None, (say_place(self.place) if self.place else "", worker)))
+
+
+class Listing(list[Row]):
+    """What runs at a moment: a list of rows that shows as a table."""
+
+    def _cells(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [
+            (row.id, row.what, row.pool, row.state, seconds(row.age_s), row.where) for row in self._shown()
+        ]
+        left = len(self) - len(rows)
+        return [*rows, ("", f"and {left:,} more tasks", "", "", "", "")] if left else rows
+
+    def _shown(self) -> list[Row]:
+        """The first tasks of each run, and everything else."""
+        seen: dict[str, int] = {}
+        shown = []
+        for row in self:
+            run, dot, _ = row.id.partition(".")
+            seen[run] = seen.get(run, 0) + bool(dot)
+            if seen[run] <= _SHOWN:
+                shown.append(row)
+        return shown
+
+    def __repr__(self) -> str:
+        if not self:
+            return "nothing runs"
+        cells = [_HEAD, *self._cells()]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        )
+
+    def _repr_html_(self) -> str:
+        if not self:
+            return "<div>nothing runs</div>"
+        head = "".join(f'<th style="text-align:left">{name}</th>' for name in _HEAD)
+        body = "".join(
+            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row) + "</tr>"
+            for row in self._cells()
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def list_tasks(hub: GuestHub) -> Listing:
+    """List what runs on a hub: background tasks, runs, and below each run its tasks, oldest first."""
+    listing = Listing()
+    for task in sorted((task for task in hub.tasks if not task.dead), key=lambda task: int(task.id)):
+        run = task.about
+        if not isinstance(run, Run):
+            age_s = time.monotonic() - task.spawned_s
+            listing.append(Row(str(task.id), task.name, "hub", task.state, age_s, task.place))
+        elif run.running:
+            listing.append(Row(str(task.id), f"run of {run.label}", run.pool, _progress(run), run.elapsed_s))
+            held = sorted(run.held(), key=lambda one: one.started_s)
+            listing += [_row_of(task.id, run, one) for one in held]
+    return listing
+
+
+def _progress(run: Run) -> str:
+    of = "" if run.total is None else f" of {run.total:,}"
+    return f"{run.done:,}{of} done"
+
+
+def _row_of(run_id: int, run: Run, held: Held) -> Row:
+    age_s = max(0.0, perf_counter() - held.started_s)
+    state = "waiting" if held.worker is None else "running"
+    return Row(f"{run_id}.{held.index}", "task", run.pool, state, age_s, held.where, held.worker)
+
+
+def kill(hub: GuestHub, ids: Iterable[str | int]) -> list[str]:
+    """Kill background tasks and tasks of runs, and cancel runs, by their ids in `list_tasks`.
+
+    Returns:
+        the ids that were killed; one that had ended meanwhile is not among them.
+
+    Raises:
+        UsageError: something is no id; nothing was killed.
+    """
+    wanted = [_parse(one) for one in ids]
+    if not wanted:
+        raise UsageError(
+            "say what to kill, by the ids of %greenps: %greenkill 3, or %greenkill 3.17 for one task of a run"
+        )
+    tasks = {int(task.id): task for task in hub.tasks if not task.dead}
+    return [
+        f"{number}" if index is None else f"{number}.{index}"
+        for number, index in wanted
+        if number in tasks and _kill(tasks[number], index)
+    ]
+
+
+def _parse(one: str | int) -> tuple[int, int | None]:
+    number, dot, index = str(one).partition(".")
+    if not number.isdecimal() or (dot and not index.isdecimal()):
+        raise UsageError(f"{one!r} is no id: %greenps lists them, such as 3, or 3.17 for task 17 of run 3")
+    return int(number), int(index) if dot else None
+
+
+def _kill(task: Any, index: int | None) -> bool:
+    run = task.about
+    if isinstance(run, Run):
+        if not run.running:
+            return False
+        if index is not None:
+            return run.kill(index)
+        run.cancel()
+        return True
+    if index is not None:
+        return False
+    task.kill()
+    return True

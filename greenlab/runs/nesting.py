@@ -1,0 +1,54 @@
+"""Runs that wait for each other: a task may run and wait for other runs, but not for its own.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import greenlet
+
+from greenlab.errors import UsageError
+from greenlab.runs.ledger import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def waiting_for(run: Ledger) -> Iterator[None]:
+    """Note, while the block runs, that the calling task waits for a run.
+
+    Raises:
+        UsageError: that run cannot end before the calling task does, directly or by way of other runs.
+    """
+    # The green pool marks its green threads with the job whose tasks they run. In a process of the hybrid pool that is
+    # the kernel's job, which no run of the process can wait for.
+    mine = getattr(greenlet.getcurrent(), "greenlab_job", None)
+    if not isinstance(mine, Ledger):
+        yield
+        return
+    if _waits_for(run, mine):
+        raise UsageError(
+            "this task waits for a run that ends only when this task has ended: wait for that run outside its tasks"
+        )
+    mine.awaited.append(run)
+    try:
+        yield
+    finally:
+        mine.awaited.remove(run)
+
+
+def _waits_for(run: Ledger, other: Ledger) -> bool:
+    """Whether a task of `run` waits for `other`, or for a run that does; every run waits for itself."""
+    todo, seen = [run], set()
+    while todo:
+        ledger = todo.pop()
+        if ledger is other:
+            return True
+        if id(ledger) not in seen:
+            seen.add(id(ledger))
+            todo += ledger.awaited
+    return False

@@ -1,0 +1,184 @@
+"""Advice from what a task costs: tables of costs and what is to come of them. Two cores, as ever so many machines."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from greenlab.runs.advice import (
+    CLOSE,
+    MOST_GREEN,
+    MOST_THREADS,
+    SIMPLEST_FIRST,
+    Accounting,
+    advise,
+    concurrency,
+    plan_all,
+    plausible,
+    settle,
+)
+
+
+def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: Any) -> Accounting:
+    return Accounting(cpu + blocked + wait, cpu, blocked, wait, **others)
+
+
+FETCH = cost(cpu=0.0003, wait=0.15)
+SLEEP = cost(cpu=1e-5, wait=0.1)
+FEED = cost(cpu=0.0103, wait=0.15)  # fetched, and parsed by a heavy parser
+COMPUTE = cost(cpu=0.02)
+HASH = cost(cpu=0.02, cpu_free_s=0.02)
+DRIVER = cost(cpu=0.0001, blocked=0.1)  # waits in C, with the GIL released
+KEEPER = cost(cpu=0.0001, blocked=0.1, blocked_gil_s=0.1)
+BOTH = cost(cpu=0.05, blocked=0.05)
+NOTHING = cost(cpu=1e-6)
+
+
+def mix(percent: int) -> Accounting:
+    return cost(cpu=0.001 * percent, wait=0.1 - 0.001 * percent)
+
+
+@pytest.mark.parametrize(
+    ("what", "tasks", "pool"),
+    [
+        (FETCH, 1000, "green"),
+        (FETCH, 50, "green"),
+        (FETCH, 100_000, "hybrid"),  # the hub's processor is full, and there is time enough to start processes
+        (SLEEP, 1000, "green"),
+        (FEED, 1000, "hybrid"),
+        (FEED, 20, "green"),  # done before processes are there
+        (mix(10), 1000, "hybrid"),
+        (mix(10), 30, "green"),
+        (mix(50), 1000, "hybrid"),
+        (mix(90), 1000, "prefork"),
+        (COMPUTE, 1000, "prefork"),
+        (COMPUTE, 10, "green"),
+        (HASH, 1000, "threads"),
+        (DRIVER, 1000, "threads"),
+        (KEEPER, 1000, "prefork"),
+        (BOTH, 1000, "prefork"),
+        (NOTHING, 1000, "green"),
+    ],
+)
+def test_the_pool_follows_from_what_a_task_costs(what: Accounting, tasks: int, pool: str) -> None:
+    advice = advise(what, tasks=tasks, cores=2)
+    assert pool == advice.pool, str(advice)
+
+
+def test_on_one_core_processes_gain_nothing_for_what_computes() -> None:
+    assert "green" == advise(COMPUTE, cores=1).pool
+    assert "green" == advise(mix(90), cores=1).pool
+    assert "prefork" == advise(KEEPER, cores=1).pool  # a native wait needs no processor
+
+
+def test_what_cannot_be_sent_stays_in_this_process_and_the_reason_is_given() -> None:
+    advice = advise(dataclasses.replace(COMPUTE, sendable=False, unsendable="'connection'"), cores=4)
+    assert "green" == advice.pool
+    assert {"green", "threads"} == {plan.pool for plan in advice.plans}
+    assert "cannot be sent: 'connection'" in str(advice)
+
+
+@pytest.mark.parametrize(
+    ("alone_s", "demand_s", "expected"),
+    [
+        (0.1, 0.1, 2),
+        (0.1, 0.09, 2),
+        (0.1, 0.05, 5),
+        (0.1, 0.01, 20),
+        (0.15, 0.0003, 1000),
+        (0.1, 0.001, 200),
+    ],
+)
+def test_the_tasks_in_flight_follow_littles_law_with_room(alone_s: float, demand_s: float, expected: int) -> None:
+    assert expected == concurrency(alone_s, demand_s, 1000)
+
+
+def test_never_more_in_flight_than_tasks_or_than_the_pool_takes() -> None:
+    assert 7 == advise(SLEEP, tasks=7).concurrency
+    assert MOST_GREEN == advise(cost(cpu=1e-6, wait=10), tasks=10**6, cores=1).concurrency
+    assert MOST_THREADS == advise(cost(cpu=1e-6, blocked=10), tasks=10**6).concurrency
+
+
+@pytest.mark.parametrize(
+    ("what", "cores", "workers"),
+    [(COMPUTE, 1, None), (COMPUTE, 2, 2), (COMPUTE, 4, 4), (KEEPER, 2, 7), (FETCH, 4, None)],
+)
+def test_workers_are_as_many_as_gain_something(what: Accounting, cores: int, workers: int | None) -> None:
+    assert workers == advise(what, cores=cores).workers
+
+
+def test_what_handing_over_costs_bounds_the_gain_of_more_workers() -> None:
+    def prefork(cpu_s: float) -> Any:
+        (plan,) = (plan for plan in plan_all(cost(cpu=cpu_s), 10**6, cores=64) if plan.pool == "prefork")
+        return plan
+
+    assert (1, "handing tasks to processes") == (prefork(10e-6).workers, prefork(10e-6).limit)
+    assert 2 == prefork(50e-6).workers
+    assert 60 < prefork(0.1).workers
+
+
+def test_every_plan_is_explained_and_the_best_comes_first() -> None:
+    advice = advise(FEED, cores=2)
+    text = str(advice).splitlines()
+    assert f"advice: -p hybrid -c {advice.concurrency} -w 2 (sure)" == text[0]
+    assert "  a task computes 10.3 ms (6%), waits 150 ms (94%)" == text[1]
+    assert "limited by the processors" in text[2]
+    assert [plan.pool for plan in advice.plans] == [line.split()[1] for line in text[2:]]
+    assert set(SIMPLEST_FIRST) == {plan.pool for plan in advice.plans}
+
+
+@pytest.mark.parametrize(
+    ("change", "sure", "says"),
+    [
+        ({}, "sure", ""),
+        ({"sampled": 3}, "a guess", "the sample has 3 tasks only"),
+        ({"scatter": 2.0}, "likely", "differ much"),
+        ({"delay_s": 0.1}, "likely", "the machine was busy"),
+        ({"wall_s": 1.0}, "a guess", "not accounted for"),
+    ],
+)
+def test_doubts_are_told(change: dict[str, Any], sure: str, says: str) -> None:
+    advice = advise(dataclasses.replace(FETCH, **change), cores=2)
+    assert sure == advice.sure
+    assert says in "; ".join(advice.doubts)
+
+
+def test_a_close_second_is_named() -> None:
+    advice = advise(mix(90), cores=2)
+    assert "likely" == advice.sure
+    assert ["hybrid comes close"] == advice.doubts
+
+
+def test_only_plausible_pools_are_tried() -> None:
+    assert ["threads"] == [plan.pool for plan in plausible(advise(DRIVER, cores=2))]
+    assert ["hybrid", "green"] == [plan.pool for plan in plausible(advise(FEED, cores=2))][:2]
+
+
+def test_measurements_have_the_last_word() -> None:
+    advice = advise(FEED, cores=2)
+    kept = settle(advice, {"hybrid": 190.0, "green": 95.0})
+    assert ("hybrid", "sure") == (kept.pool, kept.sure)
+    assert "tried on a sample: hybrid 190 tasks/s, green 95.0 tasks/s" == kept.reasons[0]
+    turned = settle(advice, {"hybrid": 90.0, "green": 95.0})
+    assert ("green", "likely", None) == (turned.pool, turned.sure, turned.workers)
+    assert ["by its costs hybrid should have won"] == turned.doubts
+    assert advice is settle(advice, {})
+    simpler = settle(advice, {"hybrid": 100.0 * CLOSE * 0.99, "green": 100.0})
+    assert "green" == simpler.pool
+
+
+def test_an_advice_depends_on_nothing_but_its_arguments() -> None:
+    assert advise(FEED, cores=2) == advise(FEED, cores=2)
+
+
+def test_costs_of_any_size_give_some_advice() -> None:
+    sizes = (0.0, 1e-9, 1e-4, 1.0, 1e4)
+    for cpu in sizes:
+        for blocked in sizes:
+            for wait in sizes:
+                for tasks in (1, 1000):
+                    advice = advise(cost(cpu, blocked, wait), tasks=tasks, cores=2)
+                    assert 1 <= advice.concurrency <= 1000
+                    assert str(advice)

@@ -1,0 +1,157 @@
+"""The process that draws."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from live_doubles import records, samples, wait_until
+
+from greenlab.hub import eventlet
+
+if TYPE_CHECKING:
+    from greenlab.live import Artist
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_the_artist_starts_when_told_and_draws_more_than_once(artist: Artist) -> None:
+    assert artist.pid is None
+    assert artist.draw(samples(), 1.0) is None
+    artist.start()
+    pid = artist.pid
+    first, second = artist.draw(samples(), 1.0), artist.draw(records(500, 2.0), 2.0)
+    assert first is not None
+    assert second is not None
+    assert (first.width, first.height) == struct.unpack("!II", first.png[16:24])
+    assert (2 * second.width, 2 * second.height) == struct.unpack("!II", second.png[16:24])
+    artist.start()
+    assert pid == artist.pid
+
+
+def test_the_hub_turns_while_the_artist_draws(artist: Artist) -> None:
+    turns = []
+
+    def turn() -> None:
+        while True:
+            turns.append(1)
+            eventlet.sleep(0)
+
+    artist.start()
+    turner = eventlet.spawn(turn)
+    assert artist.draw(samples(), 1.0) is not None
+    turner.kill()
+    assert len(turns) > 10
+
+
+def test_a_request_larger_than_the_socket_holds_arrives_whole(artist: Artist) -> None:
+    artist.start()
+    drawing = artist.draw(records(500_000, 60.0), 1.0)
+    assert drawing is not None
+    assert drawing.png.endswith(b"IEND\xaeB`\x82")
+
+
+def test_two_who_draw_at_once_each_get_their_own(artist: Artist) -> None:
+    artist.start()
+    small, large = (eventlet.spawn(artist.draw, samples(), scale) for scale in (1.0, 2.0))
+    assert 760 == struct.unpack("!I", small.wait().png[16:20])[0]
+    assert 1520 == struct.unpack("!I", large.wait().png[16:20])[0]
+
+
+def test_a_killed_artist_is_told_once_and_can_be_started_again(artist: Artist) -> None:
+    artist.start()
+    assert artist.pid is not None
+    os.kill(artist.pid, signal.SIGKILL)
+    with pytest.warns(RuntimeWarning, match="its process ended") as told:
+        assert artist.draw(samples(), 1.0) is None
+    assert 1 == len(told)
+    artist.start()
+    os.kill(artist.pid, signal.SIGKILL)
+    assert artist.draw(samples(), 1.0) is None
+    artist.start()
+    assert artist.draw(samples(), 1.0) is not None
+
+
+def test_a_drawing_that_fails_is_told_and_the_process_lives(artist: Artist) -> None:
+    artist.start()
+    pid = artist.pid
+    with pytest.warns(RuntimeWarning, match="AttributeError"):
+        assert artist.draw("no picture", 1.0) is None  # type: ignore[arg-type]
+    assert artist.draw(samples(), 1.0) is not None
+    assert pid == artist.pid
+
+
+def test_an_artist_that_is_late_is_ended(artist: Artist) -> None:
+    artist.start()
+    pid = artist.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.warns(RuntimeWarning, match="in time"):
+        assert artist.draw(samples(), 1.0, timeout_s=0.05) is None
+    assert is_gone(pid)
+
+
+def test_closing_wakes_who_waits_for_a_drawing_without_a_warning(artist: Artist) -> None:
+    artist.start()
+    drawer = eventlet.spawn(artist.draw, samples(), 1.0)
+    eventlet.sleep(0)
+    artist.close()
+    assert drawer.wait() is None
+    artist.start()
+    assert artist.draw(samples(), 1.0) is not None
+
+
+def test_a_drawer_that_is_killed_leaves_no_half_answer(artist: Artist) -> None:
+    artist.start()
+    drawer = eventlet.spawn(artist.draw, samples(), 1.0)
+    eventlet.sleep(0)
+    drawer.kill()
+    artist.start()
+    drawing = artist.draw(samples(), 2.0)
+    assert drawing is not None
+    assert 1520 == struct.unpack("!I", drawing.png[16:20])[0]
+
+
+def test_the_artist_ignores_an_interrupt_and_gives_way(artist: Artist) -> None:
+    artist.start()
+    assert artist.draw(samples(), 1.0) is not None
+    assert artist.pid is not None
+    os.kill(artist.pid, signal.SIGINT)
+    assert artist.draw(samples(), 1.0) is not None
+    assert 19 == psutil.Process(artist.pid).nice()
+
+
+def test_the_artist_ends_with_a_kernel_that_is_killed() -> None:
+    code = """
+        import os, signal
+        from greenlab.live import Artist
+        artist = Artist()
+        artist.start()
+        print(artist.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert -signal.SIGKILL == done.returncode
+    wait_until(lambda: is_gone(int(done.stdout)), "the artist's end")
+
+
+def test_a_module_beside_the_notebook_does_not_become_the_artists(
+    artist: Artist, tmp_path: Any, monkeypatch: Any
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit")
+    (tmp_path / "matplotlib.py").write_text("raise SystemExit")
+    monkeypatch.chdir(tmp_path)
+    artist.start()
+    assert artist.draw(samples(), 1.0) is not None

@@ -1,0 +1,161 @@
+"""Stop and the dial of a live view: what is pressed and turned comes on any thread, and is done on the hub's."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from live_doubles import FakeRun, Shown, facts, not_posted
+
+from greenlab.live import View
+from greenlab.live.view import dial_of
+
+if TYPE_CHECKING:
+    from greenlab.live.artist import Artist
+
+
+def elsewhere(what: Any) -> None:
+    """Do something on another OS thread, as ipykernel does with what a front end says."""
+    clicker = threading.Thread(target=what)
+    clicker.start()
+    clicker.join()
+
+
+def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], artist: Artist) -> None:
+    posted: list[Any] = []
+    run, view = FakeRun(), View(posted.append, artist=artist)
+    view.run_started(run)
+    face: Any = view._face
+    clicker = threading.Thread(target=face._button.click)
+    clicker.start()
+    clicker.join()
+    assert 1 == len(posted)
+    assert [] == run.cancelled_on
+    assert not face._button.disabled
+    posted[0]()
+    assert [threading.current_thread().name] == run.cancelled_on
+    assert face._button.disabled
+    run.end(0.1)
+    view.run_ended(run)
+    posted[0]()
+    assert 1 == len(run.cancelled_on), "a late click finds nothing to cancel"
+
+
+def test_events_of_the_button_may_come_to_any_shell(shown: list[Shown], artist: Artist, monkeypatch: Any) -> None:
+    from ipywidgets import Widget
+
+    publish = Widget.open
+
+    def opened(self: Any) -> None:
+        publish(self)
+        self.comm._reply_subshell_id = None  # what ipykernel 7.4 notes when a message is sent from the cell's shell
+
+    monkeypatch.setattr(Widget, "open", opened)
+    view = View(not_posted, artist=artist)
+    view.run_started(FakeRun())
+    face: Any = view._face
+    assert not hasattr(face._button.comm, "_reply_subshell_id")
+    assert hasattr(face._header.comm, "_reply_subshell_id")
+    view.close()
+
+
+def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Shown], artist: Artist) -> None:
+    posted: list[Any] = []
+    run, view = FakeRun(), View(posted.append, artist=artist)
+    view.run_started(run)
+    face: Any = view._face
+    elsewhere(face._button.click)
+    elsewhere(face._button.click)
+    for call in posted:
+        call()
+    assert 2 == len(posted)
+    assert 1 == len(run.cancelled_on)
+    view.close()
+
+
+def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(shown: list[Shown], artist: Artist) -> None:
+    posted: list[Any] = []
+    run, view = FakeRun(total=None), View(posted.append, artist=artist)
+    view.run_started(run)
+    face: Any = view._face
+    elsewhere(lambda: face._slider.set_state({"index": face._slider.options.index(30)}))
+    assert 4 == run.concurrency
+    (call,) = posted
+    call()
+    assert 30 == run.concurrency
+    run.go_on(0.1, 3)
+    view.tick()
+    assert 30 == face._slider.value
+    assert "-c 30" in face._header.value
+    view.close()
+
+
+def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown], artist: Artist) -> None:
+    posted: list[Any] = []
+    run, view = FakeRun(total=None), View(posted.append, artist=artist)
+    view.run_started(run)
+    slider: Any = view._face._slider  # type: ignore[attr-defined]
+    elsewhere(lambda: slider.set_state({"index": 0}))
+    run.end(0.1)
+    view.run_ended(run)
+    elsewhere(lambda: slider.set_state({"index": 1}))
+    for call in posted:
+        call()
+    assert 4 == run.concurrency
+
+
+def test_the_slider_follows_a_concurrency_that_code_has_set(
+    shown: list[Shown], artist: Artist, monkeypatch: Any
+) -> None:
+    from ipywidgets import Widget
+
+    send = Widget._send
+
+    def sent(self: Any, *args: Any, **kw: Any) -> None:
+        send(self, *args, **kw)
+        self.comm._reply_subshell_id = None  # what ipykernel 7.4 notes when a message is sent from the cell's shell
+
+    monkeypatch.setattr(Widget, "_send", sent)
+    posted: list[Any] = []
+    run, view = FakeRun(total=None), View(posted.append, artist=artist)
+    view.run_started(run)
+    face: Any = view._face
+    run.concurrency = 777
+    view.tick()
+    assert 777 == face._slider.value
+    assert sorted(face._slider.options) == list(face._slider.options)
+    assert [] == posted
+    assert not hasattr(face._slider.comm, "_reply_subshell_id")
+    view.close()
+
+
+def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(shown: list[Shown], artist: Artist) -> None:
+    run, view = FakeRun(pool="prefork", concurrency=2), View(lambda call: call(), artist=artist)
+    view.run_started(run)
+    face: Any = view._face
+    assert ("workers", 2) == (face._slider.description, face._slider.value)
+    assert (1, 2, 3, 4) == face._slider.options[:4]
+    assert not face._slider.continuous_update
+    elsewhere(lambda: face._slider.set_state({"index": 2}))
+    assert 3 == run.concurrency
+    view.close()
+
+
+@pytest.mark.parametrize(
+    ("pool", "concurrency", "total", "most"),
+    [
+        ("green", 500, None, 5000),
+        ("green", 1, None, 100),
+        ("green", 20, 200, 200),
+        ("green", 500, 3, 500),
+        ("green", 1, 1, 1),
+        ("green", 777, None, 7770),
+        ("threads", 500, None, 1000),
+    ],
+)
+def test_a_dial_goes_as_far_as_makes_a_difference(pool: str, concurrency: int, total: int | None, most: int) -> None:
+    dial = dial_of(facts(pool=pool, concurrency=concurrency, total=total))
+    assert ("concurrency", concurrency, 1, most) == (dial.name, dial.value, dial.steps[0], dial.steps[-1])
+    assert concurrency in dial.steps
+    assert list(dial.steps) == sorted(set(dial.steps))

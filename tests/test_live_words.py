@@ -1,0 +1,58 @@
+"""How numbers, failures and progress are written."""
+
+from __future__ import annotations
+
+import pytest
+from live_doubles import NAN, facts
+
+from greenlab.live import (
+    words,
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0, "0"), (0.25, "0.25"), (4.321, "4.32"), (99.97, "100"), (433.4, "433"), (12_300, "12,300"),
+     (1.25e6, "1.25M"), (NAN, "\N{EN DASH}")],
+)  # fmt: skip
+def test_counts_say_what_matters(value: float, expected: str) -> None:
+    assert expected == words.count_words(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.0, "0 µs"), (12e-6, "12 µs"), (0.0034, "3.4 ms"), (0.9999, "1 s"), (2.312, "2.31 s"),
+     (200, "3 min 20 s"), (7500, "2 h 5 min"), (NAN, "\N{EN DASH}")],
+)  # fmt: skip
+def test_durations_say_what_matters(value: float, expected: str) -> None:
+    assert expected == words.duration_words(value)
+
+
+def test_a_label_is_escaped_in_the_header() -> None:
+    assert "&lt;b&gt;" in words.header_html(facts(label="<b>"), 1, 2.0)
+    assert "<b></b>" not in words.header_html(facts(label="<b>"), 1, 2.0)
+
+
+def test_the_header_counts_failures_by_type_and_says_how_long_the_hub_was_blocked() -> None:
+    bad = facts(failed=3, error_types=(("ValueError", 2), ("Key<b>", 1)), blocked=((0.5, 1.25),), p50_s=0.01, p99_s=0.2)
+    said = words.header_html(bad, 1, 2.0)
+    assert "<b>3</b> failed: 2 ValueError, 1 Key&lt;b&gt;" in said
+    assert "hub blocked <b>750 ms</b>" in said
+    assert "p50 <b>10 ms</b>" in said
+    assert "p99 <b>200 ms</b>" in said
+    assert "failed" not in words.header_html(facts(), 1, 2.0)
+
+
+def test_the_header_estimates_how_long_it_takes_once_there_is_something_to_go_by() -> None:
+    assert "about 3 s left<" in words.header_html(facts(running=True, done=2, elapsed_s=2.0), 1, 2.0)
+    assert " left<" not in words.header_html(facts(running=True, done=2, elapsed_s=0.5), 1, 2.0)
+    assert " left<" not in words.header_html(facts(running=True, total=None), 1, 2.0)
+    assert " left<" not in words.header_html(facts(running=True, done=2, elapsed_s=9.0), 1, 0.0)
+
+
+def test_the_first_failure_is_folded_and_escaped() -> None:
+    said = words.failure_html("ValueError: <b>")
+    assert said.startswith("<details")
+    assert "<summary" in said
+    assert "ValueError: &lt;b&gt;" in said
+    assert "" == words.failure_html("")

@@ -1,0 +1,435 @@
+"""Step mode: green tasks on a virtual clock, the same log every time, and nothing else disturbed. `%greenstep`."""
+
+from __future__ import annotations
+
+import gc
+import queue
+import socket
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import eventlet
+import pytest
+
+import greenlab
+from greenlab import Stepper, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kernel import Kernel
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    greenlab.start()
+    yield
+    greenlab.stop()
+
+
+def logged(*calls: Any) -> list[str]:
+    """Make every step; give what the log says, without its numbers."""
+    with greenlab.stepper(*calls) as stepper:
+        return [f"{step.time_s:g} {step.name}: {step.then}" for step in stepper]
+
+
+def nap(*naps: float) -> None:
+    for each in naps:
+        time.sleep(each)
+
+
+def test_sleepers_go_on_in_the_order_of_their_times_and_no_time_goes_by() -> None:
+    began = time.perf_counter()
+    log = logged((nap, 3000, 1000), (nap, 1000), nap)
+    assert [
+        "0 nap 1: sleeps until 3000 s",
+        "0 nap 2: sleeps until 1000 s",
+        "0 nap 3: ends",
+        "1000 nap 2: ends",
+        "3000 nap 1: sleeps until 4000 s",
+        "4000 nap 1: ends",
+    ] == log
+    assert time.perf_counter() - began < 60
+
+
+def test_those_that_are_due_at_one_time_go_on_in_the_order_in_which_they_asked() -> None:
+    def task(name: str) -> str:
+        time.sleep(1)
+        time.sleep(0)
+        return name
+
+    log = logged(*((task, (name,)) for name in "abcdefghij"))
+    assert [f"1 task {n}: lets the others run" for n in range(1, 11)] == log[10:20]
+    assert [f"1 task {n}: returns {name!r}" for n, name in enumerate("abcdefghij", 1)] == log[20:]
+
+
+def test_producer_and_consumer_over_a_queue_are_told_step_by_step(capsys: Any) -> None:
+    items = queue.Queue[int](maxsize=1)
+
+    def produce() -> None:
+        for item in range(2):
+            items.put(item)
+            print("  put", item)
+
+    def consume() -> list[int]:
+        return [items.get() for _ in range(2)]
+
+    stepper = greenlab.stepper(produce, consume)
+    stepper.run()
+    assert (
+        "  put 0\n"
+        "  1  at 0 s  produce runs, then waits for room in a queue\n"
+        "  2  at 0 s  consume runs, then waits for an item of a queue\n"
+        "  put 1\n"
+        "  3  at 0 s  produce runs, then ends\n"
+        "  4  at 0 s  consume runs, then returns [0, 1]\n"
+        "     all tasks have ended\n"
+    ) == capsys.readouterr().out
+
+
+def test_locks_events_conditions_semaphores_and_barriers_work_and_are_named() -> None:
+    lock, event, condition = threading.Lock(), threading.Event(), threading.Condition()
+    semaphore, barrier = threading.Semaphore(0), threading.Barrier(2)
+
+    def first() -> None:
+        with lock:
+            time.sleep(1)
+        event.set()
+        time.sleep(1)
+        with condition:
+            condition.notify()
+        time.sleep(1)
+        semaphore.release()
+        time.sleep(1)
+        barrier.wait()
+
+    def second() -> None:
+        with lock:
+            pass
+        event.wait()
+        with condition:
+            condition.wait()
+        semaphore.acquire()
+        barrier.wait()
+
+    waits = [line for line in logged(first, second) if "second" in line]
+    assert [
+        "0 second: waits for a lock",
+        "1 second: waits for a condition",
+        "2 second: waits for a semaphore",
+        "3 second: waits for a barrier",
+        "4 second: ends",
+    ] == waits
+
+
+def test_time_limits_run_out_on_the_virtual_clock() -> None:
+    lock, items, event = threading.Lock(), queue.Queue[int](), threading.Event()
+    got: list[Any] = []
+
+    def task() -> None:
+        lock.acquire()
+        got.append((lock.acquire(timeout=5), time.monotonic()))
+        got.append((event.wait(10), time.perf_counter()))
+        try:
+            items.get(timeout=20)
+        except queue.Empty:
+            got.append(("empty", time.time()))
+        with eventlet.Timeout(40, False):
+            time.sleep(1000)
+        got.append(("limit", time.monotonic_ns()))
+
+    logged(task)
+    assert [(False, 5.0), (False, 15.0), ("empty", 35.0), ("limit", 75 * 10**9)] == got
+
+
+def test_a_deadlock_ends_with_who_waits_for_what(capsys: Any) -> None:
+    one, other = threading.Lock(), threading.Lock()
+
+    def left() -> None:
+        with one:
+            time.sleep(1)
+            with other:
+                pass
+
+    def right() -> None:
+        with other:
+            time.sleep(1)
+            with one:
+                pass
+
+    with greenlab.stepper(left, right) as stepper:
+        stepper.run()
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert "     nothing can go on: left waits for a lock, right waits for a lock" == last
+        assert not stepper.ended
+    assert ["is killed", "is killed"] == [stepper._waits[task] for task in stepper.tasks]
+    assert stepper.ended
+    assert not one.locked()
+
+
+def test_a_failure_is_in_the_log_and_the_others_go_on(capsys: Any) -> None:
+    log = logged(lambda: 1 / 0, (nap, 1))
+    assert ["0 <lambda>: fails: ZeroDivisionError: division by zero"] == log[:1]
+    assert "1 nap: ends" == log[-1]
+    assert "" == capsys.readouterr().err
+
+
+def test_an_interrupt_is_raised_where_the_step_was_made() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    stepper = greenlab.stepper(interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stepper.step()
+    assert ["fails: KeyboardInterrupt"] == [step.then for step in stepper.log]
+
+
+def test_tasks_that_are_spawned_in_a_step_are_stepped_too() -> None:
+    def parent() -> Any:
+        children = [greenlab.spawn(nap, n) for n in (2, 1)]
+        eventlet.spawn(nap, 3).wait()
+        return [child.wait() for child in children]
+
+    assert [
+        "0 parent: waits for another task",
+        "0 nap: sleeps until 2 s",
+        "0 nap 2: sleeps until 1 s",
+        "0 green thread 1: sleeps until 3 s",
+        "1 nap 2: ends",
+        "2 nap: ends",
+        "3 green thread 1: ends",
+        "3 parent: returns [None, None]",
+    ] == logged(parent)
+
+
+def test_a_socket_is_refused_in_one_line() -> None:
+    def wait_for_a_socket() -> None:
+        here, there = socket.socketpair()
+        with here, there:
+            here.recv(1)
+
+    (line,) = logged(wait_for_a_socket)
+    assert "fails: UsageError: a stepper's tasks cannot wait for sockets" in line
+    assert "\n" not in line
+
+
+def test_an_os_thread_may_be_waited_for_from_step_to_step(capsys: Any) -> None:
+    go, done = threading.Event(), threading.Event()
+
+    def work() -> None:
+        go.wait()
+        done.set()
+
+    def task() -> None:
+        thread.join()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    stepper = greenlab.stepper(task)
+    stepper.run()
+    assert "nothing can go on: task waits for an OS thread" in capsys.readouterr().out
+    go.set()
+    thread.join()
+    done.wait()
+    end = time.monotonic() + 10
+    while not stepper.ended and time.monotonic() < end:
+        stepper.step()
+    assert "ends" == stepper.log[-1].then
+
+
+def test_background_tasks_stand_still_during_steps_and_go_on_afterwards() -> None:
+    ticks: list[float] = []
+
+    def tick() -> None:
+        while True:
+            time.sleep(0.001)
+            ticks.append(time.monotonic())
+
+    background = greenlab.spawn(tick)
+    time.sleep(0.02)
+    before = len(ticks)
+    assert before
+    logged((nap, 100, 100), (nap, 50))
+    assert before == len(ticks)
+    time.sleep(0.02)
+    assert before < len(ticks)
+    assert ticks[-1] - ticks[0] < 60, "a background task has seen the virtual clock"
+    background.kill()
+
+
+def test_a_lock_that_a_background_task_holds_is_had_once_it_lets_go() -> None:
+    lock = threading.Lock()
+
+    def hold() -> None:
+        with lock:
+            time.sleep(0.02)
+
+    def task() -> None:
+        with lock:
+            pass
+
+    holder = greenlab.spawn(hold)
+    time.sleep(0)
+    with greenlab.stepper(task) as stepper:
+        assert ["waits for a lock"] == [step.then for step in stepper]
+        holder.wait()
+        assert ["ends"] == [step.then for step in stepper]
+
+
+def test_other_threads_see_the_real_clock_during_a_step() -> None:
+    seen: list[float] = []
+    ask, asked = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        ask.wait()
+        seen.append(time.monotonic())
+        asked.set()
+
+    def task() -> None:
+        ask.set()
+        with greenlab.native():
+            while not seen:
+                pass
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    before = time.monotonic()
+    logged(task)
+    thread.join()
+    assert before <= seen[0] <= time.monotonic()
+
+
+def test_every_clock_is_put_back_also_after_an_error() -> None:
+    names = ("monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns", "time_ns")
+    before = [getattr(time, name) for name in names]
+    logged(lambda: time.sleep(-1))
+    assert before == [getattr(time, name) for name in names]
+    assert threading._time is before[0]  # type: ignore[attr-defined]
+
+
+def test_a_step_within_a_step_is_refused() -> None:
+    made: list[Stepper] = []
+
+    def step() -> None:
+        made[0].step()
+
+    made.append(greenlab.stepper(step))
+    assert ["fails: UsageError: a step is being made: a stepper cannot be stepped by its own tasks"] == [
+        step.then for step in made[0]
+    ]
+
+
+def test_two_steppers_have_a_clock_each() -> None:
+    one, other = greenlab.stepper((nap, 5)), greenlab.stepper((nap, 7))
+    assert ["sleeps until 5 s", "sleeps until 7 s"] == [next(iter(each)).then for each in (one, other)]
+    assert [5.0, 7.0] == [list(each)[-1].time_s for each in (one, other)]
+
+
+def test_run_stops_at_a_time_or_after_a_number_of_steps(capsys: Any) -> None:
+    def tick() -> None:
+        while True:
+            time.sleep(0.1)
+
+    with greenlab.stepper(tick) as stepper:
+        stepper.run(until_s=0.35)
+        out = capsys.readouterr().out.splitlines()
+        assert "  4  at 0.3 s  tick runs, then sleeps until 0.4 s" == out[-2]
+        assert "     the next step is at 0.4 s" == out[-1]
+        stepper.run(steps=2)
+        assert "     stopped after 2 steps, and there are more" == capsys.readouterr().out.splitlines()[-1]
+        stepper.step(2)
+        assert 8 == len(stepper.log)
+        assert "stepper at 0.7 s, after 8 steps\n  tick sleeps until 0.8 s" == repr(stepper)
+
+
+def test_results_are_read_from_the_tasks() -> None:
+    stepper = greenlab.stepper((pow, 2, 5), (pow, (3, 2)))
+    list(stepper)
+    assert [32, 9] == [task.wait() for task in stepper.tasks]
+
+
+@pytest.mark.parametrize(
+    ("calls", "says"),
+    [((), "say what to step through"), ((3,), "not 3"), (((),), "write stepper"), (((1, 2),), "write stepper")],
+)
+def test_what_cannot_be_stepped_is_a_mistake_of_the_user(calls: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        greenlab.stepper(*calls)
+
+
+def test_closing_runs_finally_clauses_and_stopping_greenlab_closes() -> None:
+    left: list[str] = []
+
+    def task() -> None:
+        try:
+            time.sleep(1)
+        finally:
+            time.sleep(1)
+            left.append("finally")
+
+    stepper = greenlab.stepper(task)
+    stepper.step()
+    greenlab.stop()
+    assert ["finally"] == left
+    assert stepper.ended
+
+
+def test_a_stepper_that_has_come_to_its_end_is_collected_when_it_is_dropped() -> None:
+    stepper = greenlab.stepper((nap, 1), abs)
+    list(stepper)
+    assert [] == list(stepper)
+    gone = weakref.ref(stepper), weakref.ref(stepper._hub)
+    del stepper
+    gc.collect()
+    assert [None, None] == [each() for each in gone]
+
+
+def test_a_stepper_is_closed_from_a_green_task_too() -> None:
+    stepper = greenlab.stepper((nap, 1))
+    greenlab.spawn(stepper.step).wait()
+
+    def closing() -> str:
+        stepper.close()
+        return "closed"
+
+    assert "closed" == greenlab.spawn(closing).wait()
+    assert ["is killed"] == [stepper._waits[task] for task in stepper.tasks]
+
+
+# -- the magic, in a real kernel ---------------------------------------------------------------------------
+
+TASKS = "import time, greenlab\ndef f(x):\n    time.sleep(x)\n    return x\ns = greenlab.stepper((f, 2), (f, 1))"
+
+
+def test_greenstep_steps_the_latest_stepper_or_the_one_that_is_named(kernel: Kernel) -> None:
+    kernel.run(TASKS)
+    assert "  1  at 0 s  f 1 runs, then sleeps until 2 s\n" == kernel.run("%greenstep").stdout
+    assert "  2  at 0 s  f 2 runs, then sleeps until 1 s\n" == kernel.run("%greenstep s").stdout
+    shown = kernel.run("%greenstep --show s")
+    assert "stepper at 0 s, after 2 steps\n  f 1 sleeps until 2 s\n  f 2 sleeps until 1 s" == shown.value
+    assert "" == shown.stdout
+    assert (
+        "  3  at 1 s  f 2 runs, then returns 1\n  4  at 2 s  f 1 runs, then returns 2\n     all tasks have ended\n"
+    ) == kernel.run("%greenstep --all s").stdout
+
+
+def test_a_cell_gives_the_same_output_each_time_it_is_run(kernel: Kernel) -> None:
+    outputs = {kernel.run(f"{TASKS}\n%greenstep -n 3").stdout for _ in range(3)}
+    assert 1 == len(outputs)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("%greenstep 3", "make a stepper first"),
+        ("%greenstep -n 0", "1 or more"),
+        ("%greenstep --nonsense", "no option --nonsense"),
+        ("%greenstep s -n 2", "options come first"),
+    ],
+)
+def test_a_mistake_in_the_line_is_one_line_and_an_error_of_the_cell(kernel: Kernel, code: str, says: str) -> None:
+    cell = kernel.run(code)
+    assert says in (cell.error or "")
+    assert "\n" not in (cell.error or "")

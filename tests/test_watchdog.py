@@ -1,0 +1,444 @@
+"""The watchdog: who held the hub, where, how long, computing or waiting; and no block that did not happen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import eventlet
+import greenlet
+import pytest
+
+import greenlab
+from greenlab import UsageError
+from greenlab.hub import blocks
+from greenlab.hub.blocks import Block, Hold, Reading
+from greenlab.hub.watchdog import watchdog_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from greenlab.hub import GuestHub
+
+
+def compute(seconds: float) -> None:
+    """Compute for so much processor time, however busy the machine is."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))
+
+
+def wait_natively(seconds: float) -> None:
+    with greenlab.native():
+        time.sleep(seconds)
+
+
+def hold_once(how: Any) -> Any:
+    """Give a task of which number 1 holds the hub by `how`."""
+
+    def task(x: int) -> None:
+        time.sleep(0.01)
+        if x == 1:
+            how()
+        time.sleep(0.01)
+
+    return task
+
+
+# -- what is said of a block -------------------------------------------------------------------------------
+
+
+def test_a_task_that_computes_is_named_with_its_line_and_as_computing() -> None:
+    run = greenlab.run(hold_once(lambda: compute(0.3)), range(3))
+    (block,) = run.blocked
+    assert "compute" == block.function
+    assert __file__ == block.filename
+    assert "CPU" == block.kind
+    assert f"line {block.lineno} of test_watchdog.py, in compute: CPU" in str(block)
+
+
+def test_a_task_that_waits_natively_is_named_as_waiting() -> None:
+    run = greenlab.run(hold_once(lambda: wait_natively(0.3)), range(3))
+    (block,) = run.blocked
+    assert ("wait_natively", "waiting") == (block.function, block.kind)
+    assert block.cpu_s is None or block.cpu_s < 0.1
+
+
+def test_who_waited_behind_is_counted_by_timers_and_by_descriptors() -> None:
+    def reader(pair: Any) -> None:
+        pair[0].recv(1)
+
+    def holder() -> None:
+        time.sleep(0.05)
+        for _, there in pairs:
+            there.send(b"x")
+        wait_natively(0.4)
+
+    pairs = [socket.socketpair() for _ in range(5)]
+    greenlab.start()
+    sleepers = [greenlab.spawn(time.sleep, 0.06 + 0.001 * i) for i in range(7)]
+    limited = greenlab.spawn(lambda: eventlet.Timeout(0.1, False).cancel())
+    readers = [greenlab.spawn(reader, pair) for pair in pairs]
+    greenlab.spawn(holder).wait()
+    for task in (*sleepers, limited, *readers):
+        task.wait()
+    (block,) = watchdog_of(greenlab.start()).blocks
+    for pair in pairs:
+        for each in pair:
+            each.close()
+    assert 12 == block.waiting
+    assert "12 waited behind it" in str(block)
+
+
+def test_time_limits_that_ran_out_are_not_counted_as_waiting_behind() -> None:
+    def limited() -> None:
+        with eventlet.Timeout(0.05, False):
+            time.sleep(5)
+
+    greenlab.start()
+    others = [greenlab.spawn(limited) for _ in range(4)]
+    greenlab.spawn(wait_natively, 0.3).wait()
+    for other in others:
+        other.wait()
+    (block,) = watchdog_of(greenlab.start()).blocks
+    assert 0 == block.waiting
+
+
+def test_a_background_task_is_named_by_its_id() -> None:
+    greenlab.start()
+    task = greenlab.spawn(wait_natively, 0.3)
+    task.wait()
+    (block,) = watchdog_of(greenlab.start()).blocks
+    assert f"Task {task.id} (wait_natively)" == block.who
+
+
+def test_the_task_of_a_run_is_named_by_its_index_and_another_runs_as_such() -> None:
+    here = greenlab.start()
+    job = Job()
+    mine: list[Block] = []
+    others: list[Block] = []
+
+    def worker() -> None:
+        me = greenlet.getcurrent()
+        me.greenlab_job, me.greenlab_index = job, 7
+        wait_natively(0.3)
+
+    dog = watchdog_of(here)
+    with dog.watch(mine.append, job), dog.watch(others.append, object()):
+        greenlab.spawn(worker).wait()
+    assert (["task 7"], [7]) == ([block.who for block in mine], [block.index for block in mine])
+    assert ["task 7 of another run"] == [block.who for block in others]
+
+
+class Job:
+    """What a run's worker works for."""
+
+
+def test_the_cell_is_named_when_it_holds_the_hub_itself() -> None:
+    greenlab.start()
+    ticker = greenlab.spawn(time.sleep, 10)
+    time.sleep(0.05)
+    wait_natively(0.3)
+    time.sleep(0.05)
+    ticker.kill()
+    (block,) = watchdog_of(greenlab.start()).blocks
+    assert "the cell" == block.who
+
+
+def test_a_green_thread_of_plain_eventlet_is_not_given_anothers_name() -> None:
+    greenlab.start()
+    former = greenlab.spawn(time.sleep, 0.01)
+    former.wait()
+    eventlet.spawn(wait_natively, 0.3).wait()
+    (block,) = watchdog_of(greenlab.start()).blocks
+    assert "a green thread" == block.who
+
+
+def test_a_greenlet_made_by_hand_is_not_given_its_makers_name() -> None:
+    greenlab.start()
+    greenlab.spawn(lambda: greenlet.greenlet(wait_natively).switch(0.3)).wait()
+    (block,) = watchdog_of(greenlab.start()).blocks
+    assert "" == block.who
+
+
+def test_a_task_that_was_woken_by_its_socket_is_watched_too() -> None:
+    def task(x: int) -> None:
+        if x:
+            here.recv(1)
+            compute(0.3)
+        else:
+            there.send(b"x")
+
+    here, there = socket.socketpair()
+    with here, there:
+        run = greenlab.run(task, [1, 0])
+    assert ["compute"] == [block.function for block in run.blocked]
+
+
+def test_blocks_at_one_line_are_folded_and_added_up() -> None:
+    def task(x: int) -> None:
+        time.sleep(0.01)
+        wait_natively(0.25 if x < 3 else 0.4)
+        time.sleep(0.01)
+        if x == 3:
+            compute(0.2)
+
+    run = greenlab.run(task, range(4), concurrency=1)
+    first, second = run.blocked_by_line.items()
+    assert "in wait_natively" in first[0]
+    assert "in compute" in second[0]
+    assert 1.0 < first[1] < 3
+    report = str(run)
+    assert "  blocked: 4 × at line " in report
+    assert "in wait_natively: 1." in report
+    assert "s in all, waiting" in report
+    assert f"  blocked: {run.blocked[-1]}" in report
+
+
+def test_more_than_three_lines_are_counted_in_the_report() -> None:
+    found = [Block(0, 1 / line, "f.py", line, "f") for line in range(1, 6)]
+    assert [f"line {line} of f.py, in f" for line in range(1, 6)] == list(blocks.by_line(found))
+    run = greenlab.run(abs, [1])
+    run._blocks += found
+    assert "  blocked at 2 more lines, see run.blocked_by_line" in str(run)
+
+
+# -- no block that did not happen --------------------------------------------------------------------------
+
+
+def test_short_tasks_one_after_the_other_that_never_wait_are_no_block() -> None:
+    greenlab.start()
+    for _ in range(40):
+        eventlet.spawn_n(compute, 0.01)
+    greenlab.spawn(abs, 1).wait()
+    run = greenlab.run(lambda _: compute(0.01), range(40), concurrency=40)
+    assert ([], []) == (run.blocked, list(watchdog_of(greenlab.start()).blocks))
+
+
+def test_a_burst_of_callbacks_from_other_threads_is_no_block() -> None:
+    here = greenlab.start()
+    for _ in range(40):
+        here.call_soon_threadsafe(compute, 0.01)
+    time.sleep(0.01)
+    assert [] == list(watchdog_of(here).blocks)
+
+
+def test_a_thread_that_keeps_the_gil_is_not_blamed_on_the_hubs_line() -> None:
+    libc = ctypes.PyDLL(None)
+    numbers = (ctypes.c_int * 8_000_000)(*range(8_000_000, 0, -1))
+
+    def sort() -> float:
+        """C's own sort with C's own comparison, called without letting the GIL go."""
+        began = time.perf_counter()
+        libc.qsort(numbers, len(numbers), 4, ctypes.cast(libc.strcmp, ctypes.c_void_p))
+        return time.perf_counter() - began
+
+    def ticking(_: int) -> None:
+        for _ in range(5):
+            compute(0.03)
+            time.sleep(0.0001)
+
+    greenlab.start()
+    alone = sort()
+    before = len(watchdog_of(greenlab.start()).blocks)
+    took: list[float] = []
+    thread = __import__("threading").Thread(target=lambda: took.append(sort()))
+    thread.start()
+    run = greenlab.run(ticking, range(10), concurrency=10)
+    thread.join()
+    assert 0.15 < alone, "the sort is too short for the test"
+    assert [] == [str(block) for block in run.blocked]
+    assert before == len(watchdog_of(greenlab.start()).blocks)
+
+
+def test_a_line_that_computes_in_one_call_and_keeps_the_gil_is_found() -> None:
+    run = greenlab.run(hold_once(lambda: sum(range(40_000_000))), range(3))
+    assert ["CPU"] == [block.kind for block in run.blocked]
+    assert 0.2 < run.blocked[0].duration_s
+
+
+def test_a_line_that_waits_with_the_gil_in_its_hands_is_found() -> None:
+    usleep = ctypes.PyDLL(None).usleep
+    run = greenlab.run(hold_once(lambda: usleep(400_000)), range(3))
+    assert ["waiting"] == [block.kind for block in run.blocked]
+
+
+def looked_at(*readings: Reading, moved: bool = False) -> Hold:
+    """Give a hold that was looked at once after each reading but the first, meant to be 20 ms apart."""
+    hold = Hold(None, readings[0], 0.02, moved=moved)
+    for reading in readings[1:]:
+        hold.look(reading)
+    return hold
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "queued_s", "own_queued_s", "process_s", "held"),
+    [
+        (0.3, 0.0, 0.0, 0.3, 0.3),  # it computed
+        (0.0, 0.0, 0.0, 0.0, 0.3),  # it waited
+        (0.05, 0.25, 0.0, 0.05, 0.05),  # it was ready to run, and had no processor
+        (0.05, 0.25, 0.25, 0.05, 0.05),  # neither had
+        (0.0, 0.0, 0.28, 0.0, 0.3),  # it waited, and the watchdog had no processor
+        (0.0, 0.0, 0.0, 0.28, 0.02),  # a third thread computed, with the GIL
+        (0.1, 0.0, 0.0, 0.28, 0.12),  # they took turns
+    ],
+)
+def test_what_is_a_lines_own_of_a_time_without_a_switch(
+    cpu_s: float, queued_s: float, own_queued_s: float, process_s: float, held: float
+) -> None:
+    before, after = Reading(0, 0, 0, 0, 0), Reading(0.3, cpu_s, queued_s, own_queued_s, process_s)
+    assert pytest.approx(held) == looked_at(before, after).held_s()
+
+
+@pytest.mark.parametrize(
+    ("cpu_s", "queued_s", "own_queued_s", "process_s", "held"),
+    [
+        (0.28, 0.0, 0.0, 0.28, 0.28),  # one call computed, with the GIL
+        (0.0, 0.0, 0.0, 0.0, 0.28),  # one call waited, with the GIL
+        (0.28, 0.0, 0.28, 0.28, 0.0),  # the watchdog had no processor, and knows nothing
+        (0.0, 0.28, 0.0, 0.0, 0.0),  # the hub's thread had none, and kept the GIL
+        (0.1, 0.0, 0.0, 0.28, 0.0),  # it took turns with others
+    ],
+)
+def test_what_is_a_lines_own_of_a_time_in_which_the_hub_moved(
+    cpu_s: float, queued_s: float, own_queued_s: float, process_s: float, held: float
+) -> None:
+    before, after = Reading(0, 0, 0, 0, 0), Reading(0.3, cpu_s, queued_s, own_queued_s, process_s)
+    assert pytest.approx(held) == looked_at(before, after, moved=True).held_s()
+
+
+def test_a_thread_that_stands_in_the_run_queue_is_counted_when_it_leaves_it() -> None:
+    hold = looked_at(*(Reading(0.02 * look, 0, 0, 0, 0) for look in range(11)))
+    assert pytest.approx(0.2) == hold.held_s()
+    assert pytest.approx(0.02) == hold.held_s(Reading(0.21, 0.01, 0.18, 0, 0.01))
+
+
+def test_where_the_system_tells_nothing_the_time_itself_counts() -> None:
+    before, after = Reading(0, None, None, None, 0), Reading(0.3, None, None, None, 0)
+    assert 0.3 == looked_at(before, after).held_s()
+    assert 0 == looked_at(before, after, moved=True).held_s()
+    assert "" == Block(0, 1, "f.py", 1, "f", cpu_s=None).kind
+
+
+@contextlib.contextmanager
+def hogs() -> Iterator[None]:
+    """Three processes for each core that compute for as long as the block runs."""
+    code = "while True: sum(range(10000))"
+    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3 * (os.cpu_count() or 1))]
+    try:
+        time.sleep(0.5)  # until they have started to compute
+        yield
+    finally:
+        for each in running:
+            each.send_signal(signal.SIGKILL)
+            each.wait()
+
+
+def test_a_healthy_run_on_a_busy_machine_reports_no_block_and_a_sick_one_its_own() -> None:
+    def fetch(x: int) -> bytes:
+        here, there = socket.socketpair()
+        with here, there:
+            time.sleep(0.05 + x % 7 * 0.01)
+            there.send(b"x" * 100)
+            return here.recv(100)
+
+    def sick(x: int) -> None:
+        fetch(x)
+        if x == 500:
+            compute(0.3)
+
+    with hogs():
+        healthy = greenlab.run(fetch, range(5000), concurrency=1000)
+        ill = greenlab.run(sick, range(1000), concurrency=1000)
+    assert [] == [str(block) for block in healthy.blocked]
+    assert ["compute"] == [block.function for block in ill.blocked]
+
+
+# -- what it leaves alone ----------------------------------------------------------------------------------
+
+
+def test_an_idle_hub_causes_no_wake_up_of_the_watchdog() -> None:
+    async def main() -> tuple[int, int]:
+        here = greenlab.start()
+        try:
+            dog: Any = watchdog_of(here)
+            looks = [0]
+            progress = dog._progress
+
+            def counted() -> object:
+                looks[0] += 1
+                return progress()
+
+            dog._progress = counted
+            await greenlab.spawn(time.sleep, 0.2)
+            busy = looks[0]
+            await asyncio.sleep(0.2)  # it goes to rest
+            looks[0] = 0
+            await asyncio.sleep(0.5)
+            idle = looks[0]
+            await greenlab.spawn(wait_natively, 0.3)  # and is roused
+            await greenlab.spawn(abs, 1)
+            assert 1 == len(dog.blocks)
+        finally:
+            greenlab.stop()
+        return busy, idle
+
+    busy, idle = asyncio.run(main())
+    assert 0 == idle
+    assert 0 < busy
+
+
+def test_it_keeps_no_frame_and_no_variable_of_the_task_that_it_sampled() -> None:
+    class Big:
+        pass
+
+    gone: list[Any] = []
+
+    def task(_: int) -> None:
+        big = Big()
+        gone.append(weakref.ref(big))
+        wait_natively(0.3)
+        del big
+        gone.append(gone[0]() is None)
+
+    run = greenlab.run(task, [1])
+    assert 1 == len(run.blocked)
+    assert gone[1]
+
+
+def test_the_time_after_which_it_speaks_can_be_set_and_turned_off(started: GuestHub) -> None:
+    greenlab.start(blocked_after=0.02)
+    assert 1 == len(greenlab.run(hold_once(lambda: wait_natively(0.06)), range(3)).blocked)
+    greenlab.start(blocked_after=math.inf)
+    assert [] == greenlab.run(hold_once(lambda: wait_natively(0.3)), range(3)).blocked
+    greenlab.start()
+    assert math.inf == watchdog_of(started).after_s
+    greenlab.start(blocked_after=0.1)
+    assert 1 == len(greenlab.run(hold_once(lambda: wait_natively(0.3)), range(3)).blocked)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, "1", True])
+def test_a_time_that_makes_no_sense_is_a_mistake_of_the_user(started: GuestHub, value: Any) -> None:
+    with pytest.raises(UsageError, match="a number of seconds greater than 0"):
+        greenlab.start(blocked_after=value)
+
+
+def test_a_block_is_known_as_soon_as_the_run_has_ended() -> None:
+    for _ in range(5):
+        assert 1 == len(greenlab.run(lambda _: wait_natively(0.25), [1]).blocked)
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    yield
+    greenlab.stop()
