@@ -1,4 +1,4 @@
-"""Knowing why: `greenlab.check`, `trace` and `stepper`. Puts the rooms together, as `api` does.
+"""Knowing why: `greenlab.check`, `trace`, `stepper` and `%greenhub`. Puts the rooms together, as `api` does.
 
 Must not import at the top: matplotlib, ipywidgets, IPython.
 """
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from greenlab import api
 from greenlab.api import a_thing
 from greenlab.errors import UsageError
+from greenlab.runs.state import HubState, state_of
 from greenlab.runs.stepper import Stepper
 from greenlab.runs.timeline import Tracing
 
 if TYPE_CHECKING:
     from greenlab.probes import Answers, Verdict
 
-__all__ = ["check", "stepper", "trace"]
+__all__ = ["check", "hub_state", "stepper", "trace"]
 
 
 def check(
@@ -86,3 +87,8 @@ def trace() -> Tracing:
         what to enter; its `timeline` is the `Timeline`, once the block has been left.
     """
     return Tracing(api.start(), api.timeline_figure)
+
+
+def hub_state() -> HubState:
+    """Look at the hub: what turns it, what is greened for it, which pools it has and how much runs on it."""
+    return state_of(api.start())

@@ -93,12 +93,26 @@ def test_greenps_lists_what_runs_and_greenkill_ends_it(kernel: Kernel) -> None:
     assert "nothing runs" == kernel.run("%greenps").value
 
 
+def test_greenhub_shows_what_is_greened_and_the_pools_with_their_workers(kernel: Kernel) -> None:
+    kernel.run("%%greenrun --no-live -p prefork -w 2 x in range(4)\nx")
+    kernel.run("import time\ntask = %greenspawn time.sleep(600)")
+    shown = kernel.run("%greenhub")
+    assert shown.error is None
+    assert "hub      turned by the running event loop" in shown.value
+    assert "names of" in shown.value
+    assert "prefork (workers " in shown.value
+    assert "0 runs, 1 background tasks" in shown.value
+    assert "<table>" in shown.result["text/html"]
+    kernel.run("task.kill()")
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [
         ("%greenkill", "say what to kill"),
         ("%greenkill all", "'all' is no id"),
         ("%greenps -v", "takes nothing"),
+        ("%greenhub -v", "takes nothing"),
     ],
 )
 def test_a_mistake_is_one_line_and_an_error_of_the_cell(kernel: Kernel, line: str, says: str) -> None:

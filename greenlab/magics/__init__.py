@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenlab import api
+from greenlab import api, explain
 from greenlab.errors import UsageError
 from greenlab.magics import advising, body, check, comparing, options, tracing
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
 _CELLS = (*_RUNS, *comparing.NAMES, advising.NAME, "greentrace", "greenspawn")
-_LINES = ("greenps", "greenkill", "greencheck", "greenstep")
+_LINES = ("greenhub", "greenps", "greenkill", "greencheck", "greenstep")
 _KEY = "greenlab_magics"
 
 
@@ -73,6 +73,13 @@ class Magics:
         comes to it.
         """
         return body.spawn_statement(self.ip, line, cell)
+
+    def greenhub(self, line: str) -> Any:
+        """Show the state of the hub: what turns it, what is greened, the pools and their workers, how much runs."""
+        __tracebackhide__ = True
+        if line.strip():
+            raise UsageError(f"greenhub: takes nothing, not {line.strip()!r}")
+        return explain.hub_state()
 
     def greenps(self, line: str) -> Any:
         """List what runs: background tasks, runs and their tasks, with state, age and where each stands."""

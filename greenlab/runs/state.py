@@ -1,0 +1,89 @@
+"""The state of a hub, as `%greenhub` shows it: the hub itself, what is greened, the pools, what runs.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from greenlab import greening
+from greenlab.runs.run import Run
+
+if TYPE_CHECKING:
+    from greenlab.hub import GuestHub
+
+_POOL = "pool "
+
+
+@dataclass(frozen=True)
+class HubState:
+    """A hub at one moment.
+
+    Attributes:
+        host: what turns the hub: "the running event loop", or "this thread while it waits".
+        turns: how often it has turned since it was started.
+        switches: how often a green thread has given it up.
+        replaced: how many names of the standard library and of drivers are replaced, by owner.
+        pools: the pools that were used, with the process ids of their workers.
+        tasks: how many background tasks have not ended.
+        runs: how many runs go on.
+    """
+
+    host: str
+    turns: int
+    switches: int
+    replaced: dict[str, int]
+    pools: dict[str, tuple[int, ...]]
+    tasks: int
+    runs: int
+
+    def _rows(self) -> list[tuple[str, str]]:
+        owners = ", ".join(sorted(self.replaced))
+        workers = [f"{name} ({_pids(pids)})" if pids else name for name, pids in self.pools.items()]
+        return [
+            ("hub", f"turned by {self.host}"),
+            ("turns", f"{self.turns:,}, with {self.switches:,} switches"),
+            ("greened", f"{sum(self.replaced.values())} names of {owners}" if self.replaced else "nothing"),
+            ("pools", ", ".join(workers) or "none used yet"),
+            ("running", f"{self.runs} runs, {self.tasks} background tasks: %greenps lists them"),
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name:8} {what}" for name, what in self._rows())
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f'<tr><th style="text-align:left">{name}</th><td style="text-align:left">{html.escape(what)}</td></tr>'
+            for name, what in self._rows()
+        )
+        return f"<table>{rows}</table>"
+
+
+def _pids(pids: tuple[int, ...]) -> str:
+    return f"{'worker' if len(pids) == 1 else 'workers'} {', '.join(map(str, pids))}"
+
+
+def state_of(hub: GuestHub) -> HubState:
+    """Look at a hub."""
+    replaced: dict[str, int] = {}
+    for owner, _ in greening.replaced():
+        replaced[owner] = replaced.get(owner, 0) + 1
+    pools = {
+        key.removeprefix(_POOL): tuple(getattr(pool, "pids", ()))
+        for key, pool in hub.kept.items()
+        if isinstance(key, str) and key.startswith(_POOL)
+    }
+    alive = [task for task in hub.tasks if not task.dead]
+    runs = sum(isinstance(task.about, Run) for task in alive)
+    return HubState(
+        host="the running event loop" if hub.host else "this thread while it waits",
+        turns=hub.turns,
+        switches=hub.switches,
+        replaced=replaced,
+        pools=pools,
+        tasks=len(alive) - runs,
+        runs=runs,
+    )
