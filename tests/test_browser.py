@@ -206,7 +206,9 @@ def test_a_page_that_is_loaded_again_still_shows_the_last_picture_and_reads_well
     notebook.start(TURNED)
     expect(header(notebook, TURNED)).to_contain_text("in flight", timeout=PATIENCE_MS)
     found = contrasts(header(notebook, TURNED))
-    notebook.cell(TURNED).get_by_role("button", name="Stop").click()
+    # Not by Stop, which has tests of its own: a click in the moment after a page was loaded may come before JupyterLab
+    # has the subshell that it sends clicks to, and then waits for the cell.
+    notebook.interrupt()
     notebook.wait(TURNED)
     assert "-c 5" in found
     assert {} == {words: ratio for words, ratio in found.items() if ratio < 4.5}  # WCAG 2, level AA
