@@ -6,6 +6,7 @@ Must not import: anything of greenlab, eventlet or asyncio; worker processes loa
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 Place = tuple[str, int, str]
@@ -40,4 +41,13 @@ def user_place(frame: Any) -> Place | None:
 def say_place(place: Place) -> str:
     """Write a place as people read it."""
     name, line, function = place
-    return f"line {line} of {os.path.basename(name)}, in {function}"  # noqa: PTH119
+    return f"line {line} of {file_words(name)}, in {function}"
+
+
+def file_words(filename: str) -> str:
+    """Name a file as the reader knows it: a cell by its number, a file by its last part."""
+    ipython: Any = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    # IPython's cells are files of generated names, and IPython alone knows which is which.
+    name = getattr(getattr(shell, "compile", None), "format_code_name", lambda _: None)(filename)
+    return " ".join(name) if name else os.path.basename(filename)  # noqa: PTH119

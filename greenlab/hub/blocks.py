@@ -14,12 +14,12 @@ Must not import: greening, pools, runs, live, magics.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
+
+from greenlab.places import say_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ class Block:
     @property
     def place(self) -> str:
         """The line and its function, in words."""
-        return f"line {self.lineno} of {file_words(self.filename)}, in {self.function}"
+        return say_place((self.filename, self.lineno, self.function))
 
     def __str__(self) -> str:
         more = [self.kind, self.who, f"{self.waiting:,} waited behind it" if self.waiting else ""]
@@ -112,15 +112,6 @@ def _fold(group: list[Block]) -> str:
     if waiting := max(block.waiting for block in group):
         more.append(f"up to {waiting:,} waited behind it")
     return f"{len(group):,} × at {first.place}: {', '.join(more)}"
-
-
-def file_words(filename: str) -> str:
-    """Name a file as the reader knows it: a cell by its number, a file by its last part."""
-    ipython: Any = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    # IPython's cells are files of generated names, and IPython alone knows which is which.
-    name = getattr(getattr(shell, "compile", None), "format_code_name", lambda _: None)(filename)
-    return " ".join(name) if name else os.path.basename(filename)  # noqa: PTH119
 
 
 @dataclass(frozen=True)
