@@ -851,6 +851,25 @@ def test_threads_and_warnings_of_a_task_are_shown_too(pool: HybridPool) -> None:
     assert "7 here\n" in job.text()
 
 
+def test_what_a_joined_thread_printed_comes_before_what_its_task_prints_and_before_its_result(pool: HybridPool) -> None:
+    def say(x: Any) -> None:
+        import threading
+
+        thread = threading.Thread(target=print, args=(f"first {x}",))
+        thread.start()
+        thread.join()
+        if x % 2:
+            print(f"then {x}")
+
+    job = job_of(say, range(100), concurrency=1)
+    seen = []
+    job.on_result = lambda index: seen.append((index, f"first {index}\n" in job.text()))
+    pool.run(job)
+    assert {(i, True) for i in range(100)} == set(seen)
+    said = job.text().split("\n")
+    assert all(said.index(f"first {i}") < said.index(f"then {i}") for i in range(1, 100, 2))
+
+
 def test_a_flood_of_prints_arrives_whole_and_does_not_stall_the_hub(pool: HybridPool) -> None:
     def flood(x: Any) -> Any:
         for i in range(20_000):

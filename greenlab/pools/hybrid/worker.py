@@ -206,7 +206,8 @@ class Worker:
         written.send()
 
     def end_output(self, task: Task) -> None:
-        """Send what a task has printed and not ended with a line end."""
+        """Send what a task has printed and not ended with a line end, and what threads that it joined have."""
+        self._say()
         for stream in self._streams:
             if stream.partial:
                 stream.end(task)
@@ -218,6 +219,14 @@ class Worker:
             self._said.append((kind, task, text))
             self.hub.call_soon_threadsafe(self._say)
             return
+        self._say()  # it was printed before
+        self._send_text(kind, task, text)
+
+    def _say(self) -> None:
+        while self._said:
+            self._send_text(*self._said.popleft())
+
+    def _send_text(self, kind: int, task: Task | None, text: str) -> None:
         job = task[0].number if task is not None else max(self._jobs, default=0)
         index = task[1] if task is not None else NOBODY
         self.send(wire.frame(kind, job, index, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
@@ -229,10 +238,6 @@ class Worker:
             self._timer = self.hub.schedule_call_global(0, self._post)
         if self._writer is not None and greenlet.getcurrent() not in (self.hub.greenlet, self.hub.root):
             self._written.wait()
-
-    def _say(self) -> None:
-        while self._said:
-            self._ship(*self._said.popleft())
 
     def _let_go(self) -> None:
         """In a process that a task forks: it shares neither the connection nor the captured output."""
