@@ -88,7 +88,7 @@ def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown],
     view.close()
 
 
-def test_a_tick_is_one_message_and_a_frame_one_more(shown: list[Shown], artist: Artist, monkeypatch: Any) -> None:
+def test_two_ticks_are_one_message_and_a_frame_one_more(shown: list[Shown], artist: Artist, monkeypatch: Any) -> None:
     run, view = FakeRun(total=10**6), View(not_posted, artist=artist)
     view.run_started(run)
     face: Any = view._face
@@ -98,10 +98,13 @@ def test_a_tick_is_one_message_and_a_frame_one_more(shown: list[Shown], artist: 
     sent: list[Any] = []
     for widget in face._widgets:
         monkeypatch.setattr(type(widget), "_send", lambda self, *args, **_: sent.append(self))
-    run.go_on(1.01, 11)
+    run.go_on(1.25, 11)
+    view.tick()
+    assert not sent
+    run.go_on(1.45, 12)
     view.tick()
     assert [face._header] == sent
-    run.go_on(2.0, 12)
+    run.go_on(2.0, 13)
     view.tick()
     wait_until(lambda: not view._drawing, "a frame")
     assert [face._header, face._header, face._image] == sent

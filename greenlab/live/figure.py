@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle, StepPatch
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from greenlab.live.canvas import Canvas
 from greenlab.live.png import encode
 from greenlab.live.words import (
     INK,
@@ -34,6 +34,7 @@ from greenlab.live.words import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     from greenlab.live.curves import Floats, Picture
     from greenlab.live.source import Facts
@@ -126,7 +127,7 @@ def _furnish(picture: Picture, scale: float) -> RunFigure:
     """Make what does not depend on a run's curves: the card and the panels with their axes."""
     width, height = size_px(picture)
     figure = RunFigure(figsize=(width / _DPI, height / _DPI), dpi=_DPI * scale, facecolor="none")
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     _card(figure, width, height)
     top = _title_height(picture.facts)
     names = panels(picture)
@@ -232,8 +233,7 @@ def _dress(axes: Axes, *, last: bool) -> None:
     axes.spines["bottom"].set(color=_SHADE, linewidth=_PT)
     axes.tick_params(length=3 * _PT, width=_PT, color=_SHADE, labelsize=10.5 * _PT, pad=3 * _PT)
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelbottom=last)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]) if last else NullLocator())
     axes.grid(axis="y", color=_GRID, linewidth=_PT)
     axes.set_axisbelow(True)
 

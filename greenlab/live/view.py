@@ -1,4 +1,4 @@
-"""The live view of one run: an observer that looks at it four times a second.
+"""The live view of one run: an observer that looks at it four times a second, and speaks half as often.
 
 Guarantees:
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TICK_S = 0.25
+HEADER_S = 0.4
+"""How long a header stays, so every second tick changes it: nobody reads numbers that change four times a second, and
+the message to the front end would be most of what a tick costs."""
 RECENT_TICKS = 8
 """Ticks over which the header's rate is taken: two seconds."""
 FIRST_FRAME_S = 0.3
@@ -37,7 +40,7 @@ FIRST_FRAME_S = 0.3
 FRAMES_A_RUN = 20
 SHORTEST_FRAME_S, LONGEST_FRAME_S = 0.5, 2.0
 """A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, between these. Drawing costs
-25 ms of another core, which may well be the other half of the kernel's own."""
+17 ms of another core, which may well be the other half of the kernel's own."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
@@ -79,6 +82,7 @@ class View:
         self._columns = Columns()
         self._recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=RECENT_TICKS + 1)
         self._ticker: Any = None
+        self._header_due_s = 0.0
         self._frame_due_s = FIRST_FRAME_S
         self._drawing = False
         self._stopping = False
@@ -122,13 +126,16 @@ class View:
             self._artist.close()
 
     def tick(self) -> None:
-        """Take a sample, change the header, and ask for a picture if the last has come and is old enough."""
+        """Take a sample; now and then change the header, and ask for a picture if the last one has come."""
         run = self._run
         if run is None:
             return
         self._columns.note(run)
         facts = self._facts_of(run)
-        self._face.update(self._say(run, facts, self._recent_rate(facts)))
+        rate = self._recent_rate(facts)
+        if facts.elapsed_s >= self._header_due_s or (facts.failed and not self._failure):
+            self._header_due_s = facts.elapsed_s + HEADER_S
+            self._face.update(self._say(run, facts, rate))
         if self._face.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
             self._drawing = True
             self._frame_due_s = facts.elapsed_s + min(
