@@ -30,7 +30,7 @@ CELLS = [
     "_run.plot()",
     "%%greenrun -c 5 -n 1000000\nimport time\ntime.sleep(0.05)\nif i % 50 == 7: raise ValueError(i)",
     "import sys\nsys.modules['greenlab.live.widgets'] = None",
-    f"%%greenrun -c 20 -n 1000\n{FOREVER}",
+    f"%%greenrun -c 20 -n 2400\n{FOREVER}",
     "del sys.modules['greenlab.live.widgets']",
 ]
 WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN = range(len(CELLS))

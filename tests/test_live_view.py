@@ -16,6 +16,7 @@ from live_doubles import FakeRun, Shown, not_posted, wait_until
 
 from greenlab.hub import eventlet
 from greenlab.live import View, faces, name_line, widgets
+from greenlab.live import view as live_view
 from greenlab.live.artist import Artist, Drawing
 
 if TYPE_CHECKING:
@@ -109,6 +110,26 @@ def test_two_ticks_are_one_message_and_a_frame_one_more(shown: list[Shown], arti
     wait_until(lambda: not view._drawing, "a frame")
     assert [face._header, face._header, face._image] == sent
     monkeypatch.undo()
+    view.close()
+
+
+@pytest.mark.parametrize(
+    ("elapsed_s", "drew_s", "frame_s"),
+    [(1, 0, 0.5), (1, 0.015, 0.5), (1, 0.024, 0.8), (1, 5, 1.0), (30, 0.015, 1.5), (30, 5, 1.5), (3600, 5, 2.0)],
+)
+def test_pictures_are_fewer_of_long_runs_and_where_drawing_is_slow(
+    elapsed_s: float, drew_s: float, frame_s: float
+) -> None:
+    assert frame_s == pytest.approx(live_view.frame_s(elapsed_s, drew_s))
+
+
+def test_others_have_their_turn_while_a_view_appears(shown: list[Shown], artist: Artist) -> None:
+    turns: list[int] = []
+    view = View(not_posted, artist=artist)
+    eventlet.spawn(lambda: turns.append(len(shown)))
+    view.run_started(FakeRun())
+    assert [0] == turns
+    assert len(shown) == 1
     view.close()
 
 

@@ -14,6 +14,7 @@ Must not import: matplotlib, numpy, ipywidgets, IPython (a face imports the last
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections import deque
 from dataclasses import replace
@@ -39,8 +40,10 @@ FIRST_FRAME_S = 0.3
 """A run that is over by then shows its last picture only: anything before would flicker."""
 FRAMES_A_RUN = 20
 SHORTEST_FRAME_S, LONGEST_FRAME_S = 0.5, 2.0
-"""A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, between these. Drawing costs
-17 ms of another core, which may well be the other half of the kernel's own."""
+"""A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, between these."""
+FRAMES_SHARE, BUSY_FRAME_S = 0.03, 1.0
+"""A picture takes 17 ms of another core, and twice that if it is the other half of the kernel's own, whose tasks it
+then slows down: pictures wait, so that drawing takes so much of the time and no more; but not longer than this."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
@@ -84,6 +87,7 @@ class View:
         self._ticker: Any = None
         self._header_due_s = 0.0
         self._frame_due_s = FIRST_FRAME_S
+        self._drew_s = 0.0
         self._drawing = False
         self._stopping = False
         self._failure = ""
@@ -138,9 +142,7 @@ class View:
             self._face.update(self._say(run, facts, rate))
         if self._face.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
             self._drawing = True
-            self._frame_due_s = facts.elapsed_s + min(
-                max(facts.elapsed_s / FRAMES_A_RUN, SHORTEST_FRAME_S), LONGEST_FRAME_S
-            )
+            self._frame_due_s = facts.elapsed_s + frame_s(facts.elapsed_s, self._drew_s)
             eventlet.spawn(self._draw_frame, facts)
 
     def _facts_of(self, run: Watched) -> Facts:
@@ -170,7 +172,9 @@ class View:
             self._break(error)
 
     def _draw_frame(self, facts: Facts) -> None:
+        began_s = time.perf_counter()
         drawing = self._artist.draw(Samples(facts, self._columns), LIVE_SCALE)
+        self._drew_s = time.perf_counter() - began_s
         # Without an artist `_drawing` stays: there is no point in asking again.
         if drawing is None or self._run is None:
             return
@@ -221,6 +225,17 @@ class View:
 def name_line(run: Watched) -> str:
     """Name a run in a line without a number that varies: test tools compare it with a saved one."""
     return f"{run.pool} run: {run.label}"
+
+
+def frame_s(elapsed_s: float, drew_s: float) -> float:
+    """Say how long a picture stays at the least, in seconds.
+
+    Args:
+        elapsed_s: how long the run has gone on.
+        drew_s: how long the picture before took.
+    """
+    busy_s = min(drew_s / FRAMES_SHARE, BUSY_FRAME_S)
+    return min(max(elapsed_s / FRAMES_A_RUN, busy_s, SHORTEST_FRAME_S), LONGEST_FRAME_S)
 
 
 def dial_of(facts: Facts) -> Dial:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from greenlab.hub import eventlet
 from greenlab.live import faces
 from greenlab.live.faces import Face, picture_bundle
 
@@ -43,6 +44,12 @@ class WidgetFace(Face):
 
     def show(self, now: Now) -> None:
         """Display the header and what can be pressed; the picture's place is taken when there is one."""
+        self._make(now)
+        # Others have their turn in between: both together hold the hub for 4 ms.
+        eventlet.sleep(0)
+        self._appear(now)
+
+    def _make(self, now: Now) -> None:
         self._header = self._keep(ipywidgets.HTML(now.html, layout={"flex": "1 1 auto", "margin": "0 12px 0 0"}))
         self._button = self._keep(
             ipywidgets.Button(
@@ -55,6 +62,8 @@ class WidgetFace(Face):
         self._button.on_click(lambda _: self._controls.stop())
         self._slider = self._keep(_slider(now.dial))
         self._slider.observe(self._turned, "value")
+
+    def _appear(self, now: Now) -> None:
         row = self._keep(ipywidgets.HBox([self._header, self._button], layout={"align_items": "flex-start"}))
         layout = {"width": "100%", "max_width": "760px", "overflow": "hidden"}
         self._root = self._keep(ipywidgets.VBox([row, self._slider], layout=layout))

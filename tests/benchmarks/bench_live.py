@@ -57,7 +57,8 @@ def clock(owner, name):
 taken = []
 clock(View, "tick")
 clock(WidgetFace, "picture")
-clock(WidgetFace, "show")
+clock(WidgetFace, "_make")
+clock(WidgetFace, "_appear")
 clock(WidgetFace, "finish")
 
 drawn = [0]
