@@ -157,6 +157,7 @@ def memcached(program: str) -> Iterator[int]:
     class Proxy(socketserver.ThreadingMixIn, socketserver.TCPServer):
         block_on_close = False
         daemon_threads = True
+        request_queue_size = 1000  # a client that finds the queue full tries again after a second
 
     user = ["-u", "nobody"] if os.getuid() == 0 else []
     with running(port, [program, "-l", "127.0.0.1", "-p", str(port), *user]):

@@ -16,8 +16,8 @@ from greenlab.runs.advice import (
     advise,
     concurrency,
     plan_all,
-    plausible,
     settle,
+    worth_a_try,
 )
 
 
@@ -151,9 +151,43 @@ def test_a_close_second_is_named() -> None:
     assert ["hybrid comes close"] == advice.doubts
 
 
-def test_only_plausible_pools_are_tried() -> None:
-    assert ["threads"] == [plan.pool for plan in plausible(advise(DRIVER, cores=2))]
-    assert ["hybrid", "green"] == [plan.pool for plan in plausible(advise(FEED, cores=2))][:2]
+INF = float("inf")
+
+
+def tried(what: Accounting, total_s: dict[str, float]) -> list[str]:
+    """List the pools that are tried, if all tasks take so long; as long as expected where nothing is said."""
+    advice = advise(what, cores=2)
+    known: dict[str, float] = {}
+    while plan := worth_a_try(advice, known):
+        known[plan.pool] = total_s.get(plan.pool, plan.total_s)
+    return list(known)
+
+
+@pytest.mark.parametrize(
+    ("what", "total_s", "pools"),
+    [
+        (DRIVER, {}, ["threads"]),
+        (FEED, {}, ["hybrid", "green"]),
+        (COMPUTE, {}, ["prefork", "hybrid", "green"]),
+        (DRIVER, {"threads": 3.0}, ["threads"]),  # prefork takes 14 s at the least, the others more
+        (DRIVER, {"threads": 10.0}, ["threads", "prefork"]),
+        (DRIVER, {"threads": INF}, ["threads", "prefork"]),
+        (DRIVER, {"threads": 100.0, "prefork": 100.0}, ["threads", "prefork", "hybrid", "green"]),
+    ],
+)
+def test_plausible_pools_are_tried_and_others_if_these_fall_short(
+    what: Accounting, total_s: dict[str, float], pools: list[str]
+) -> None:
+    assert pools == tried(what, total_s)
+
+
+def test_how_long_a_sample_takes_follows_from_a_plan() -> None:
+    green = next(plan for plan in advise(SLEEP, cores=2).plans if plan.pool == "green")
+    assert green.concurrency == 1000
+    assert pytest.approx(0.1) == green.takes_s(0.1, 20)  # all of them at once
+    assert pytest.approx(0.3) == green.takes_s(0.1, 2001)
+    compute = next(plan for plan in advise(COMPUTE, cores=2).plans if plan.pool == "prefork")
+    assert pytest.approx(20 * 0.02 / 2, rel=0.1) == compute.takes_s(0.02, 20)
 
 
 def test_measurements_have_the_last_word() -> None:

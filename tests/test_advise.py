@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import itertools
 import os
 import subprocess
@@ -94,6 +95,50 @@ def test_of_short_tasks_more_are_taken_and_of_an_iterator_only_the_first(started
     ran = set()
     greenlab.advise(lambda x: ran.add(x) or time.sleep(0.001), range(1000))
     assert 20 < len(ran) <= 500
+
+
+def test_where_the_plausible_pools_fall_short_others_are_tried(started: Any, tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.touch()
+
+    def one_at_a_time(_: Any) -> None:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            ctypes.CDLL(None).usleep(20_000)
+
+    alone = greenlab.advise(usleep, range(1000), sample=20)
+    assert ["threads"] == [one.plan.pool for one in alone.evidence]
+    shared = greenlab.advise(one_at_a_time, range(1000), sample=20)
+    assert {"threads", "prefork", "hybrid", "green"} == {one.plan.pool for one in shared.evidence}
+    assert "green" == shared.pool  # nothing is faster, and nothing is simpler
+
+
+def test_an_advice_of_more_in_flight_than_were_tried_says_so(started: Any) -> None:
+    advice = greenlab.advise(usleep, range(1000), sample=20)
+    assert advice.concurrency > 20
+    assert "no more than 20 tasks were in flight when it was tried: %%greensweep" in str(advice)
+    assert "in flight when" not in str(greenlab.advise(usleep, range(10), sample=10))
+
+
+def test_more_in_flight_are_tried_where_a_pool_falls_short(started: Any) -> None:
+    lock, first = threading.Lock(), itertools.count()  # a lock cannot be sent, so only green and threads count
+
+    def wait_longer_later(_: Any) -> None:
+        """Block for 2 ms in the sample, in which it is alone, and thirty times as long in the tries."""
+        ctypes.CDLL(None).usleep(2_000 if next(first) < 40 else 60_000)
+        end = time.thread_time() + 0.001
+        while time.thread_time() < end:
+            pass
+        assert not lock.locked()
+
+    advice = greenlab.advise(wait_longer_later, range(1000), sample=40)
+    assert "threads" == advice.pool
+    tried = [one for one in advice.evidence if one.plan.pool == "threads"]
+    assert len(tried) > 1
+    assert tried[0].plan.concurrency < tried[1].plan.concurrency <= 40
+    assert tried[1].throughput > 1.2 * tried[0].throughput
+    assert advice.reasons[0].startswith("more in flight help: -p threads -c ")
+    assert tried[-1].plan.concurrency >= advice.concurrency > tried[0].plan.concurrency
 
 
 def test_fewer_items_than_needed_make_a_guess(started: Any) -> None:

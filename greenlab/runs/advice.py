@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLOSE", "FEW", "MOST_GREEN", "MOST_THREADS", "SIMPLEST_FIRST", "STARTUP_S", "TASKS", "Accounting", "Advice",
-    "Plan", "Tried", "advise", "concurrency", "estimate", "plan_all", "plausible", "say_cost", "settle",
-    "simplest_of_the_close",
+    "Plan", "Tried", "advise", "concurrency", "estimate", "plan_all", "say_cost", "settle",
+    "simplest_of_the_close", "worth_a_try",
 ]  # fmt: skip
 
 PLAUSIBLE = 2.0
@@ -147,9 +147,19 @@ def advise(
     return Advice(best, _reasons(cost, ordered, count), sure, doubts, ordered)
 
 
-def plausible(advice: Advice) -> list[Plan]:
-    """List the plans that are worth a try on a sample, the advised one first."""
-    return [plan for plan in advice.plans if plan.total_s <= PLAUSIBLE * advice.plan.total_s]
+def worth_a_try(advice: Advice, total_s: Mapping[str, float]) -> Plan | None:
+    """Give the plan to try next, the advised one first: a plausible one that was not tried; None if there is none.
+
+    What the model says is an upper bound: a disk or a server that the tasks share is not in it. Where a pool falls
+    short of it, others become plausible.
+
+    Args:
+        advice: by the model.
+        total_s: how long all tasks would take in each pool that was tried, by that; inf if it did not work.
+    """
+    soonest = min(total_s.get(plan.pool, plan.total_s) for plan in advice.plans)
+    left = (plan for plan in advice.plans if plan.pool not in total_s)
+    return next((plan for plan in left if plan.total_s <= PLAUSIBLE * soonest), None)
 
 
 def settle(

@@ -10,13 +10,16 @@ Must not import: live, magics.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
-from greenlab.runs.advice import STARTUP_S, Advice, Plan, Tried, advise, plausible, settle
+from greenlab.runs.advice import CLOSE, STARTUP_S, TASKS, Advice, Plan, Tried, advise, settle, worth_a_try
 from greenlab.runs.legs import Leg
 from greenlab.runs.meter import Meter
+from greenlab.runs.plans import wider
 from greenlab.runs.race_report import LEAST_S
+from greenlab.runs.report import rate
 from greenlab.runs.sampling import Sample
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ ENOUGH_S = 0.3
 SECONDS = 10.0
 AT_ONCE = 5
 """In flight in the sample: enough to be done soon, few enough to be in nobody's way."""
+SHORT = 1.25
+"""A pool that takes this many times as long as it should at the least may want more in flight."""
 TELLING_S = 0.05
 """A try that is over sooner says more of the clock than of the pool."""
 FOREIGN = 0.3
@@ -155,12 +160,16 @@ class Advising:
             cost = replace(cost, sendable=False, unsendable=obstacle)
         items = self.items[:done]
         advice = self._advise(cost, STARTUP_S)
-        tried = [self._try(plan, items) for plan in plausible(advice)]
+        tried = self._try_all(advice, items, cost.alone_s)
         measured = {one.plan.pool: one.startup_s for one in tried if one.startup_s is not None}
         startup_s = {**STARTUP_S, **measured}
         advice = self._settle(self._advise(cost, startup_s), tried, startup_s)
+        advice = self._widen(advice, tried, items, cost.alone_s)
         if failed:
             advice = replace(advice, doubts=[*advice.doubts, f"{failed} of {done} tasks of the sample failed"])
+        if advice.concurrency > done and advice.pool != "prefork":
+            sweep = f"no more than {done} tasks were in flight when it was tried: %%greensweep finds out how many help"
+            advice = replace(advice, reasons=[*advice.reasons, sweep])
         if self.foreign_cores:
             much = max(self.foreign_cores)
             doubt = f"something else took up to {much:.1f} of {self.cores} cores while pools were tried"
@@ -168,6 +177,39 @@ class Advising:
         if advice.doubts and advice.sure == "sure":
             advice = replace(advice, sure="likely")
         return replace(advice, evidence=tuple(tried))
+
+    def _try_all(self, advice: Advice, items: Sequence[Any], alone_s: float) -> list[Tried]:
+        """Try what is plausible, and what becomes so when that falls short."""
+        tried: list[Tried] = []
+        total_s: dict[str, float] = {}
+        while plan := worth_a_try(advice, total_s):
+            one = self._try(plan, items)
+            tried.append(one)
+            if one.why_not:
+                total_s[plan.pool] = inf
+            elif one.elapsed_s > SHORT * max(plan.takes_s(alone_s, len(items)), TELLING_S):
+                total_s[plan.pool] = (self.tasks or TASKS) / one.throughput
+            else:
+                total_s[plan.pool] = plan.total_s
+        return tried
+
+    def _widen(self, advice: Advice, tried: list[Tried], items: Sequence[Any], alone_s: float) -> Advice:
+        """Try more in flight, as long as it helps, where the advised pool falls short of what it should do.
+
+        The tasks wait for something, then, that the model does not know, or for longer than in the sample.
+        """
+        one = next((one for one in tried if one.plan == advice.plan and not one.why_not), None)
+        while one and one.elapsed_s > SHORT * max(one.plan.takes_s(alone_s, len(items)), TELLING_S):
+            plan = wider(one.plan, len(items), self.cores)
+            if plan is None:
+                break
+            other = self._try(plan, items)
+            tried.append(other)
+            if other.throughput < CLOSE * one.throughput:
+                break
+            one, helps = other, f"more in flight help: {plan} did {rate(other.throughput)}"
+            advice = replace(advice, plan=plan, reasons=[helps, *advice.reasons])
+        return advice
 
     def _look_around(self) -> None:
         """Note whether the machine had something else to do."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.runs.report import seconds
@@ -38,6 +38,8 @@ X(N) ≥ N / (R + (N - 1) D)): two thirds at worst. More room buys little throug
 CLOSE = 1.2
 """Who takes this many times as long, at the most, and has fewer processes or is simpler, is preferred: the model is
 no better than that."""
+WIDER: Final = 4
+"""How many times as many in flight to try where so many are fewer than it takes: about a half of a power of ten."""
 STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.3, "hybrid": 0.6}
 """What a pool costs before its first task; the orders of size, where the caller has no measurement."""
 SENDING_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6}
@@ -120,6 +122,10 @@ class Plan:
         sizes = {"concurrency": None if self.pool == "prefork" else self.concurrency, "workers": self.workers}
         return {"pool": self.pool, **{name: size for name, size in sizes.items() if size is not None}}
 
+    def takes_s(self, alone_s: float, tasks: int) -> float:
+        """Say how long so few tasks would take at the least, start-up not counted; one takes `alone_s`. In seconds."""
+        return max(alone_s * math.ceil(tasks / self.concurrency), tasks / self.ceiling)
+
     def __str__(self) -> str:
         wide = f" -w {self.workers}" if self.workers is not None else ""
         width = "" if self.pool == "prefork" else f" -c {self.concurrency}"
@@ -159,6 +165,15 @@ def _plan(
     # The last task begins when all others are served, and takes its own time.
     total_s = startup_s.get(pool, 0.0) + cost.alone_s + max(0, tasks - 1) / ceiling
     return Plan(pool, width, workers, ceiling, limit, total_s)
+
+
+def wider(plan: Plan, most: int, cores: int) -> Plan | None:
+    """Give the same plan with four times as many in flight, and `most` at the most; None if it cannot be wider."""
+    bounds = {"threads": MOST_THREADS, "prefork": cores * MOST_WORKERS}
+    width = min(WIDER * plan.concurrency, most, bounds.get(plan.pool, MOST_GREEN))
+    if width <= plan.concurrency:
+        return None
+    return replace(plan, concurrency=width, workers=width if plan.pool == "prefork" else plan.workers)
 
 
 def _stations(pool: str, cost: Accounting, cores: int, workers: int | None) -> Iterable[tuple[str, float]]:

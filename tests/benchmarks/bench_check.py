@@ -114,10 +114,13 @@ def score(title: str, zoo_now: list[tuple[str, Callable[[], Any], str]], rounds:
 
 def main() -> None:
     rounds = 1 if _measure.quick(__doc__) else ROUNDS
+    second = [(call.__name__, call, kind) for call, kind in zoo.SECOND_ZOO.items()]
     with tempfile.TemporaryDirectory() as folder, animals(Path(folder)) as found:
         score("quiet", found, rounds)
+        score("a second zoo, which no threshold was set by", second, rounds)
         with load(2 * (os.cpu_count() or 1)):
             score("busy", found, rounds)
+            score("the second zoo, busy", second, rounds)
 
 
 if __name__ == "__main__":
