@@ -123,8 +123,8 @@ def throughput(kind: Kind, seconds: float, **options: Any) -> tuple[float, str]:
     if kind.most is not None:
         options["concurrency"] = min(options.get("concurrency") or kind.most, kind.most)
     task = functools.partial(call, kind.call)
-    # What the tasks import is in the workers then.
-    prepare(task, range(8), live=False, **{**options, "pool": options["pool"].replace("auto", "green")}).complete()
+    if options["pool"] != "auto":  # which begins by itself, and where others have been
+        prepare(task, range(8), live=False, **options).complete()  # what the tasks import is in the workers then
     run = prepare(task, range(TASKS), live=False, **options)
 
     def enough() -> None:
