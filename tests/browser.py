@@ -64,17 +64,23 @@ class Lab:
 
 
 class Notebook:
-    """A notebook in JupyterLab, by its cells' places."""
+    """A notebook in JupyterLab, by its cells' places; or in another front end that is made of its parts.
 
-    def __init__(self, page: Any, lab: Lab, name: str) -> None:
+    Args:
+        idle: what the page has when its kernel waits for work.
+        where: the front end's part of the address.
+    """
+
+    def __init__(self, page: Any, lab: Lab, name: str, idle: str = "text=| Idle", where: str = "lab/tree") -> None:
         self.page = page
         self.path = lab.folder / name
-        self._url = f"{lab.url}/lab/tree/{name}"
+        self._url = f"{lab.url}/{where}/{name}"
+        self._idle = idle
 
     def open(self) -> None:
         """Load the page, or load it again: the kernel goes on."""
         self.page.goto(self._url)
-        self.page.wait_for_selector("text=| Idle", timeout=PATIENCE_MS)
+        self.page.wait_for_selector(self._idle, timeout=PATIENCE_MS)
 
     def cell(self, place: int) -> Any:
         """Give the locator of a cell."""

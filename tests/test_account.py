@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import queue
 import threading
 import time
 from typing import Any
@@ -80,6 +81,19 @@ def test_who_could_go_on_and_waits_for_the_hub_is_late() -> None:
     assert 0.01 < spent.late_s < time.perf_counter() - begin_s - 0.01
     other.wait()
     assert spent_by(lambda: time.sleep(0.02)).late_s < 0.01
+
+
+def test_waits_for_locks_and_queues_are_told_apart() -> None:
+    def wait_for(take: Any, give: Any) -> Spent:
+        eventlet.spawn_after(0.02, give)
+        return spent_by(take)
+
+    lock = threading.Lock()
+    lock.acquire()
+    assert 0.015 < wait_for(lock.acquire, lock.release).among_s < 0.1
+    items: queue.Queue[int] = queue.Queue()
+    assert 0.015 < wait_for(items.get, lambda: items.put(1)).among_s < 0.1
+    assert 0 == spent_by(lambda: time.sleep(0.02)).among_s
 
 
 def test_accounts_are_of_those_who_count_and_several_may_be_open() -> None:

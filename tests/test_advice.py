@@ -74,7 +74,9 @@ def test_on_one_core_processes_gain_nothing_for_what_computes() -> None:
 
 
 def test_what_cannot_be_sent_stays_in_this_process_and_the_reason_is_given() -> None:
-    advice = advise(dataclasses.replace(COMPUTE, sendable=False, unsendable="'connection'"), cores=4)
+    advice = advise(
+        dataclasses.replace(COMPUTE, sendable=False, unsendable="the task cannot be sent: 'connection'"), cores=4
+    )
     assert "green" == advice.pool
     assert {"green", "threads"} == {plan.pool for plan in advice.plans}
     assert "cannot be sent: 'connection'" in str(advice)

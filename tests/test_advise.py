@@ -113,6 +113,35 @@ def test_where_the_plausible_pools_fall_short_others_are_tried(started: Any, tmp
     assert "green" == shared.pool  # nothing is faster, and nothing is simpler
 
 
+_turn = threading.Lock()
+
+
+def take_turns(_: Any) -> None:
+    with _turn:
+        time.sleep(0.02)
+
+
+def test_tasks_that_wait_for_each_other_are_advised_no_processes_where_each_has_its_own_lock(started: Any) -> None:
+    advice = greenlab.advise(take_turns, range(1000), sample=20)
+    assert "green" == advice.pool
+    assert {"green", "threads"} == {one.plan.pool for one in advice.evidence}
+    assert "processes are out of the question, for tasks wait for each other" in str(advice)
+    assert "tasks/s: something that the tasks share is the limit" in advice.reasons[0]
+
+
+def test_a_lock_of_its_own_does_not_keep_a_task_from_processes(started: Any) -> None:
+    def wait_for_timer(_: Any) -> None:
+        event = threading.Event()
+        timer = threading.Timer(0.02, event.set)
+        timer.start()
+        event.wait()
+        timer.join()
+
+    advice = greenlab.advise(wait_for_timer, range(1000), sample=20)
+    assert "green" == advice.pool
+    assert "wait for each other" not in str(advice)
+
+
 def test_an_advice_of_more_in_flight_than_were_tried_says_so(started: Any) -> None:
     advice = greenlab.advise(usleep, range(1000), sample=20)
     assert advice.concurrency > 20

@@ -32,8 +32,9 @@ CELLS = [
     "import sys\nsys.modules['greenlab.live.widgets'] = None",
     f"%%greenrun -c 20 -n 2400\n{FOREVER}",
     "del sys.modules['greenlab.live.widgets']",
+    f"%%greenrace -p green,threads -c 10 -n 100 --repeat 2\n{FOREVER}",
 ]
-WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN = range(len(CELLS))
+WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE = range(len(CELLS))
 IN_FLIGHT = re.compile(r"([\d,]+) in flight")
 
 
@@ -171,6 +172,55 @@ def test_without_widgets_one_picture_is_replaced_in_place(notebook: Notebook) ->
     notebook.wait(STILL)
     notebook.start(AGAIN)
     notebook.wait(AGAIN)
+
+
+def test_a_race_shows_one_picture_that_never_goes_away(notebook: Notebook) -> None:
+    notebook.start(RACE)
+    expect(notebook.picture(RACE)).to_be_visible(timeout=PATIENCE_MS)
+    watch = """cell => {
+        const output = cell.querySelector(".jp-Cell-outputWrapper");
+        const seen = cell.seen = {lowest: 1e9, pictures: new Set()};
+        const look = () => {
+            seen.lowest = Math.min(seen.lowest, output.getBoundingClientRect().height);
+            const images = [...output.querySelectorAll("img")];
+            if (images.length != 1) { seen.pictures.add(images.length + " at once"); }
+            else { seen.pictures.add(images[0].src.length + images[0].src.slice(-99)); }
+            if (!seen.ended) { requestAnimationFrame(look); }
+        };
+        look();
+        return output.getBoundingClientRect().height;
+    }"""
+    cell = notebook.cell(RACE)
+    height = cell.evaluate(watch)
+    notebook.wait(RACE)
+    seen = cell.evaluate("cell => { cell.seen.ended = true; return [cell.seen.lowest, [...cell.seen.pictures]]; }")
+    lowest, pictures = seen
+    assert len(pictures) > 2
+    assert [] == [each for each in pictures if each.endswith("at once")]
+    assert lowest > 0.9 * height
+    expect(cell).to_contain_text("race: ")
+
+
+def test_notebook_7_shows_a_run_and_its_buttons_work_too(lab: Lab, page: Any) -> None:
+    other = page.context.browser.new_page()
+    notebook = Notebook(other, lab, "seven.ipynb", idle=".jp-Notebook .jp-Cell", where="notebooks")
+    write_notebook(notebook.path, [CELLS[WARM], CELLS[TURNED]])
+    try:
+        notebook.open()
+        notebook.start(0)
+        notebook.wait(0)
+        cell = notebook.cell(1)
+        notebook.start(1)
+        expect(header(notebook, 1)).to_contain_text("5 in flight", timeout=PATIENCE_MS)
+        live = cell.locator("img.widget-image")
+        expect(live).to_be_visible(timeout=PATIENCE_MS)
+        await_changes(live, 2)
+        cell.get_by_role("button", name="Stop").click()
+        notebook.wait(1)
+        expect(cell).to_contain_text("of 1,000,000 tasks succeeded", timeout=PATIENCE_MS)
+        expect(notebook.picture(1)).to_be_visible(timeout=PATIENCE_MS)
+    finally:
+        other.close()
 
 
 def test_a_plot_shows_itself(notebook: Notebook) -> None:

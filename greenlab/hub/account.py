@@ -18,11 +18,16 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.hub._clocks import ThreadClocks
+from greenlab.hub.waits import wait_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greenlab.hub.guest import GuestHub
+
+
+AMONG = ("lock", "queue")
+"""Kinds of waits that are among green threads of one process, see `waits`."""
 
 
 @dataclass
@@ -35,6 +40,7 @@ class Spent:
         delay_s: how much of that it waited for a processor; 0 where the system does not tell.
         others_s: how much the other threads of this process computed meanwhile.
         late_s: about how long it could have gone on, and waited for the hub, which others held.
+        among_s: how long it waited for a lock or a queue of this process, which other tasks may have held.
     """
 
     held_s: float = 0.0
@@ -42,7 +48,9 @@ class Spent:
     delay_s: float = 0.0
     others_s: float = 0.0
     late_s: float = 0.0
+    among_s: float = 0.0
     left_s: float = float("inf")
+    left_for: str = ""
 
 
 def accounts_of(hub: GuestHub) -> Accounts:
@@ -161,6 +169,7 @@ class Account:
             spent = self._add(origin)
             if spent is not None:
                 spent.left_s = self._since_s
+                spent.left_for = wait_of(origin.gr_frame).kind
             self.longest_s = max(self.longest_s, self._since_s - self._began_s)
             self._since_s = None
         if self._counts(target):
@@ -171,6 +180,8 @@ class Account:
                 hub = self._hub
                 late_s = now_s - hub.polled_s + hub.overdue_s / 2
                 spent.late_s += max(0.0, min(late_s, now_s - spent.left_s))
+                if spent.left_for in AMONG:
+                    spent.among_s += now_s - spent.left_s
 
     def _resume(self) -> None:
         self._delay_then = self._clocks.queued_s() or 0.0

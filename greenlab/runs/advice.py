@@ -8,6 +8,7 @@ Must not import: eventlet, asyncio, IPython.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ class Tried:
         elapsed_s: how long the try took, seconds.
         startup_s: how long the pool took to be ready, which is not counted; None if it has no processes, or had them.
         why_not: why the try tells nothing; or nothing.
+        foreign_cores: how many cores something else kept busy meanwhile; nan if it was over too soon to know.
     """
 
     plan: Plan
@@ -71,6 +73,7 @@ class Tried:
     elapsed_s: float
     startup_s: float | None = None
     why_not: str = ""
+    foreign_cores: float = math.nan
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,8 +211,8 @@ def _reasons(cost: Accounting, plans: Sequence[Plan], tasks: int) -> list[str]:
         about = f"{tasks:,} tasks in about {seconds(plan.total_s)}"
         reasons.append(f"{plan}: up to {rate(plan.ceiling)}, limited by {plan.limit}; {about}")
     if not cost.sendable:
-        what = f": {cost.unsendable}" if cost.unsendable else ""
-        reasons.append(f"processes are out of the question, for the task cannot be sent{what}")
+        why = cost.unsendable or "the task cannot be sent"
+        reasons.append(f"processes are out of the question, for {why}")
     return reasons
 
 

@@ -10,7 +10,7 @@ Must not import: live, magics.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import inf
+from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
@@ -32,13 +32,18 @@ if TYPE_CHECKING:
 
 SAMPLE = 20
 MOST_SAMPLE = 500
-ENOUGH_S = 0.3
+ENOUGH_S = 0.5
 """Unless a number is asked for, the sample has `SAMPLE` items, and of short tasks more, until it took so long."""
 SECONDS = 10.0
 AT_ONCE = 5
 """In flight in the sample: enough to be done soon, few enough to be in nobody's way."""
 SHORT = 1.25
-"""A pool that takes this many times as long as it should at the least may want more in flight."""
+"""A pool that takes this many times as long as it should at the least falls short."""
+VERY_SHORT, SOON_S = 3.0, 0.1
+"""So does one that takes so many times as long, and so much longer, whatever else the machine had to do."""
+AMONG = 0.25
+"""If a pool falls short, tasks that wait for locks and queues for so much of their time wait for each other."""
+EACH_OTHER = "tasks wait for each other, for a lock or a queue, of which each process has its own"
 TELLING_S = 0.05
 """A try that is over sooner says more of the clock than of the pool."""
 FOREIGN = 0.3
@@ -132,7 +137,6 @@ class Advising:
     watched: Callable[[Sequence[Any], int], tuple[Run, GreenSample]]
     make: Callable[..., Run]
     meter: Meter = field(default_factory=Meter)
-    foreign_cores: list[float] = field(default_factory=list)
 
     def run(self) -> Advice:
         """Do it, and wait.
@@ -157,49 +161,66 @@ class Advising:
             raise RunError(_verdict(run), run)
         cost = pool.sample.cost()
         if obstacle := pool.sample.what_cannot_travel():
-            cost = replace(cost, sendable=False, unsendable=obstacle)
+            cost = replace(cost, sendable=False, unsendable=f"the task cannot be sent: {obstacle}")
         items = self.items[:done]
-        advice = self._advise(cost, STARTUP_S)
-        tried = self._try_all(advice, items, cost.alone_s)
+        tried, cost = self._try_all(cost, items)
         measured = {one.plan.pool: one.startup_s for one in tried if one.startup_s is not None}
         startup_s = {**STARTUP_S, **measured}
         advice = self._settle(self._advise(cost, startup_s), tried, startup_s)
-        advice = self._widen(advice, tried, items, cost.alone_s)
+        advice = self._widen(advice, tried, items, cost)
         if failed:
             advice = replace(advice, doubts=[*advice.doubts, f"{failed} of {done} tasks of the sample failed"])
-        if advice.concurrency > done and advice.pool != "prefork":
-            sweep = f"no more than {done} tasks were in flight when it was tried: %%greensweep finds out how many help"
-            advice = replace(advice, reasons=[*advice.reasons, sweep])
-        if self.foreign_cores:
-            much = max(self.foreign_cores)
-            doubt = f"something else took up to {much:.1f} of {self.cores} cores while pools were tried"
-            advice = replace(advice, doubts=[*advice.doubts, doubt])
-        if advice.doubts and advice.sure == "sure":
-            advice = replace(advice, sure="likely")
-        return replace(advice, evidence=tuple(tried))
+        return self._annotated(advice, tried, items, cost)
 
-    def _try_all(self, advice: Advice, items: Sequence[Any], alone_s: float) -> list[Tried]:
-        """Try what is plausible, and what becomes so when that falls short."""
+    def _annotated(self, advice: Advice, tried: list[Tried], items: Sequence[Any], cost: Accounting) -> Advice:
+        """Add what the tries tell of the machine, of what the tasks share, and of what was not tried."""
+        first, last, doubts = [], [], list(advice.doubts)
+        one = _of_plan(advice.plan, tried)
+        if one and self._falls_short(one, cost, items):
+            could = rate(len(items) / one.plan.takes_s(cost.alone_s, len(items)))
+            first.append(f"it did {rate(one.throughput)}, not {could}: something that the tasks share is the limit")
+        if advice.concurrency > len(items) and advice.pool != "prefork":
+            at_once = f"no more than {len(items)} tasks were in flight when it was tried"
+            last.append(f"{at_once}: %%greensweep finds out how many help")
+        much = max((one.foreign_cores for one in tried if one.foreign_cores > FOREIGN), default=0.0)
+        if much:
+            doubts.append(f"something else took up to {much:.1f} of {self.cores} cores while pools were tried")
+        sure = "likely" if doubts and advice.sure == "sure" else advice.sure
+        reasons = [*first, *advice.reasons, *last]
+        return replace(advice, reasons=reasons, sure=sure, doubts=doubts, evidence=tuple(tried))
+
+    def _try_all(self, cost: Accounting, items: Sequence[Any]) -> tuple[list[Tried], Accounting]:
+        """Try what is plausible, and what becomes so when that falls short; add to the cost what this tells."""
+        advice = self._advise(cost, STARTUP_S)
         tried: list[Tried] = []
         total_s: dict[str, float] = {}
         while plan := worth_a_try(advice, total_s):
             one = self._try(plan, items)
             tried.append(one)
+            total_s[plan.pool] = plan.total_s
             if one.why_not:
                 total_s[plan.pool] = inf
-            elif one.elapsed_s > SHORT * max(plan.takes_s(alone_s, len(items)), TELLING_S):
+            elif self._falls_short(one, cost, items):
                 total_s[plan.pool] = (self.tasks or TASKS) / one.throughput
-            else:
-                total_s[plan.pool] = plan.total_s
-        return tried
+                if plan.workers is None and cost.among_s > AMONG * cost.alone_s and cost.sendable:
+                    cost = replace(cost, sendable=False, unsendable=EACH_OTHER)
+                    advice = replace(advice, plans=tuple(plan for plan in advice.plans if plan.workers is None))
+        return tried, cost
 
-    def _widen(self, advice: Advice, tried: list[Tried], items: Sequence[Any], alone_s: float) -> Advice:
+    def _falls_short(self, one: Tried, cost: Accounting, items: Sequence[Any]) -> bool:
+        """Tell whether a pool took clearly longer than it should, and not for what else the machine had to do."""
+        expected_s = one.plan.takes_s(cost.alone_s, len(items))
+        if one.foreign_cores < FOREIGN:  # it is known
+            return one.elapsed_s > SHORT * expected_s
+        return one.elapsed_s > VERY_SHORT * expected_s + SOON_S
+
+    def _widen(self, advice: Advice, tried: list[Tried], items: Sequence[Any], cost: Accounting) -> Advice:
         """Try more in flight, as long as it helps, where the advised pool falls short of what it should do.
 
         The tasks wait for something, then, that the model does not know, or for longer than in the sample.
         """
-        one = next((one for one in tried if one.plan == advice.plan and not one.why_not), None)
-        while one and one.elapsed_s > SHORT * max(one.plan.takes_s(alone_s, len(items)), TELLING_S):
+        one = _of_plan(advice.plan, tried)
+        while one and self._falls_short(one, cost, items):
             plan = wider(one.plan, len(items), self.cores)
             if plan is None:
                 break
@@ -211,13 +232,12 @@ class Advising:
             advice = replace(advice, plan=plan, reasons=[helps, *advice.reasons])
         return advice
 
-    def _look_around(self) -> None:
-        """Note whether the machine had something else to do."""
+    def _look_around(self) -> float:
+        """Say how many cores something else kept busy during the run that has ended; nan if that is not known."""
         usage = self.meter.usage
-        if usage is not None and usage.elapsed_s >= LEAST_S:
-            foreign = usage.busy * usage.cores - usage.share
-            if foreign > FOREIGN:
-                self.foreign_cores.append(foreign)
+        if usage is None or usage.elapsed_s < LEAST_S:
+            return nan
+        return max(0.0, usage.busy * usage.cores - usage.share)
 
     def _advise(self, cost: Accounting, startup_s: Any) -> Advice:
         return advise(cost, tasks=self.tasks, cores=self.cores, startup_s=startup_s)
@@ -250,10 +270,10 @@ class Advising:
             raise
         except GreenlabError as error:
             return Tried(plan, 0.0, 0.0, None, str(error).partition("\n")[0])
-        self._look_around()
         succeeded = run.done - run.failed
         why_not = "" if succeeded else "every task failed there"
-        return Tried(plan, succeeded / max(run.elapsed_s, 1e-9), run.elapsed_s, startup_s, why_not)
+        throughput = succeeded / max(run.elapsed_s, 1e-9)
+        return Tried(plan, throughput, run.elapsed_s, startup_s, why_not, self._look_around())
 
     def _complete(self, run: Run) -> None:
         """Run to the end, but begin no task after the time is over."""
@@ -267,6 +287,10 @@ class Advising:
             run.wait()
         finally:
             timer.cancel()
+
+
+def _of_plan(plan: Plan, tried: Sequence[Tried]) -> Tried | None:
+    return next((one for one in tried if one.plan == plan and not one.why_not), None)
 
 
 def _verdict(run: Run) -> str:

@@ -40,8 +40,9 @@ CLOSE = 1.2
 no better than that."""
 WIDER: Final = 4
 """How many times as many in flight to try where so many are fewer than it takes: about a half of a power of ten."""
-STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.3, "hybrid": 0.6}
-"""What a pool costs before its first task; the orders of size, where the caller has no measurement."""
+STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.1, "hybrid": 0.3}
+"""What a pool of two processes costs before its first task, where the caller has no measurement: 65 to 85 ms and 220 to
+260 ms were measured, on a server's processor that did nothing else."""
 SENDING_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6}
 """What the parent spends on a task in a process: the serial part, which by Amdahl's law (AFIPS 1967) no number of
 workers makes smaller. From 38,700 no-op tasks a second with one in flight a worker, and more with a window."""
@@ -65,8 +66,9 @@ class Accounting:
         sampled: tasks in the sample.
         scatter: standard deviation of the tasks' `wall_s`, by its mean.
         others_s: what other threads computed while it held the hub: its own, in a library such as BLAS.
+        among_s: how much of `wait_s` was for a lock or a queue of this process.
         delay_s: waiting for a processor, because the machine is busy.
-        sendable: whether the function can be sent to processes; `unsendable` names what is in the way.
+        sendable: whether the tasks may run in processes; `unsendable` says why not.
     """
 
     wall_s: float
@@ -78,6 +80,7 @@ class Accounting:
     sampled: int = 20
     scatter: float = 0.0
     others_s: float = 0.0
+    among_s: float = 0.0
     delay_s: float = 0.0
     sendable: bool = True
     unsendable: str = ""

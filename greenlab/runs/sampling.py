@@ -41,6 +41,7 @@ class _Task:
     wait_s: float
     delay_s: float
     others_s: float
+    among_s: float
 
     @property
     def alone_s(self) -> float:
@@ -107,9 +108,9 @@ class Sample:
         tasks = _without_the_first(self._tasks)
         if not tasks:
             return Accounting(0.0, 0.0, 0.0, 0.0, sampled=0)
-        cpu_s, blocked_s, wait_s, delay_s, others_s = (
+        cpu_s, blocked_s, wait_s, delay_s, others_s, among_s = (
             statistics.fmean(getattr(task, name) for task in tasks)
-            for name in ("cpu_s", "blocked_s", "wait_s", "delay_s", "others_s")
+            for name in ("cpu_s", "blocked_s", "wait_s", "delay_s", "others_s", "among_s")
         )
         alone_s = [task.alone_s for task in tasks]
         mean_s = statistics.fmean(alone_s)
@@ -124,6 +125,7 @@ class Sample:
             scatter=statistics.pstdev(alone_s) / mean_s if mean_s > 0 else 0.0,
             # The probe itself computes a little.
             others_s=others_s if others_s > HELPED * (cpu_s + blocked_s) else 0.0,
+            among_s=min(among_s, wait_s),
             delay_s=delay_s,
         )
 
@@ -162,4 +164,5 @@ def _parts(spent: Spent, wall_s: float) -> _Task:
         wait_s=max(0.0, wall_s - spent.held_s - spent.late_s),
         delay_s=spent.delay_s,
         others_s=spent.others_s,
+        among_s=spent.among_s,
     )
