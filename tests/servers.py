@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import os
+import shutil
 import socket
 import socketserver
 import subprocess
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LATE_S = 0.1
 
@@ -173,6 +174,30 @@ def grpc() -> Iterator[int]:
     port = free_port()
     with running(port, [sys.executable, __file__, str(port)]):
         yield port
+
+
+@contextlib.contextmanager
+def all_there_are(folder: Path) -> Iterator[dict[str, Any]]:
+    """Run every server there is; give their addresses by name, and print which are left out.
+
+    Args:
+        folder: where they may keep files.
+    """
+    starts: dict[str, Callable[[], Any]] = {
+        "site": late_site,
+        "valkey": lambda: valkey(folder),
+        "postgres": postgres,
+        "memcached": lambda: memcached(shutil.which("memcached") or pytest.skip("no memcached")),
+        "grpc": grpc,
+    }
+    addresses = {}
+    with contextlib.ExitStack() as stack:
+        for name, start in starts.items():
+            try:
+                addresses[name] = stack.enter_context(start())
+            except pytest.skip.Exception as error:
+                print(f"left out: clients of {name}: {error}")
+        yield addresses
 
 
 def _serve_grpc(port: int) -> None:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import shutil
 import sys
 import tempfile
 import time
@@ -25,7 +24,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import pytest
 import servers
 import zoo
 from benchmarks import _measure
@@ -81,36 +79,23 @@ PURE = (
 QUICK = (of(zoo.sleep, True), of(zoo.mix_50, False), of(zoo.usleep, True), of(zoo.compute_in_python, False))
 
 
+CLIENTS: dict[str, list[tuple[Callable[..., Any], int | None]]] = {
+    "valkey": [(zoo.pop_from_redis, None)],
+    "postgres": [(functools.partial(zoo.ask_postgres, driver), MANY) for driver in ("psycopg2", "psycopg")],
+    "memcached": [(zoo.use_pymemcache, None), (zoo.use_pylibmc, None)],
+    "grpc": [(zoo.call_grpc, None)],
+}
+
+
 @contextlib.contextmanager
 def clients(folder: Path) -> Iterator[list[Kind]]:
     """Start every server there is; give the kinds of calls that need one."""
-    partial = functools.partial
-    starts: list[tuple[Callable[[], Any], Callable[[Any], list[Kind]]]] = [
-        (FeedHub, lambda hub: [Kind("fetch", partial(zoo.fetch, hub.delay_url(0.1)), True)]),
-        (lambda: servers.valkey(folder), lambda port: [Kind("redis", partial(zoo.pop_from_redis, port), True)]),
-        (
-            servers.postgres,
-            lambda address: [
-                Kind(driver, partial(zoo.ask_postgres, driver, address), True, POOLS, MANY)
-                for driver in ("psycopg2", "psycopg")
-            ],
-        ),
-        (
-            lambda: servers.memcached(shutil.which("memcached") or pytest.skip("no memcached")),
-            lambda port: [
-                Kind("pymemcache", partial(zoo.use_pymemcache, port), True),
-                Kind("pylibmc", partial(zoo.use_pylibmc, port), True),
-            ],
-        ),
-        (servers.grpc, lambda port: [Kind("grpc", partial(zoo.call_grpc, port), True)]),
-    ]
-    found: list[Kind] = []
-    with contextlib.ExitStack() as stack:
-        for start, make in starts:
-            try:
-                found += make(stack.enter_context(start()))
-            except pytest.skip.Exception as error:
-                print(f"left out: clients of a server that is not there: {error}")
+    with FeedHub() as hub, servers.all_there_are(folder) as addresses:
+        found = [Kind("fetch", functools.partial(zoo.fetch, hub.delay_url(0.1)), True)]
+        for name, address in addresses.items():
+            for call, most in CLIENTS.get(name, ()):
+                label = " ".join((getattr(call, "func", call).__name__, *getattr(call, "args", ())))
+                found.append(Kind(label, functools.partial(call, address), True, POOLS, most))
         yield found
 
 

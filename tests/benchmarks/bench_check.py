@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import pytest
 import servers
 import zoo
 from benchmarks import _measure
@@ -55,21 +53,9 @@ CLIENTS: dict[str, list[tuple[Callable[..., Any], str]]] = {
 @contextlib.contextmanager
 def animals(folder: Path) -> Iterator[list[tuple[str, Callable[[], Any], str]]]:
     """Start every server there is; give the name, the call and the kind of each animal."""
-    starts: dict[str, Callable[[], Any]] = {
-        "site": servers.late_site,
-        "valkey": lambda: servers.valkey(folder),
-        "postgres": servers.postgres,
-        "memcached": lambda: servers.memcached(shutil.which("memcached") or pytest.skip("no memcached")),
-        "grpc": servers.grpc,
-    }
     found = [(call.__name__, call, kind) for call, kind in zoo.ANIMALS.items()]
-    with contextlib.ExitStack() as stack:
-        for name, start in starts.items():
-            try:
-                address = stack.enter_context(start())
-            except pytest.skip.Exception as error:
-                print(f"left out: clients of {name}: {error}")
-                continue
+    with servers.all_there_are(folder) as addresses:
+        for name, address in addresses.items():
             for call, kind in CLIENTS[name]:
                 label = " ".join((getattr(call, "func", call).__name__, *getattr(call, "args", ())))
                 found.append((label, functools.partial(call, address), kind))
