@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 import warnings
@@ -301,3 +302,27 @@ def test_buffers_from_an_iterator_are_not_used_up_by_a_try_that_must_wait(starte
         assert 4 == theirs.sendmsg(part for part in (b"ab", b"cd"))
         assert 4 == waiting.wait()[0]
         assert [b"ab", b"cd" + bytes(8)] == buffers
+
+
+def test_finalizers_use_locks_and_locals_until_the_very_end_of_the_interpreter() -> None:
+    code = """
+        import greenlab
+        greenlab.start()
+        import threading
+
+        class Client:
+            def __init__(self):
+                self.lock, self.condition, self.event = threading.RLock(), threading.Condition(), threading.Event()
+                self.local = threading.local()
+
+            def __del__(self):
+                with self.lock, self.lock, self.condition:
+                    self.condition.notify_all()
+                self.event.set()
+                self.local.ended = "well"
+                print("ended", self.local.ended)
+
+        client = Client()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    assert ("ended well\n", "") == (done.stdout, done.stderr)

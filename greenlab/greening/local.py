@@ -47,7 +47,10 @@ def _task() -> Any:
     """Give the green task that runs, or None for the main greenlet and every other thread."""
     if _get_ident() != scope.thread_id:
         return None
-    current = _getcurrent()
+    try:
+        current = _getcurrent()
+    except RuntimeError:  # the interpreter ends, and a finalizer asks
+        return None
     return None if current is scope.root else current
 
 
@@ -102,7 +105,10 @@ def getattribute(self: Any, name: str) -> Any:
     # As `_task` and `_values`, but written out: attributes of locals are read in the hottest places.
     if _get_ident() != scope.thread_id:
         return _get(self, name)
-    task = _getcurrent()
+    try:
+        task = _getcurrent()
+    except RuntimeError:  # the interpreter ends, and a finalizer asks
+        return _get(self, name)
     if task is scope.root:
         return _get(self, name)
     try:

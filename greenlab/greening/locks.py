@@ -221,7 +221,10 @@ class RLock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """As threading.RLock.acquire."""
-        current = _getcurrent()
+        try:
+            current = _getcurrent()
+        except RuntimeError:  # the interpreter ends, and a finalizer asks: nobody is left to share with
+            return True
         if self._owner is current:
             self._count += 1
             return True
@@ -233,7 +236,11 @@ class RLock:
 
     def release(self) -> None:
         """As threading.RLock.release."""
-        if self._owner is not _getcurrent():
+        try:
+            current = _getcurrent()
+        except RuntimeError:  # as above
+            return
+        if self._owner is not current:
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if not self._count:
@@ -250,7 +257,10 @@ class RLock:
         return self._block.locked()
 
     def _is_owned(self) -> bool:
-        return self._owner is _getcurrent()
+        try:
+            return self._owner is _getcurrent()
+        except RuntimeError:  # as above
+            return True
 
     def _recursion_count(self) -> int:
         return self._count if self._is_owned() else 0
