@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from prefork_kit import FakeJob, nothing_of_processes_left, time_limit, until  # noqa: F401 - the fixtures check all
+from processes_kit import FakeJob, nothing_of_processes_left, time_limit, until  # noqa: F401 - the fixtures check all
 
 from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet

@@ -129,3 +129,21 @@ def test_options_of_the_line_reach_the_run(kernel: Kernel) -> None:
     assert "the green pool does not replace workers: --max-tasks goes with -p prefork" in str(refused.error)
     kernel.run("%%greenrun -p prefork -w 1 --max-tasks 2 --no-live x in range(6)\nimport os\nos.getpid()")
     assert "3\n" == kernel.run("print(len(set(_run.results)))").stdout
+
+
+def test_a_cell_runs_in_processes_with_hubs(kernel: Kernel) -> None:
+    cell = kernel.run(
+        "%%greenrun -p hybrid -w 2 -c 100 -n 300 -o run --no-live\n"
+        "import os, time\ntime.sleep(0.05)\nif i == 7: print('seven')\nos.getpid()"
+    )
+    assert cell.error is None
+    assert "seven\n" in cell.stdout
+    told = kernel.run("import os\nprint(run.counts['succeeded'], len(set(run.results)), os.getpid() in run.results)")
+    assert "300 2 False\n" == told.stdout
+
+
+def test_an_interrupted_cell_stops_the_processes_tasks_and_the_next_one_runs(kernel: Kernel) -> None:
+    cell = kernel.run("%%greenrun -p hybrid -w 2 -c 10 -n 10 --no-live\nimport time\ntime.sleep(60)", interrupt_after=2)
+    assert "KeyboardInterrupt" in str(cell.error)
+    after = kernel.run("import greenlab\nprint(sum(greenlab.run(abs, range(50), pool='hybrid', workers=2).results))")
+    assert "1225\n" == after.stdout

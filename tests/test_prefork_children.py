@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,10 +10,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import prefork_kit
+import processes_kit
 import psutil
 import pytest
-from prefork_kit import FakeJob, run, until
+from processes_kit import FakeJob, kill, run, until
 
 from greenlab.errors import TaskTimeoutError, UsageError, WorkerLostError
 from greenlab.hub import eventlet
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
-    prefork_kit.pool,
-    prefork_kit.time_limit,
-    prefork_kit.nothing_of_processes_left,
+    processes_kit.prefork_pool,
+    processes_kit.time_limit,
+    processes_kit.nothing_of_processes_left,
 )
 
 
@@ -69,7 +70,8 @@ def test_what_a_killed_task_started_ends_with_it(tmp_path: Path, how: str) -> No
     pool.close()
     _, alive = psutil.wait_procs([child], timeout=5)
     assert [] == alive
-    prefork_kit.kill_quietly(thread)
+    with contextlib.suppress(Exception):  # what it has raised was seen above
+        kill(thread)
 
 
 def test_a_worker_that_leaves_leaves_alone_what_its_tasks_started(tmp_path: Path) -> None:

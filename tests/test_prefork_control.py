@@ -9,21 +9,24 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import prefork_kit
+import processes_kit
 import pytest
-from prefork_kit import MIB, FakeJob, run, until
+from processes_kit import MIB, FakeJob, kill, most_at_once, run, until
 
 from greenlab.errors import TaskTimeoutError, UsageError
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
-    prefork_kit.pool,
-    prefork_kit.time_limit,
-    prefork_kit.nothing_of_processes_left,
+    processes_kit.prefork_pool,
+    processes_kit.time_limit,
+    processes_kit.nothing_of_processes_left,
 )
 
 
@@ -161,12 +164,9 @@ def test_tasks_of_earlier_runs_count_as_well(pool: PreforkPool) -> None:
 
 
 def test_replacements_do_not_widen_the_pool(pool: PreforkPool) -> None:
-    job: Any = FakeJob(lambda x: time.sleep(0.01), range(30), max_tasks=1)
-    times: list[tuple[float, float]] = []
-    job.succeed = lambda index, started_s, ended_s, value: times.append((started_s, ended_s))
-    pool.run(job)
-    assert 30 == len(times)
-    assert 2 == max(sum(a <= start < b for a, b in times) for start, _ in times)
+    job = run(pool, lambda x: time.sleep(0.01), range(30), max_tasks=1)
+    assert 30 == len(job.values)
+    assert 2 == most_at_once(job.spans.values())
 
 
 def test_a_worker_above_its_memory_is_replaced_and_nothing_is_lost(pool: PreforkPool) -> None:
@@ -234,7 +234,7 @@ def test_a_pool_without_a_size_has_what_the_present_jobs_want() -> None:
         until(lambda: pool.count(wide) == 3)
         narrow = run_beside(pool, FakeJob(lambda x: time.sleep(0.01), range(20), concurrency=1))
         assert (3, 1) == (len(pool.pids), narrow)
-        prefork_kit.kill(thread)
+        kill(thread)
         pool.start(FakeJob(abs, [], concurrency=2))
         until(lambda: len(pool.pids) == 2)
 
@@ -245,10 +245,15 @@ def test_a_job_of_long_tasks_has_its_turns_beside_one_of_short_tasks_that_never_
         thread = eventlet.spawn(pool.run, short)
         until(lambda: len(short.values) > 100)
         before = len(short.values)
-        pool.run(FakeJob(lambda x: time.sleep(0.02), range(20)))
-        # Two workers that take turns do as much of one job as of the other: twenty times as many short tasks.
-        assert 100 < len(short.values) - before < 2_000
-        prefork_kit.kill(thread)
+        long = run(pool, lambda x: time.sleep(0.02), range(20))
+        # Two workers that take turns do as much of one job as of the other: some twenty times as many short tasks.
+        beside = list(short.spans.values())[before:]
+        assert 1 / 4 < time_in(beside) / time_in(long.spans.values()) < 5
+        kill(thread)
+
+
+def time_in(spans: Iterable[tuple[float, float]]) -> float:
+    return sum(end_s - start_s for start_s, end_s in spans)
 
 
 def run_beside(pool: PreforkPool, job: FakeJob) -> int:
@@ -268,29 +273,10 @@ def test_the_concurrency_of_a_job_can_be_changed_while_it_runs() -> None:
             job.concurrency = concurrency
             pool.adjust(job)
             until(lambda: len(pool.pids) == concurrency == pool.count(job))  # noqa: B023
-        prefork_kit.kill(thread)
+        kill(thread)
 
 
 # --- one task ----------------------------------------------------------------------------------------------
-
-
-def test_held_tells_the_line_in_which_each_task_stands(pool: PreforkPool) -> None:
-    def stand(x: Any) -> None:
-        time.sleep(600)  # here
-
-    job = FakeJob(stand, range(2))
-    thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 2)
-    eventlet.sleep(0.05)
-    tasks = sorted(pool.held(job), key=lambda task: task.index)
-    assert [0, 1] == [task.index for task in tasks]
-    assert set(pool.pids) == {task.worker for task in tasks}
-    line = stand.__code__.co_firstlineno + 1
-    assert [(__file__, line, "stand")] * 2 == [task.where for task in tasks]
-    assert all(0 < time.perf_counter() - task.started_s < 10 for task in tasks)
-    assert [] == pool.held(FakeJob(stand, []))
-    prefork_kit.kill(thread)
-    assert [] == pool.held(job)
 
 
 def test_held_goes_on_without_an_answer(pool: PreforkPool) -> None:
@@ -300,7 +286,7 @@ def test_held_goes_on_without_an_answer(pool: PreforkPool) -> None:
     began_s = time.perf_counter()
     assert {(0, None), (1, None)} == {(task.index, task.where) for task in pool.held(job)}
     assert time.perf_counter() - began_s < 5
-    prefork_kit.kill(thread)
+    kill(thread)
 
 
 def test_killing_one_task_costs_no_other(pool: PreforkPool, tmp_path: Path) -> None:

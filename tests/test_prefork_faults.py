@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import signal
-import socket
-import subprocess
 import sys
-import textwrap
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import prefork_kit
-import psutil
+import processes_kit
 import pytest
-from prefork_kit import FakeJob, held, kill, run, run_script, server_pid, until
+from processes_kit import FakeJob, assert_each_once, count_turns, kill, run, run_script, server_pid, until
+from tasks import note_to
 
 from greenlab.errors import (
     GreenlabError,
@@ -25,13 +23,15 @@ from greenlab.errors import (
 )
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.processes.forkserver import ForkServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
-    prefork_kit.pool,
-    prefork_kit.time_limit,
-    prefork_kit.nothing_of_processes_left,
+    processes_kit.prefork_pool,
+    processes_kit.time_limit,
+    processes_kit.nothing_of_processes_left,
 )
 
 
@@ -44,43 +44,6 @@ def test_a_worker_that_exits_loses_the_task_it_held_and_no_other(pool: PreforkPo
     assert job.errors[500].pid in before
     assert job.errors[500].pid not in pool.pids
     assert 999 == len(job.values)
-
-
-def test_a_worker_that_crashes_tells_the_signal(pool: PreforkPool) -> None:
-    job = run(pool, lambda x: os.kill(os.getpid(), signal.SIGSEGV), [1])
-    assert signal.SIGSEGV == job.errors[0].signal
-
-
-def test_an_item_that_crashes_the_worker_as_it_is_unpickled_fails_alone(pool: PreforkPool) -> None:
-    class Bomb:
-        def __reduce__(self) -> Any:
-            return os._exit, (9,)
-
-    job = run(pool, lambda x: x, [1, Bomb(), 2])
-    assert {0: 1, 2: 2} == job.values
-    assert 9 == job.errors[1].exitcode
-
-
-def note_to(log: Any, task_s: float = 0.0) -> Any:
-    """Make a task that tells of itself, in one write, and then takes its time."""
-    path = str(log)
-
-    def note(x: Any) -> Any:
-        with open(path, "a") as file:  # noqa: PTH123
-            file.write(f"{x}\n")
-        if task_s:
-            time.sleep(task_s)
-        return x
-
-    return note
-
-
-def assert_each_once(job: FakeJob, log: Path, count: int) -> None:
-    """Every task is accounted for, and none was begun twice."""
-    ran = [int(line) for line in log.read_text().split()]
-    assert len(ran) == len(set(ran))
-    assert set(range(count)) == set(job.values) | set(job.errors)
-    assert {WorkerLostError} >= set(map(type, job.errors.values()))
 
 
 @pytest.mark.parametrize(("count", "task_s"), [(1_000, 0.002), (20_000, 0.0)])
@@ -193,19 +156,9 @@ def test_a_lone_slow_task_wakes_nobody(pool: PreforkPool) -> None:
     thread = eventlet.spawn(pool.run, job)
     until(lambda: pool.in_flight == 2)
     eventlet.sleep(0.1)
-    turns = []
-    hub = eventlet.hubs.get_hub()
-    prepare = hub.prepare_timers
-
-    def count() -> None:
-        turns.append(1)
-        prepare()
-
-    hub.prepare_timers = count
-    eventlet.sleep(0.3)
-    del hub.prepare_timers
+    turns = count_turns(0.3)
     thread.wait()
-    assert len(turns) < 10  # each turn counts twice
+    assert turns < 10  # a poll every 50 ms would be 12
 
 
 # --- what tasks do to their process ------------------------------------------------------------------------
@@ -222,7 +175,7 @@ def test_a_task_that_closes_all_descriptors_fails_alone(pool: PreforkPool) -> No
 def test_a_task_that_floods_the_real_stdout_harms_nobody() -> None:
     run_script("""
         import os
-        from prefork_kit import FakeJob
+        from processes_kit import FakeJob
         from greenlab.pools.prefork import PreforkPool
         sink = os.open(os.devnull, os.O_WRONLY)
         os.dup2(sink, 1)
@@ -234,24 +187,6 @@ def test_a_task_that_floods_the_real_stdout_harms_nobody() -> None:
 
 
 # --- deaths of others --------------------------------------------------------------------------------------
-
-
-def test_a_task_of_an_idle_worker_that_was_killed_is_not_lost(pool: PreforkPool) -> None:
-    for _ in range(20):
-        os.kill(pool.pids[0], signal.SIGKILL)
-        assert 4 == len(run(pool, lambda x: x, range(4)).values)
-        until(lambda: len(pool.pids) == 2)
-
-
-def test_the_pool_outlives_its_fork_server(pool: PreforkPool) -> None:
-    job = FakeJob(lambda x: time.sleep(0.002), range(300))
-    thread = eventlet.spawn(pool.run, job)
-    until(lambda: job.values)
-    os.kill(server_pid(pool), signal.SIGKILL)
-    thread.wait()
-    assert 300 == len(job.values) + len(job.errors)
-    assert len(job.errors) <= 2
-    assert 3 == len(run(pool, abs, range(3)).values)
 
 
 def test_workers_that_a_dying_fork_server_was_asked_for_come_from_the_next(pool: PreforkPool) -> None:
@@ -276,20 +211,6 @@ def test_workers_that_cannot_live_end_the_run(pool: PreforkPool, monkeypatch: py
         pool.run(FakeJob(abs, [1]))
     monkeypatch.undo()
     assert 1 == len(run(pool, abs, [1]).values)
-
-
-def test_workers_that_die_as_they_start_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    fork = ForkServer.fork
-
-    def fork_for_nobody(server: ForkServer, _: socket.socket, page_fd: int) -> None:
-        ours, theirs = socket.socketpair()
-        ours.close()
-        with theirs:
-            fork(server, theirs, page_fd)
-
-    monkeypatch.setattr(ForkServer, "fork", fork_for_nobody)
-    with PreforkPool(2) as pool, pytest.raises(GreenlabError, match="as soon as they start"):
-        pool.run(FakeJob(lambda x: time.sleep(600), range(5)))
 
 
 def test_a_killed_run_stops_its_tasks_and_leaves_the_pool_usable(pool: PreforkPool, tmp_path: Path) -> None:
@@ -328,6 +249,10 @@ def test_killing_one_run_does_no_harm_to_another() -> None:
     assert {} == other.errors
 
 
+def held(pool: PreforkPool) -> Iterator[Any]:
+    return itertools.chain.from_iterable(link.outstanding.values() for link in pool._fleet.processes)
+
+
 def test_tasks_of_a_killed_run_that_wait_behind_another_run_are_skipped(tmp_path: Path) -> None:
     log, blocked, release = (str(tmp_path / name) for name in ("log", "blocked", "release"))
 
@@ -353,29 +278,3 @@ def test_tasks_of_a_killed_run_that_wait_behind_another_run_are_skipped(tmp_path
         until(lambda: not list(held(pool)))
     assert size == Path(log).stat().st_size
     assert (100, {}) == (len(other.values), other.errors)
-
-
-def test_no_process_outlives_a_pool_whose_own_process_is_killed() -> None:
-    script = """
-        from greenlab.pools.prefork import PreforkPool
-        pool = PreforkPool(3)
-        pool.start()
-        print(pool._fleet.server_pid, *pool.pids, flush=True)
-        class Job:
-            concurrency, timeout_s, max_tasks, max_memory = 3, None, None, None
-            func = staticmethod(lambda x: __import__("time").sleep(600))
-            def pull(self): return 1, 1
-        pool.run(Job())
-    """
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as parent:
-        assert parent.stdout is not None
-        pids = [int(word) for word in parent.stdout.readline().split()]
-        processes = [psutil.Process(pid) for pid in pids]
-        parent.kill()
-    assert 4 == len(processes)
-    _, alive = psutil.wait_procs(processes, timeout=20)
-    assert [] == alive

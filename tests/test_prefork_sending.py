@@ -2,129 +2,39 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import pickle
 import random
 import re
 import socket
-import sqlite3
 import sys
-import threading
-import time
 import warnings
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import prefork_kit
+import processes_kit
 import pytest
-from prefork_kit import MIB, FakeJob, run, run_script, until
+from processes_kit import MIB, FakeJob, run, run_script
 
 from greenlab.errors import (
     CancelledError,
     NotSendableError,
 )
-from greenlab.hub import eventlet
-from greenlab.pools.prefork import PreforkPool
 from greenlab.pools.processes import wire
 from greenlab.pools.processes.ring import Ring
 from greenlab.pools.processes.sending import RemoteTaskError, RemoteTraceback
 
+if TYPE_CHECKING:
+    from greenlab.pools.prefork import PreforkPool
+
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
-    prefork_kit.pool,
-    prefork_kit.time_limit,
-    prefork_kit.nothing_of_processes_left,
+    processes_kit.prefork_pool,
+    processes_kit.time_limit,
+    processes_kit.nothing_of_processes_left,
 )
 
 
 # --- what travels ------------------------------------------------------------------------------------------
-
-UNSENDABLE = sqlite3.connect(":memory:")
-UNSENDABLE.close()
-
-
-def _uses_global() -> Any:
-    return eval("lambda x: (helper(x), other)", {"helper": len, "other": UNSENDABLE})
-
-
-def _uses_nested_global() -> Any:
-    inner = eval("lambda x: conn", {"conn": UNSENDABLE})
-    return lambda x: (inner(x), 1)
-
-
-def _uses_closure() -> Any:
-    held = UNSENDABLE
-    return lambda x: (x, held)
-
-
-def _uses_default() -> Any:
-    return lambda x, db=UNSENDABLE: (x, db)
-
-
-def _uses_keyword_default() -> Any:
-    def task(x: Any, *, db: Any = UNSENDABLE) -> Any:
-        return x, db
-
-    return task
-
-
-def _uses_container() -> Any:
-    settings = {"fine": 1, "lock": [threading.Lock()]}
-    return lambda x: settings
-
-
-def _uses_attribute() -> Any:
-    class Thing:
-        def __init__(self) -> None:
-            self.db = UNSENDABLE
-
-    thing = Thing()
-    return lambda x: thing
-
-
-def _uses_partial() -> Any:
-    return functools.partial(lambda x, conn: conn, conn=UNSENDABLE)
-
-
-@pytest.mark.parametrize(
-    ("make", "culprit"),
-    [
-        (_uses_global, "'other' (sqlite3.Connection)"),
-        (_uses_nested_global, "'conn' (sqlite3.Connection)"),
-        (_uses_closure, "'held' (sqlite3.Connection)"),
-        (_uses_default, "'db' (sqlite3.Connection)"),
-        (_uses_keyword_default, "'db' (sqlite3.Connection)"),
-        (_uses_container, "\"settings['lock'][0]\" (_thread.lock)"),
-        (_uses_attribute, "'thing.db' (sqlite3.Connection)"),
-        (_uses_partial, "'conn' (sqlite3.Connection)"),
-    ],
-)
-def test_what_a_function_uses_and_cannot_be_sent_is_named_before_a_task_starts(make: Any, culprit: Any) -> None:
-    pool = PreforkPool(1)
-    job = FakeJob(make(), range(3))
-    with pytest.raises(NotSendableError) as caught:
-        pool.run(job)
-    hint = "make it inside the task, or use -p green"
-    assert f"cannot send {culprit}, used by the task, to a worker process: {hint}" == str(caught.value)
-    assert 0 == job.pulled
-    assert () == pool.pids
-
-
-def test_an_item_that_cannot_be_sent_fails_alone_and_is_named(pool: PreforkPool) -> None:
-    job = run(pool, lambda x: x, [0, threading.Lock(), 2, (x for x in "ab")])
-    assert {0: 0, 2: 2} == job.values
-    assert "item 1 (_thread.lock)" in str(job.errors[1])
-    assert "item 3 (generator)" in str(job.errors[3])
-    assert [NotSendableError] * 2 == [type(error) for error in job.errors.values()]
-
-
-def test_a_result_that_cannot_be_sent_fails_alone_and_is_named(pool: PreforkPool) -> None:
-    job = run(pool, lambda x: (i for i in "ab") if x else x, [0, 1, 0])
-    assert {0: 0, 2: 0} == job.values
-    assert NotSendableError is type(job.errors[1])
-    what = "the task's result (a generator) cannot be sent back from a worker"
-    assert f"{what}: return plain data, or use -p green" == str(job.errors[1])
 
 
 def test_a_result_that_cannot_be_read_here_fails_alone(pool: PreforkPool) -> None:
@@ -141,16 +51,6 @@ def test_a_result_that_cannot_be_read_here_fails_alone(pool: PreforkPool) -> Non
     job = run(pool, lambda x: Fussy() if x else x, [0, 1])
     assert {0: 0} == job.values
     assert NotSendableError is type(job.errors[1])
-
-
-def test_a_function_that_cannot_be_loaded_there_fails_each_task(pool: PreforkPool) -> None:
-    class Absent:
-        def __reduce__(self) -> Any:
-            return __import__, ("no_such_module_anywhere",)
-
-    absent = Absent()
-    job = run(pool, lambda x: absent, [1, 2])
-    assert [ModuleNotFoundError] * 2 == [type(job.errors[i]) for i in range(2)]
 
 
 def test_functions_and_classes_of_main_travel_and_keep_their_identity() -> None:
@@ -234,8 +134,8 @@ def test_prints_arrive_line_by_line_before_the_result(pool: PreforkPool) -> None
     job.succeed = lambda *args: seen.extend([*job.printed, args[3]])
     pool.run(job)
     assert 3 == seen.pop()
-    assert "5 one\n5 two!\nx\ny" == "".join(text for stream, text in seen if stream == "stdout")
-    assert ("stderr", "err\n") in seen
+    assert "5 one\n5 two!\nx\ny" == "".join(text for stream, text, _ in seen if stream == "stdout")
+    assert ("stderr", "err\n", 0) in seen
 
 
 def test_each_print_names_its_task(pool: PreforkPool) -> None:
@@ -245,42 +145,9 @@ def test_each_print_names_its_task(pool: PreforkPool) -> None:
 
     job = run(pool, say, range(200))
     told: dict[Any, list[str]] = {index: [] for index in range(200)}
-    for index, (_, text) in zip(job.printers, job.printed, strict=True):
+    for _, text, index in job.printed:
         told[index] += re.findall(r"<(\d+)>", text)
     assert {index: [str(index)] * 2 for index in range(200)} == told
-
-
-def test_a_print_is_seen_while_its_task_still_runs(pool: PreforkPool, tmp_path: Path) -> None:
-    release = str(tmp_path / "release")
-
-    def say(_: Any) -> Any:
-        print("running")
-        while not os.path.exists(release):  # noqa: PTH110
-            time.sleep(0.001)
-
-    job = FakeJob(say, [0])
-    thread = eventlet.spawn(pool.run, job)
-    until(lambda: job.printed)
-    assert {} == job.values
-    Path(release).touch()
-    thread.wait()
-    assert [("stdout", "running\n")] == job.printed
-
-
-def test_warnings_of_a_task_go_to_stderr(pool: PreforkPool) -> None:
-    job = run(pool, lambda x: warnings.warn("mind the gap", stacklevel=1), [0])
-    assert "mind the gap" in job.text("stderr")
-
-
-def test_a_flood_of_prints_arrives_whole(pool: PreforkPool) -> None:
-    def flood(x: Any) -> Any:
-        for i in range(20_000):
-            print(x, i, "." * 50)
-        sys.stdout.write("no end of line " * 100_000)
-
-    job = run(pool, flood, range(2))
-    assert 40_000 == job.text().count("\n")
-    assert 200_000 == job.text().count("no end of line ")
 
 
 # --- the wire ----------------------------------------------------------------------------------------------
