@@ -203,7 +203,8 @@ def test_a_race_shows_one_picture_that_never_goes_away(notebook: Notebook) -> No
 
 def test_notebook_7_shows_a_run_and_its_buttons_work_too(lab: Lab, page: Any) -> None:
     other = page.context.browser.new_page()
-    notebook = Notebook(other, lab, "seven.ipynb", idle=".jp-Notebook .jp-Cell", where="notebooks")
+    idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+    notebook = Notebook(other, lab, "seven.ipynb", idle=idle, where="notebooks")
     write_notebook(notebook.path, [CELLS[WARM], CELLS[TURNED]])
     try:
         notebook.open()

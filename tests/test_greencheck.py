@@ -18,6 +18,7 @@ from test_magics import complete
 import greenlab
 from greenlab import UsageError
 from greenlab.probes import judge, probe
+from greenlab.probes.places import Finder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
 # -- verdicts of what is known -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("animal", zoo.ANIMALS, ids=lambda animal: animal.__name__)
+KNOWN = zoo.ANIMALS | zoo.SECOND_ZOO
+
+
+@pytest.mark.parametrize("animal", KNOWN, ids=lambda animal: animal.__name__)
 def test_the_verdict_is_the_kind_of_the_animal(animal: Any) -> None:
     verdict = probe(animal, animal.__name__)
-    assert zoo.ANIMALS[animal] == verdict.kind, str(verdict)
+    assert KNOWN[animal] == verdict.kind, str(verdict)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +209,16 @@ def _child_of(pid: int) -> psutil.Process:
 )
 def test_a_native_call_that_is_known_gets_its_own_fix(animal: Any, fix: str) -> None:
     assert fix in probe(animal, "animal").fix
+
+
+def test_a_place_outside_the_call_is_none() -> None:
+    here = sys._getframe()
+    above = here.f_back
+    assert above is not None
+    found = Finder("/nowhere/", above.f_code.co_filename)(here)
+    assert found is not None
+    assert "test_a_place_outside_the_call_is_none" == found.function
+    assert Finder("/nowhere/", "/no/such/file")(here) is None
 
 
 # -- in a real kernel --------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Figures:
         missed_s: how much of that it could not run, for want of the GIL.
         missed_s2: the sum of the squares of the pieces that make it up, see `piece_s`.
         others_cpu_s: CPU time of the process' other threads, a call.
-        place: where the hub's thread stood most often while it was held.
+        place: where the hub's thread stood for most of the time that it was held.
     """
 
     stage: str = LOAD

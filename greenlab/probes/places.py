@@ -33,7 +33,7 @@ class Finder:
     def __init__(self, own: str, stop: str) -> None:
         self._own = own
         self._stop = stop
-        self._known: dict[tuple[CodeType, int], Place] = {}
+        self._known: dict[tuple[CodeType, int], Place | None] = {}
 
     def __call__(self, frame: Any) -> Place | None:
         """Describe where a frame stands, or None if it is not in the call."""
@@ -44,12 +44,11 @@ class Finder:
         if frame is None:
             return None
         key = frame.f_code, frame.f_lasti
-        place = self._known.get(key)
-        if place is None:
-            place = self._known[key] = self._describe(frame)
-        return place
+        if key not in self._known:
+            self._known[key] = self._describe(frame)
+        return self._known[key]
 
-    def _describe(self, frame: Any) -> Place:
+    def _describe(self, frame: Any) -> Place | None:
         code, lineno = frame.f_code, frame.f_lineno or 0
         source = _source(frame)
         names = dict.fromkeys(_callees(frame, source))
@@ -57,6 +56,8 @@ class Finder:
         while above is not None and above.f_code.co_filename != self._stop:
             names[str(above.f_globals.get("__name__", "")).partition(".")[0]] = None
             above = above.f_back
+        if above is None:  # the hub's own frames
+            return None
         return Place(code.co_name, code.co_filename, lineno, source, tuple(names))
 
 

@@ -19,7 +19,6 @@ import pickle
 import signal
 import socket
 import sys
-from collections import Counter
 from math import ceil
 from struct import Struct
 from time import perf_counter, sleep, thread_time
@@ -205,7 +204,7 @@ class _Watch:
         self._parent = os.getppid()
         self._deadline = float("inf")
         self._stopping = False
-        self._places: Counter[Place] = Counter()
+        self._held_s: dict[Place, float] = {}
         self._find = Finder(_PACKAGE, __file__)
         self.tracer: Account | None = None
         self.cpu_s = 0.0
@@ -221,9 +220,9 @@ class _Watch:
         self._deadline = _clock() + seconds
 
     def conclude(self) -> None:
-        """Put down where the thread stood most often."""
-        if self._places:
-            self._subject.figures.place = self._places.most_common(1)[0][0]
+        """Put down where the thread stood for most of the time."""
+        if self._held_s:
+            self._subject.figures.place = max(self._held_s, key=self._held_s.__getitem__)
 
     def _run(self) -> None:
         clocks = ThreadClocks()
@@ -253,7 +252,8 @@ class _Watch:
             figures.missed_s2 += slept_s**2
         place = self._find(sys._current_frames().get(self._main))
         if place is not None:
-            self._places[place] += 1
+            # By time: while the GIL is held we are away, and see where it was when we are back.
+            self._held_s[place] = self._held_s.get(place, 0.0) + slept_s
 
     def _stop_call(self) -> None:
         figures = self._subject.figures
