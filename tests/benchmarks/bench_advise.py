@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import statistics
 import sys
 import tempfile
 import time
@@ -149,6 +150,7 @@ class Score:
         self.shares: list[float] = []
         self.seconds: list[float] = []
         self.autos: list[float] = []
+        self.singles: dict[str, list[float]] = {pool: [] for pool in POOLS}
         self.beaten: list[str] = []
 
     def advise(self, kind: Kind, found: dict[str, float], seconds: float) -> str:
@@ -173,6 +175,8 @@ class Score:
         found = {pool: each[0 if pool == "prefork" else -1] for pool, each in rates.items()}
         best = max(found, key=lambda pool: found[pool])
         self.autos.append(got / found[best])
+        for pool, each in found.items():
+            self.singles[pool].append(each / found[best])
         if got < found[best]:
             self.beaten.append(f"{kind.name} {got / found[best]:.2f} of {best}")
         return f"{got:.4g}: {moved}"
@@ -189,6 +193,9 @@ class Score:
         _measure.show_ratio("what is advised, by the best", self.shares, f"≥ {GOOD}")
         _measure.show_ratio("an advice takes", self.seconds, "none", "s")
         _measure.show_ratio("auto, by the best pool of its sizes", self.autos, "≥ 1")
+        means = {pool: statistics.geometric_mean(each) for pool, each in [*self.singles.items(), ("auto", self.autos)]}
+        told = ", ".join(f"{pool} {mean:.2f}" for pool, mean in means.items())
+        print(f"  who would be used for all kinds, by the best of each (geometric means): {told}")
         print("  auto did not beat: " + ("; ".join(self.beaten) or "nobody"))
 
 
