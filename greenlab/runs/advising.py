@@ -42,7 +42,9 @@ SHORT = 1.25
 VERY_SHORT, SOON_S = 3.0, 0.1
 """So does one that takes so many times as long, and so much longer, whatever else the machine had to do."""
 AMONG = 0.25
-"""If a pool falls short, tasks that wait for locks and queues for so much of their time wait for each other."""
+NO_GAIN, LONG_S = 0.7, 0.3
+"""Tasks that wait for locks and queues for so much of their time, and of which many in flight take so much of the time
+that the sample took, with few, wait for each other. To tell that, the sample must have taken so long."""
 EACH_OTHER = "tasks wait for each other, for a lock or a queue, of which each process has its own"
 TELLING_S = 0.05
 """A try that is over sooner says more of the clock than of the pool."""
@@ -202,7 +204,7 @@ class Advising:
                 total_s[plan.pool] = inf
             elif self._falls_short(one, cost, items):
                 total_s[plan.pool] = (self.tasks or TASKS) / one.throughput
-                if plan.workers is None and cost.among_s > AMONG * cost.alone_s and cost.sendable:
+                if cost.sendable and plan.workers is None and _wait_for_each_other(one, cost, len(items)):
                     cost = replace(cost, sendable=False, unsendable=EACH_OTHER)
                     advice = replace(advice, plans=tuple(plan for plan in advice.plans if plan.workers is None))
         return tried, cost
@@ -287,6 +289,11 @@ class Advising:
             run.wait()
         finally:
             timer.cancel()
+
+
+def _wait_for_each_other(one: Tried, cost: Accounting, tasks: int) -> bool:
+    sample_s = tasks * cost.alone_s / AT_ONCE
+    return cost.among_s > AMONG * cost.alone_s and sample_s >= LONG_S and one.elapsed_s >= NO_GAIN * sample_s
 
 
 def _of_plan(plan: Plan, tried: Sequence[Tried]) -> Tried | None:

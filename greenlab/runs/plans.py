@@ -171,10 +171,10 @@ def _plan(
 
 
 def wider(plan: Plan, most: int, cores: int) -> Plan | None:
-    """Give the same plan with four times as many in flight, and `most` at the most; None if it cannot be wider."""
+    """Give the same plan with four times as many in flight, or as many as may be; None if that is not twice as many."""
     bounds = {"threads": MOST_THREADS, "prefork": cores * MOST_WORKERS}
     width = min(WIDER * plan.concurrency, most, bounds.get(plan.pool, MOST_GREEN))
-    if width <= plan.concurrency:
+    if width < 2 * plan.concurrency:
         return None
     return replace(plan, concurrency=width, workers=width if plan.pool == "prefork" else plan.workers)
 
