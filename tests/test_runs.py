@@ -223,7 +223,7 @@ def test_a_task_that_holds_the_hub_is_named_with_its_line() -> None:
 
     run = greenlab.run(hold, range(3))
     (block,) = run.blocked
-    assert 0.2 < block.duration_s < 2
+    assert 0.1 < block.duration_s < 2  # of 0.3; a busy machine may see it begin late
     assert "in hold" in str(block)
     assert "test_runs.py" in str(block)
 
