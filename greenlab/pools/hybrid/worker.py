@@ -230,12 +230,7 @@ class Worker:
         job = task[0].number if task is not None else max(self._jobs, default=0)
         index = task[1] if task is not None else NOBODY
         self.send(wire.frame(kind, job, index, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
-        now_s = perf_counter()
-        if now_s - self._posted_s > _TOGETHER_S or self._writer is not None:
-            self._posted_s = now_s
-            self._write()
-        elif self._timer is None:
-            self._timer = self.hub.schedule_call_global(0, self._post)
+        self._write()  # at once: the task may compute for long before the hub turns again
         if self._writer is not None and greenlet.getcurrent() not in (self.hub.greenlet, self.hub.root):
             self._written.wait()
 
