@@ -43,6 +43,11 @@ from greenlab.probes import judge
 USLEEP_US = 50_000
 
 
+def name_of(call: Any) -> str:
+    """Name a call, and what is bound to it."""
+    return " ".join((getattr(call, "func", call).__name__, *getattr(call, "args", ())))
+
+
 # -- what waits cooperatively ------------------------------------------------------------------------------
 
 

@@ -95,8 +95,7 @@ def clients(folder: Path) -> Iterator[list[Kind]]:
         found = [Kind("fetch", functools.partial(zoo.fetch, hub.delay_url(0.1)), True)]
         for name, address in addresses.items():
             for call, most in CLIENTS.get(name, ()):
-                label = " ".join((getattr(call, "func", call).__name__, *getattr(call, "args", ())))
-                found.append(Kind(label, functools.partial(call, address), True, POOLS, most))
+                found.append(Kind(zoo.name_of(call), functools.partial(call, address), True, POOLS, most))
         yield found
 
 

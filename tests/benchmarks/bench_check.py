@@ -57,8 +57,7 @@ def animals(folder: Path) -> Iterator[list[tuple[str, Callable[[], Any], str]]]:
     with servers.all_there_are(folder) as addresses:
         for name, address in addresses.items():
             for call, kind in CLIENTS[name]:
-                label = " ".join((getattr(call, "func", call).__name__, *getattr(call, "args", ())))
-                found.append((label, functools.partial(call, address), kind))
+                found.append((zoo.name_of(call), functools.partial(call, address), kind))
         yield found
 
 

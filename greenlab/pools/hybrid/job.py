@@ -7,7 +7,6 @@ Must not import: runs, live, magics, eventlet.green.
 from __future__ import annotations
 
 import pickle
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.pools.processes import job as jobs
@@ -71,11 +70,8 @@ class Batch:
             self._plain[1].append(item)
             self.tasks.append((index, item))
             return 1
-        try:
-            parcel = sending.dump(item)
-        except Exception as cause:
-            now_s = perf_counter()
-            self.active.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
+        parcel = self.active.pack(index, item)
+        if parcel is None:
             return 0
         self._close_plain()
         self.parts += wire.frame(wire.TASK, self.active.number, index, parcel)

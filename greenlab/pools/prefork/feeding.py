@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import pickle
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.hub import eventlet
@@ -187,11 +186,8 @@ class Batch:
         if sending.is_plain(item):
             self._tasks.append((index, item, None))
             return 1
-        try:
-            parcel = sending.dump(item)
-        except Exception as cause:
-            now_s = perf_counter()
-            self.active.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
+        parcel = self.active.pack(index, item)
+        if parcel is None:
             return 0
         self._tasks.append((index, item, parcel))
         return 1 + parcel.size // 4096

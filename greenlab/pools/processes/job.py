@@ -7,12 +7,14 @@ Must not import: runs, live, magics, eventlet.green.
 
 from __future__ import annotations
 
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
+from greenlab.pools.processes import sending
 
 if TYPE_CHECKING:
-    from greenlab.pools.processes.wire import Bytes
+    from greenlab.pools.processes.wire import Bytes, Parcel
     from greenlab.pools.protocol import Job
 
 Event = eventlet.event.Event
@@ -71,6 +73,15 @@ class Active:
         """End a wait for the job's next task, which may be long in coming. The hub calls this."""
         if self.puller is not None:
             self.puller.throw(self.error)
+
+    def pack(self, index: int, item: Any) -> Parcel | None:
+        """Pickle an item for its way to a process; a task whose item cannot be sent fails, and there is None."""
+        try:
+            return sending.dump(item)
+        except Exception as cause:
+            now_s = perf_counter()
+            self.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
+            return None
 
     def tell(self, index: int, start_s: float, end_s: float, value: Any, error: BaseException | None = None) -> None:
         """Tell the job how a task ended."""
