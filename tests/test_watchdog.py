@@ -245,7 +245,7 @@ def test_a_thread_that_keeps_the_gil_is_not_blamed_on_the_hubs_line() -> None:
 
     def ticking(_: int) -> None:
         for _ in range(5):
-            compute(0.03)
+            compute(0.015)
             time.sleep(0.0001)
 
     greenlab.start()
@@ -291,6 +291,9 @@ def looked_at(*readings: Reading, moved: bool = False) -> Hold:
         (0.0, 0.0, 0.28, 0.0, 0.3),  # it waited, and the watchdog had no processor
         (0.0, 0.0, 0.0, 0.28, 0.02),  # a third thread computed, with the GIL
         (0.1, 0.0, 0.0, 0.28, 0.12),  # they took turns
+        (0.06, 0.0, 0.0, 0.3, 0.06),  # a third thread kept the GIL from before the watchdog wanted it
+        (0.06, 0.0, 0.1, 0.3, 0.06),  # the same, and the watchdog asked for it in vain on a busy machine
+        (0.0, 0.0, 0.25, 0.3, 0.27),  # it waited, while many threads took short turns: in doubt, the hub's line
     ],
 )
 def test_what_is_a_lines_own_of_a_time_without_a_switch(
