@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import processes_kit
 import pytest
 from processes_kit import FakeJob, assert_each_once, run, until
-from tasks import nap, note_to
+from tasks import compute, nap, note_to
 
 from greenlab.errors import WorkerLostError
 from greenlab.hub import eventlet
@@ -53,6 +53,18 @@ def test_a_process_that_dies_costs_the_tasks_it_had_begun_and_no_other(pool: Hyb
     again.func = lambda x: x
     pool.run(again)
     assert list(range(200)) == again.values
+
+
+def test_what_ended_before_a_task_that_computes_until_its_process_dies_is_not_lost(pool: HybridPool) -> None:
+    def task(x: Any) -> Any:
+        if x == 250:
+            compute(0.5)
+            os._exit(7)
+        return x
+
+    job = run(pool, task, range(300), concurrency=10, workers=1)
+    assert {250: WorkerLostError} == {index: type(error) for index, error in job.errors.items()}
+    assert [*range(250), *range(251, 300)] == [value for value in job.results if value is not None]
 
 
 def test_a_task_that_closes_all_descriptors_loses_its_process(pool: HybridPool) -> None:

@@ -5,6 +5,8 @@ turn of the hub, or of a millisecond, in one go.
 
 Guarantees:
 
+* results do not wait for a task that computes, or waits natively: they are sent 20 to 40 ms later at the latest,
+  unless it computes in one call, and then when that returns;
 * a task that computes past its time limit gets `TaskTimeoutError` by a signal, raised in its own green thread and
   in the user's own frames, never in another's;
 * tasks that print faster than the kernel reads wait for it, cooperatively;
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
 trampoline = eventlet.hubs.trampoline
 
 _TOGETHER_S: Final = 0.001  # results that end within this are sent together
-_LOOK_S: Final = 0.02  # how often to look whether a task holds the hub past its limit
+_LOOK_S: Final = 0.02  # how often to look whether a task holds the hub
 _NOTHING: Final = Parcel(wire.NOTHING, [])
 _NEVER: Final = float("inf")
 # Frames that an exception must not hit: they keep the hub's books.
@@ -77,13 +79,13 @@ class Worker:
         self._inbox, self._outbox = Inbox(sock), Outbox(sock)
         self._jobs: dict[int, RemoteJob] = {}
         self._runners: dict[int, Any] = {}
-        self._unsent: dict[int, RemoteJob] = {}  # with results that wait
+        self.unsent: dict[int, RemoteJob] = {}  # with results that wait
         self._posted_s = 0.0
         self._timer: Any = None
         self._writer: Any = None
         self._written = eventlet.event.Event()
         self._said: deque[tuple[int, Task | None, str]] = deque()  # by other threads
-        self._warden = Warden(self.hub)
+        self._warden = Warden(self)
         self._streams = (
             Output(lambda task, text: self._ship(wire.STDOUT, task, text), 1),
             Output(lambda task, text: self._ship(wire.STDERR, task, text), 2),
@@ -143,14 +145,14 @@ class Worker:
             pass
         except BaseException:  # then nothing can be said of its tasks: the pool counts them as lost
             sys.excepthook(*sys.exc_info())
-            self._post()
+            self.post()
             os._exit(1)
 
     def _end(self, job: RemoteJob) -> None:
         """Stop what runs of a job; say so when the last of its tasks has let go."""
         job.stop()
         del self._jobs[job.number]
-        self._unsent.pop(job.number, None)
+        self.unsent.pop(job.number, None)
 
         def say() -> None:
             job.when_empty = None
@@ -172,20 +174,20 @@ class Worker:
 
     def post_soon(self, job: RemoteJob, now_s: float) -> None:
         """Send what there is: now, or if that was only just done, in the hub's next turn."""
-        self._unsent[job.number] = job
+        self.unsent[job.number] = job
         if now_s - self._posted_s > _TOGETHER_S:
-            self._post()
+            self.post()
         elif self._timer is None:
-            self._timer = self.hub.schedule_call_global(0, self._post)
+            self._timer = self.hub.schedule_call_global(0, self.post)
 
-    def _post(self) -> None:
+    def post(self) -> None:
+        """Send what there is. On the hub's thread, also in the middle of a task."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._posted_s = perf_counter()
-        for job in self._unsent.values():
-            self._outbox.put(job.take_results())
-        self._unsent.clear()
+        while self.unsent:
+            self._outbox.put(self.unsent.popitem()[1].take_results())
         self._write()
 
     def _write(self) -> None:
@@ -245,23 +247,25 @@ class Worker:
 
 
 class Warden:
-    """Sees to time limits where a task computes: the hub cannot, for it does not get its turn.
+    """Sees to time limits and to results where a task computes: the hub cannot, for it does not get its turn.
 
-    A native thread looks, while jobs with a limit run, whether the hub stands still; if so, it signals the main
-    thread, whose handler looks whether the task that is interrupted is past its own limit.
+    A native thread looks, while there are jobs, whether the hub stands still; if so, and if there is something to
+    see to, it signals the main thread, whose handler sends what waits, and looks whether the task that is interrupted
+    is past its own limit.
     """
 
-    def __init__(self, hub: GuestHub) -> None:
-        self._hub = hub
+    def __init__(self, office: Worker) -> None:
+        self._office = office
+        self._hub = office.hub
         self._jobs: set[RemoteJob] = set()
+        self._limited = 0
         self._stop: Any = None
         signal.signal(signal.SIGVTALRM, self._on_signal)
 
     def watch(self, job: RemoteJob) -> None:
-        """Keep the limit of a job, if it has one."""
-        if job.timeout_s is None:
-            return
+        """Look from now on, for this job too."""
         self._jobs.add(job)
+        self._limited += job.timeout_s is not None
         if self._stop is None:
             self._stop = _allocate()
             self._stop.acquire()
@@ -270,6 +274,7 @@ class Warden:
     def forget(self, job: RemoteJob) -> None:
         """The job has ended."""
         self._jobs.discard(job)
+        self._limited -= job.timeout_s is not None
         if not self._jobs and self._stop is not None:
             self._stop.release()
             self._stop = None
@@ -278,19 +283,20 @@ class Warden:
         hub = self._hub
         seen = -1
         while not stop.acquire(True, _LOOK_S):
-            if hub.busy and hub.switches == seen:
+            if hub.busy and hub.switches == seen and (self._limited or self._office.unsent):
                 signal.pthread_kill(hub.thread_id, signal.SIGVTALRM)
             seen = hub.switches
 
     def _on_signal(self, _signum: int, frame: Any) -> None:
         """Runs in whichever green thread computes."""
-        me: Any = greenlet.getcurrent()
-        if perf_counter() < getattr(me, "greenlab_until_s", _NEVER):
-            return
         if frame is None or frame.f_code.co_filename.startswith(_NOT_HERE):
             return  # the next signal finds it elsewhere
-        me.greenlab_until_s = _NEVER
-        raise TaskTimeoutError(f"the task ran longer than its timeout of {me.greenlab_job.timeout_s:g} s")
+        if self._office.unsent and not self._office.forked:
+            self._office.post()
+        me: Any = greenlet.getcurrent()
+        if perf_counter() >= getattr(me, "greenlab_until_s", _NEVER):
+            me.greenlab_until_s = _NEVER
+            raise TaskTimeoutError(f"the task ran longer than its timeout of {me.greenlab_job.timeout_s:g} s")
 
 
 def main(sock_fd: int, page_fd: int) -> None:
