@@ -16,6 +16,11 @@ _PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 
+def is_own(filename: str) -> bool:
+    """Tell whether code is the user's own: not greenlab's, a library's or the standard library's."""
+    return "site-packages" not in filename and not filename.startswith((_PACKAGE, _STDLIB, "<frozen"))
+
+
 def user_place(frame: Any) -> Place | None:
     """Find the innermost frame that is not greenlab's, a library's or the standard library's, if there is one.
 
@@ -28,11 +33,10 @@ def user_place(frame: Any) -> Place | None:
     first: Place | None = None
     while frame is not None:
         code = frame.f_code
-        name = code.co_filename
-        here = name, frame.f_lineno, code.co_name
+        here = code.co_filename, frame.f_lineno, code.co_name
         if first is None:
             first = here
-        if not name.startswith(_PACKAGE) and "site-packages" not in name and not name.startswith((_STDLIB, "<frozen")):
+        if is_own(code.co_filename):
             return here
         frame = frame.f_back
     return first

@@ -23,6 +23,7 @@ from greenlab.pools.prefork import PreforkPool
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from greenlab.hub.blocks import Block
 MIB = 1 << 20
 
 ProcessPool = PreforkPool | HybridPool
@@ -34,6 +35,7 @@ class FakeJob:
     Attributes:
         values, errors: what tasks returned and raised, by index.
         spans: when tasks started and ended, by index.
+        blocks: what held the hubs of processes.
         printed: streams, texts and the indices of the tasks that printed them.
         most_waiting: how many tasks had been pulled and had not ended, at the most.
         stopped: whether nothing more is pulled.
@@ -60,6 +62,7 @@ class FakeJob:
         self.errors: dict[int, Any] = {}
         self.spans: dict[int, tuple[float, float]] = {}
         self.printed: list[tuple[str, str, int | None]] = []
+        self.blocks: list[Block] = []
         self.pulled = 0
         self.most_waiting = 0
         self.stopped = False
@@ -98,6 +101,9 @@ class FakeJob:
 
     def size_hint(self) -> int | None:
         return None if self._total is None else self._total - self.pulled
+
+    def note_block(self, block: Block) -> None:
+        self.blocks.append(block)
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         self.printed.append((stream, text, index))

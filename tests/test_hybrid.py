@@ -184,6 +184,24 @@ def test_a_green_run_in_a_task_works_on_the_hub_of_its_process(pool: HybridPool)
     assert [[x, 2 * x, 3 * x] for x in range(6)] == job.results
 
 
+def test_what_holds_the_hub_of_a_process_is_told_the_job_by_line(pool: HybridPool) -> None:
+    def task(x: Any) -> int:
+        time.sleep(0.03)
+        if x in (5, 19):
+            end_s = time.thread_time() + 0.3
+            while time.thread_time() < end_s:
+                pass
+        return os.getpid()
+
+    job = run(pool, task, range(20), concurrency=8)
+    assert {"task 5", "task 19"} == {block.who for block in job.blocks}
+    for block in job.blocks:
+        assert block.index is not None
+        assert (job.results[block.index], "task", "CPU") == (block.worker, block.function, block.kind)
+        assert 0.2 < block.duration_s
+        assert f"task {block.index} in worker {block.worker}" in str(block)
+
+
 def test_a_task_does_not_see_the_context_of_another(pool: HybridPool) -> None:
     import contextvars
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import json
 import math
 import os
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import eventlet
@@ -21,6 +23,7 @@ import pytest
 
 import greenlab
 from greenlab import UsageError
+from greenlab.api import prepare
 from greenlab.hub import blocks
 from greenlab.hub.blocks import Block, Hold, Reading
 from greenlab.hub.watchdog import watchdog_of
@@ -153,6 +156,42 @@ def test_the_cell_is_named_when_it_holds_the_hub_itself() -> None:
     ticker.kill()
     (block,) = watchdog_of(greenlab.start()).blocks
     assert "the cell" == block.who
+
+
+def beside_a_detached_run(host_does: Any, task_s: float = 0.02) -> list[Block]:
+    """Give what a run in the background was blocked by while the host did something of its own."""
+
+    async def main() -> list[Block]:
+        greenlab.start()
+        try:
+            run = prepare(lambda _: time.sleep(task_s), range(100), concurrency=4).start()
+            await asyncio.sleep(0.1)
+            host_does()
+            await greenlab.spawn(run.wait)
+            return run.blocked
+        finally:
+            greenlab.stop()
+
+    return asyncio.run(main())
+
+
+def test_a_cell_that_computes_while_a_run_goes_on_in_the_background_is_named() -> None:
+    (block,) = beside_a_detached_run(lambda: compute(0.4))
+    assert ("the cell", "compute", "CPU") == (block.who, block.function, block.kind)
+    assert 0.3 < block.duration_s
+    assert 4 == block.waiting
+
+
+def test_a_library_that_the_cell_calls_is_the_cells_and_the_hosts_own_code_is_not() -> None:
+    (block,) = beside_a_detached_run(lambda: json.dumps([list(range(10))] * 100_000, indent=1))
+    assert ("the cell", "<lambda>") == (block.who, block.function)
+    here = greenlab.start()
+    hold: Any = SimpleNamespace(index=None, holder=here.root)
+    assert "the host loop" == watchdog_of(here)._who(hold, Block(0, 1, asyncio.__file__, 1, "f"))
+
+
+def test_a_cell_that_computes_is_no_block_where_nothing_was_due() -> None:
+    assert [] == beside_a_detached_run(lambda: compute(0.3), task_s=0.6)
 
 
 def test_a_green_thread_of_plain_eventlet_is_not_given_anothers_name() -> None:

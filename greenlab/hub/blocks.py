@@ -44,6 +44,7 @@ class Block:
         index: the index of the task within its run, if it was one of a run's.
         waiting: green threads that could have gone on (their time had come, or their socket was ready) when the
             block was last looked at.
+        worker: the process id of the worker whose hub it was; None for the hub here.
     """
 
     started_s: float
@@ -56,6 +57,7 @@ class Block:
     who: str = ""
     index: int | None = None
     waiting: int = 0
+    worker: int | None = None
 
     @property
     def duration_s(self) -> float:
@@ -73,7 +75,8 @@ class Block:
         return say_place((self.filename, self.lineno, self.function))
 
     def __str__(self) -> str:
-        more = [self.kind, self.who, f"{self.waiting:,} waited behind it" if self.waiting else ""]
+        who = self.who if self.worker is None else f"{self.who} in worker {self.worker}".lstrip()
+        more = [self.kind, who, f"{self.waiting:,} waited behind it" if self.waiting else ""]
         rest = ", ".join(part for part in more if part)
         return f"{self.duration_s:.2f} s at {self.place}" + (f": {rest}" if rest else "")
 

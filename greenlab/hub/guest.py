@@ -78,6 +78,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         overdue_s: for how long, at the most, what that poll found had been ready already: the length of the turn before
             it, unless the poll had to wait.
         busy: whether the hub is turning; false while it polls or is parked.
+        parked: whether it rests until the host pumps it, or the main greenlet waits.
         tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
         holder: the green thread that was last started or resumed in this turn. It may have ended since, or waited.
         on_turn: called once, at the beginning of the next turn, or None; whoever rests while the hub does asks by it.
@@ -103,7 +104,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.on_turn: Callable[[], object] | None = None
         self.blocking = False
         self.closed_down = False
-        self._parked = False
+        self.parked = False
         self._pumping = False
         self._host: Host | None = None
         self._handle: Any = None
@@ -219,13 +220,13 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             raise greenlet.GreenletExit  # thrown by `close` into a callback, which had to survive it
         if self._pumping:
             super().wait(0)
-            self._parked = True
+            self.parked = True
             self.busy = False
             self.holder = None
             try:
                 self.root.switch()
             finally:
-                self._parked = False
+                self.parked = False
             self._turn()
         else:
             # epoll refuses more milliseconds than an int holds (24 days), and would end the hub by it.
@@ -278,7 +279,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     def add_timer(self, timer: Any) -> float:
         """As eventlet's; a parked hub tells its host of an earlier deadline."""
         when: float = super().add_timer(timer)
-        if self._parked and not self._pumping:
+        if self.parked and not self._pumping:
             self._arm(when)
         return when
 
@@ -333,7 +334,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         restore = self._interrupts.take_over()
         try:
             self.greenlet.switch()
-            while not self._parked and not self.greenlet.dead:
+            while not self.parked and not self.greenlet.dead:
                 # A late wake-up meant for a wait of the main greenlet that is long over.
                 self.greenlet.switch()
         finally:

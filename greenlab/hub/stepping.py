@@ -62,7 +62,7 @@ class StepHub(GuestHub):
         self.busy = self.blocking = self.closed_down = False
         self.holder = self.on_turn = None
         self.tasks = weakref.WeakSet()  # of its own: what is stepped is not listed among what runs
-        self._parked = self._pumping = False
+        self.parked = self._pumping = False
         self._host = None
         self._caller: Any = None
         self._heap: list[tuple[float, int, Any]] = []

@@ -7,14 +7,14 @@ for `after_s` (see `blocks` for what is counted).
 Guarantees:
 
 * it only looks: nothing is ever raised in user code, no frame and no local variable is kept;
-* while the hub rests (parked or polling, with nothing to do) the watchdog rests on a lock, with no wake-up at all,
-  and the hub rouses it at its next turn;
+* while the hub rests (parked or polling, with nothing to do) and no run goes on, the watchdog rests on a lock, with
+  no wake-up at all, and the hub rouses it at its next turn;
 * green threads that each run for a short while and end, one after the other, are no block: each of them moves the
   hub on, also if none of them ever waits;
 * what has been found is told on the hub's thread, and before a `watch` block is left.
 
-A bound: it is the hub that is watched. A cell that computes while the hub is parked keeps background tasks waiting
-too, and is not reported.
+A cell that computes while the hub is parked keeps background tasks waiting too: while a run goes on, it is looked at
+as well, and blamed if something was due meanwhile. Without a run it is not: nobody would hear of it.
 
 Must not import: greening, pools, runs, live, magics.
 """
@@ -36,7 +36,7 @@ from greenlab.errors import UsageError
 from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.blocks import Block, Hold, glance, read
 from greenlab.hub.tasks import Task
-from greenlab.places import user_place
+from greenlab.places import is_own, user_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,10 +74,11 @@ class Watchdog:
         self._own = self._clocks  # until the thread has made its own
         self._watchers: list[tuple[Callable[[Block], object], Any, float]] = []
         self._found: deque[tuple[Block, Any]] = deque()
-        # None or one. Popping is what gives the right to end a hold: the hub's thread and the watchdog's both may.
+        # None or one. The hub's thread and the watchdog's both may end it.
         self._holds: list[Hold] = []
         self._flushed: object = None
         self._closed = False
+        self._ending = _allocate()
         self._bell = _allocate()
         self._bell.acquire()
         self._ended = _allocate()
@@ -139,7 +140,7 @@ class Watchdog:
                 self._bell.acquire(True, self._step_s)
                 former, progress = progress, self._progress()
                 late = perf_counter() - last.now_s - self._step_s > self._after_s / 2
-                if (progress == former or late) and self._hub.busy:
+                if (progress == former or late) and self._is_held():
                     last = self._look(progress, last, moved=progress != former)
                     continue
                 self._end_hold()
@@ -173,9 +174,16 @@ class Watchdog:
             len(listeners[hub.WRITE]),
         )  # fmt: skip
 
-    def _rest(self, progress: object) -> None:
-        """Wait for the hub's next turn."""
+    def _is_held(self) -> bool:
+        """Tell whether something keeps the hub from going on: a green thread, or a cell while the hub is parked."""
         hub = self._hub
+        return hub.busy or (hub.parked and bool(self._watchers) and self._count_waiting() > 0)
+
+    def _rest(self, progress: object) -> None:
+        """Wait for the hub's next turn; while somebody watches a parked hub, look again soon."""
+        hub = self._hub
+        if hub.parked and self._watchers:
+            return
         hub.on_turn = self._rouse
         if hub.busy or self._closed or self._progress() != progress:
             hub.on_turn = None  # it turned just now, and may have looked before it was asked
@@ -210,6 +218,9 @@ class Watchdog:
         return reading
 
     def _name(self, hold: Hold) -> None:
+        if self._hub.parked:
+            hold.holder = self._hub.root
+            return
         holder = self._hub.holder
         # The one that runs has no frame to show; one that waits shows where, and was not the last to begin.
         if holder is None or holder.dead or holder.gr_frame is not None:
@@ -237,37 +248,46 @@ class Watchdog:
         return due + len(ready - {hub._door.fd})
 
     def _end_hold(self) -> None:
-        """End the hold that there is, if any: the hub has moved on. From either thread."""
-        try:
-            hold = self._holds.pop()
-        except IndexError:
-            return
-        if not hold.sampled or hold.held_s() < self._after_s:
-            return
-        end = read(self._clocks, self._own)
-        if hold.held_s(end) >= self._after_s:
-            self._found.append((replace(hold.block(end), who=self._who(hold)), hold.job))
-            self._hub.call_soon_threadsafe(self._tell)
+        """End the hold that there is, if any: the hub has moved on. From either thread.
 
-    def _who(self, hold: Hold) -> str:
+        Whoever comes second waits for the first: what it finds must have been found before a `watch` block is left.
+        """
+        with self._ending:
+            try:
+                hold = self._holds.pop()
+            except IndexError:
+                return
+            if not hold.sampled or hold.held_s() < self._after_s:
+                return
+            end = read(self._clocks, self._own)
+            if hold.held_s(end) >= self._after_s:
+                block = hold.block(end)
+                self._found.append((replace(block, who=self._who(hold, block)), hold.job))
+                self._hub.call_soon_threadsafe(self._tell)
+
+    def _who(self, hold: Hold, block: Block) -> str:
         if hold.index is not None:
             return f"task {hold.index}"
         if isinstance(hold.holder, Task):
             return f"Task {hold.holder.id} ({hold.holder.name})"
         if hold.holder is self._hub.root:
-            return "the cell"
+            return "the cell" if is_own(block.filename) else "the host loop"
         return "" if hold.holder is None else "a green thread"
 
     # -- on the hub's thread -------------------------------------------------------------------------------
 
     def _flush(self) -> None:
-        """Tell what has been found; also of a hold whose end the watchdog has not seen yet."""
+        """Tell what has been found; also of a hold whose end the watchdog has not seen yet, or is just noting."""
+        if self._hub.closed_down:
+            return  # also in a process that was forked, where nobody would end what the watchdog's thread had begun
         for hold in list(self._holds):
             if hold.progress != self._progress():
                 self._flushed = hold.progress
                 if not hold.looked:
                     hold.look(read(self._clocks, self._own))
                 self._end_hold()
+        with self._ending:
+            pass
         self._tell()
 
     def _tell(self) -> None:

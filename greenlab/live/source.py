@@ -173,7 +173,11 @@ def _records(facts: Facts, began_s: float, starts_s: Any, ends_s: Any, columns: 
 
 def facts_of(run: Watched, *, titled: bool) -> Facts:
     """Read what is said about a run beside its curves; its percentiles are left to whoever draws."""
-    blocked = tuple((held.started_s - run.started_s, held.ended_s - run.started_s) for held in run.blocked)
+    blocked = tuple(
+        (held.started_s - run.started_s, held.ended_s - run.started_s)
+        for held in run.blocked
+        if held.worker is None  # where another process stood still, others went on
+    )
     return Facts(
         pool=run.pool,
         label=run.label,

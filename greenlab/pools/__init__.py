@@ -125,9 +125,10 @@ def get(hub: GuestHub, name: str) -> Pool:
 
             pool = ThreadsPool()
         elif name == "hybrid":
+            from greenlab.hub.watchdog import watchdog_of
             from greenlab.pools.hybrid import HybridPool
 
-            pool = HybridPool()
+            pool = HybridPool(lambda: watchdog_of(hub).after_s)
         else:
             from greenlab.pools.prefork import PreforkPool
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greenlab.hub import GuestHub
+    from greenlab.hub.blocks import Block
 
 POOLS = ("prefork", "threads")
 THREADS = 100
@@ -173,6 +174,9 @@ class Desk:
             _print(stream, text)
         else:
             call.context.copy().run(_print, stream, text)
+
+    def note_block(self, block: Block) -> None:
+        """Do nothing: the pools of calls have no hub that could be blocked."""
 
 
 def _call_here(call: _Call) -> Any:

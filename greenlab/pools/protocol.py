@@ -20,7 +20,10 @@ Must not import: runs, live, magics.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from greenlab.hub.blocks import Block
 
 
 class Job(Protocol):
@@ -79,6 +82,9 @@ class Job(Protocol):
             text: what it printed.
             index: the task that printed it, or None if that is not known.
         """
+
+    def note_block(self, block: Block) -> None:
+        """Say that a task held the hub of its worker process; `block.worker` says which."""
 
 
 def whole_of(job: Job) -> Job:

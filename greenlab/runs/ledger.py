@@ -26,6 +26,8 @@ from greenlab.runs.source import Source
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from greenlab.hub.blocks import Block
+
 PENDING, OK, FAILED, CANCELLED = range(4)
 _NAN = float("nan")
 
@@ -83,6 +85,7 @@ class Ledger:
         self.exhausted = False
         self.on_failure: Callable[[int, BaseException], object] | None = None
         self.on_write: Callable[[str, str, int | None], object] | None = None
+        self.on_block: Callable[[Block], object] | None = None
         self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
         self.source = items if isinstance(items, Source) else Source(items, keep=self._KEEPS_ITEMS)
         self._cursor = 0  # the index of the item that is new next
@@ -214,6 +217,11 @@ class Ledger:
         """Show what a task in another process printed."""
         if self.on_write is not None:
             self.on_write(stream, text, index)
+
+    def note_block(self, block: Block) -> None:
+        """Tell the run of a block in another process."""
+        if self.on_block is not None:
+            self.on_block(block)
 
     # -- the run's side ------------------------------------------------------------------------------------
 

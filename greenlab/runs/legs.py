@@ -15,6 +15,7 @@ from greenlab.hub import eventlet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Job
 
 
@@ -127,3 +128,7 @@ class Leg:
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Show what a task printed."""
         self.whole.write(stream, text, index)
+
+    def note_block(self, block: Block) -> None:
+        """Tell of a block in another process."""
+        self.whole.note_block(block)

@@ -65,6 +65,7 @@ class Run(Known):
         """Begin, in the background. Called once, by whoever makes the run."""
         if self.fail_fast:
             self.ledger.on_failure = self._stop_early
+        self.ledger.on_block = self._note_block
         self.ledger.on_write = _Writer(self._printed).write
         self._driver = spawn(self._hub, self._drive)
         self._driver.name = f"run of {self.label}"

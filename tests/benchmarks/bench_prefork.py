@@ -74,6 +74,9 @@ class CountingJob:
     def write(self, _stream: str, _text: str, _index: int | None = None) -> None:
         pass
 
+    def note_block(self, _block: object) -> None:
+        pass
+
 
 class Prefork:
     def __enter__(self) -> Self:
@@ -220,6 +223,9 @@ class DyingJob(CountingJob):
 
     def write(self, _stream: str, text: str, _index: int | None = None) -> None:
         self.died_s = float(text)
+
+    def note_block(self, _block: object) -> None:
+        pass
 
 
 def die_once(index: int) -> int:

@@ -23,6 +23,7 @@ RESULTS: Final = 37  # many results: indexes, starts, ends and values
 KILLED: Final = 38  # the task was ended as asked
 HOLDS: Final = 39  # answers HELD: a list of (index, start, place)
 ENDED: Final = 40  # answers END: nothing of the job runs any more
+BLOCKED: Final = 41  # a task held the hub: a `Block`
 
 NOBODY: Final = (1 << 64) - 1  # the index of a print that is of no task
 

@@ -26,11 +26,13 @@ class Active(jobs.Active):
     Attributes:
         body: its surroundings and function, pickled.
         crew: the processes that serve it, as many as it may have; None where one is missing.
+        blocked_after_s: how long a task may hold its hub before that is called a block.
         sentences: what tasks that are being killed will fail with, by index.
     """
 
-    def __init__(self, number: int, job: Job) -> None:
+    def __init__(self, number: int, job: Job, blocked_after_s: float) -> None:
         super().__init__(number, job)
+        self.blocked_after_s = blocked_after_s
         self.body = pickle.dumps(setting.pack(job.func), 5)
         self.crew: list[Link | None] = []
         self.sentences: dict[int, BaseException] = {}

@@ -7,6 +7,7 @@ Must not import: runs, live, magics, eventlet.green. The process itself is `work
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -154,7 +155,7 @@ class Link(Process):
             slot = self._slots.pop()
             self.marks.begun[slot] = 0
             stint = self.stints[active.number] = Stint(active, slot, share)
-            body = pickle.dumps((slot, share, active.job.timeout_s, active.body), 5)
+            body = pickle.dumps((slot, share, active.job.timeout_s, active.blocked_after_s, active.body), 5)
             parts = [*wire.frame(wire.JOB, active.number, 0, Parcel(wire.PICKLED, [body])), *parts]
         for index, item in tasks:
             stint.note_sent(index, item)
@@ -211,6 +212,10 @@ class Link(Process):
                 stint.ended.send()
             elif kind == frames.HOLDS:
                 self._answer(number, body)
+            elif kind == frames.BLOCKED:
+                told = self.stints.get(number_of_job) or self._ending.get(number_of_job)
+                if told is not None:
+                    told.active.note_block(replace(pickle.loads(body), worker=self.pid))
             elif number_of_job in self.stints:
                 stint = self.stints[number_of_job]
                 if kind == frames.RESULTS:

@@ -10,12 +10,13 @@ Guarantees:
 
 * each task is run at most once and reported exactly once, also when its process dies: those that had begun there
   fail with `WorkerLostError`, those that had not go to another process, and it is replaced at once;
+* what holds the hub of a process is told the job, as it is told of the hub here;
 * a time limit, too, stops a task that computes: the process raises `TaskTimeoutError` in it, and in no other;
 * jobs that run at the same time share the processes; an idle pool wakes nobody.
 
 Bounds: a process holds many tasks, so its death costs all that it had begun, and results of its last millisecond
 (or of the turn of its hub) that it had not sent; `resume()` or retries run just these again. A task that computes
-holds up the others of its process, and their results; a short task that was sent ahead may sit behind a slow one.
+holds up the others of its process; a short task that was sent ahead may sit behind a slow one.
 When a run is cancelled, a process that does not end its tasks within 0.5 s (it computes, or is stopped) is killed;
 within 5 s, if tasks of other runs would be lost with it. What is deaf to signals (a C call that does not return) is
 deaf to the time limit too.
@@ -31,6 +32,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from greenlab.errors import CancelledError, GreenlabError
 from greenlab.hub import eventlet
+from greenlab.hub.watchdog import AFTER_S
 from greenlab.pools.hybrid.feeding import Feeder
 from greenlab.pools.hybrid.job import Active
 from greenlab.pools.hybrid.link import Link
@@ -38,6 +40,8 @@ from greenlab.pools.processes.fleet import Fleet
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from greenlab.pools.protocol import Job
 
 _GRACE_S: Final = 0.5  # for the processes of a cancelled run to end its tasks …
@@ -46,11 +50,16 @@ _ANSWER_S: Final = 0.2
 
 
 class HybridPool:
-    """Runs jobs in processes that each have a hub."""
+    """Runs jobs in processes that each have a hub.
+
+    Args:
+        blocked_after: says for how long a task may hold the hub of its process before that is called a block, seconds.
+    """
 
     name = "hybrid"
 
-    def __init__(self) -> None:
+    def __init__(self, blocked_after: Callable[[], float] = lambda: AFTER_S) -> None:
+        self._blocked_after = blocked_after
         self._active: dict[int, Active] = {}
         self._feeder = Feeder()
         self._jobs = itertools.count(1)
@@ -103,13 +112,16 @@ class HybridPool:
             NotSendableError: the function, or what it uses, cannot be pickled; no task has started.
             GreenlabError: the processes cannot be kept alive, or the pool was closed.
         """
-        active = Active(next(self._jobs), job)
+        active = Active(next(self._jobs), job, self._blocked_after())
+        begin_s = perf_counter()
         self._active[active.number] = active  # a narrower job that starts meanwhile takes no process from it
         try:
             self.start(job)
             self._staff(active)
             while self._feeder.feed(active):  # a job may have more to pull once a task has ended: a retry
                 active.await_end()
+            if perf_counter() - begin_s >= active.blocked_after_s:
+                self._hear_out(active)
         except BaseException:
             self._abandon(active)
             raise
@@ -164,6 +176,13 @@ class HybridPool:
         for active in self._active.values():
             active.stop(GreenlabError("the pool was closed while it ran tasks"))
         self._fleet.close()
+
+    def _hear_out(self, active: Active) -> None:
+        """End a job at its processes, and wait for what their watchdogs still have to say; not for long."""
+        stints = [stint for link in self._fleet.processes if (stint := link.end(active)) is not None]
+        with eventlet.Timeout(_ANSWER_S, False):
+            for stint in stints:
+                stint.ended.wait()
 
     def _abandon(self, active: Active) -> None:
         """Stop what runs of this job, by force where a process does not answer."""

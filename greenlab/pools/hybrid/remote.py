@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greenlab.hub import GuestHub
+    from greenlab.hub.blocks import Block
 
 _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, one after another
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
@@ -128,6 +129,11 @@ class RemoteJob:
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Do nothing: here tasks print for themselves."""
+
+    def note_block(self, block: Block) -> None:
+        """Send it to the kernel."""
+        self._office.send(wire.frame(frames.BLOCKED, self.number, 0, Parcel(wire.PICKLED, [pickle.dumps(block, 5)])))
+        self._office.post_soon(self, perf_counter())
 
     def pull(self) -> tuple[int, Any]:
         """Take the next task, or wait for one."""

@@ -38,6 +38,7 @@ from greenlab import greening, pools
 from greenlab import hub as hubs
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
+from greenlab.hub.watchdog import watchdog_of
 from greenlab.pools import green
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
@@ -132,7 +133,10 @@ class Worker:
         elif kind == frames.END:
             self._end(job)
 
-    def _open(self, number: int, slot: int, share: int, timeout_s: float | None, body: bytes) -> None:
+    def _open(
+        self, number: int, slot: int, share: int, timeout_s: float | None, blocked_after_s: float, body: bytes
+    ) -> None:
+        watchdog_of(self.hub).after_s = blocked_after_s
         job = RemoteJob(self, number, self._marks.begun, slot, share, timeout_s, body)
         self._jobs[number] = job
         self._warden.watch(job)
@@ -140,31 +144,38 @@ class Worker:
 
     def _run(self, job: RemoteJob) -> None:
         try:
-            self._pool.run(job)
+            with watchdog_of(self.hub).watch(job.note_block, job):
+                self._pool.run(job)
         except greenlet.GreenletExit:
             pass
         except BaseException:  # then nothing can be said of its tasks: the pool counts them as lost
             sys.excepthook(*sys.exc_info())
             self.post()
             os._exit(1)
+        finally:
+            del self._runners[job.number]
+            self._leave(job)
 
     def _end(self, job: RemoteJob) -> None:
-        """Stop what runs of a job; say so when the last of its tasks has let go."""
+        """Stop what runs of a job."""
         job.stop()
         del self._jobs[job.number]
         self.unsent.pop(job.number, None)
+        job.when_empty = lambda: self._leave(job)
+        runner = self._runners[job.number]
+        runner.kill()
+        if runner.dead:  # also if it had not begun
+            self._runners.pop(job.number, None)
+        self._leave(job)
 
-        def say() -> None:
-            job.when_empty = None
-            self._warden.forget(job)
-            self.send(wire.frame(frames.ENDED, job.number, 0, _NOTHING))
-            self._write()
-
-        self._runners.pop(job.number).kill()
-        if job.inside:
-            job.when_empty = say
-        else:
-            say()
+    def _leave(self, job: RemoteJob) -> None:
+        """Say that a job has ended, when the last of its tasks has let go and nothing more is to be told of it."""
+        if job.when_empty is None or job.inside or job.number in self._runners:
+            return
+        job.when_empty = None
+        self._warden.forget(job)
+        self.send(wire.frame(frames.ENDED, job.number, 0, _NOTHING))
+        self._write()
 
     # --- to the kernel
 

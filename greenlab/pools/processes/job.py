@@ -14,6 +14,9 @@ from greenlab.hub import eventlet
 from greenlab.pools.processes import sending
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlab.hub.blocks import Block
     from greenlab.pools.processes.wire import Bytes, Parcel
     from greenlab.pools.protocol import Job
 
@@ -98,10 +101,17 @@ class Active:
 
     def write(self, stream: str, text: str, index: int | None) -> None:
         """Give the job what a task printed."""
+        self._give(self.job.write, stream, text, index)
+
+    def note_block(self, block: Block) -> None:
+        """Tell the job of a block in a process."""
+        self._give(self.job.note_block, block)
+
+    def _give(self, take: Callable[..., object], *what: Any) -> None:
         if self.error is not None:
             return
         try:
-            self.job.write(stream, text, index)
+            take(*what)
         except Exception as broken:
             self.stop(broken)
 
