@@ -225,6 +225,14 @@ def test_an_interrupt_of_an_idle_kernel_kills_the_hog_and_nothing_else(kernel: K
     kernel.run("other.kill()")
 
 
+def test_a_cell_that_computes_is_named_in_the_report_of_a_detached_run(kernel: Kernel) -> None:
+    kernel.run("%%greenrun --no-live --detach -n 60 -c 3 -o r\nimport time\ntime.sleep(0.03)")
+    kernel.run("import time\ntime.sleep(0.1)")
+    kernel.run("end = time.thread_time() + 0.4\nwhile time.thread_time() < end: pass")
+    cell = kernel.run("import re\nprint(re.sub(r'In\\[\\d+\\]', 'In[]', '\\n'.join(map(str, r.wait().blocked))))")
+    assert " at line 2 of Cell In[], in <module>: CPU, the cell, 3 waited behind it" in cell.stdout
+
+
 def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun --no-live --detach -n 5 -o r\nimport time\ntime.sleep(0.2)\ni")
     assert "still running" in cell.value
