@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import time
 from typing import Any
 
@@ -104,6 +105,41 @@ def test_tasks_that_end_together_begin_the_next_ones_a_slice_at_a_time(pool: Any
     ticker.kill()
     most = max(after - before for before, after in itertools.pairwise(turns))
     assert 1 <= most <= 20
+
+
+def test_of_tasks_that_are_due_together_those_that_end_are_followed_before_the_others_compute(pool: Any) -> None:
+    def wait_and_compute(_: Any) -> None:
+        time.sleep(0.02)
+        compute(0.002)
+
+    ledger = Ledger(wait_and_compute, range(200), concurrency=100)
+    pool.run(ledger)
+    first_hundred_ended_s = sorted(ledger.ended_s)[99]
+    early = [start_s for start_s in sorted(ledger.started_s)[100:] if start_s < first_hundred_ended_s]
+    assert 80 < len(early)
+
+
+def test_a_socket_is_served_while_many_timers_are_due(started: Any) -> None:
+    here, there = socket.socketpair()
+    ended: list[Any] = []
+
+    def sleeper(x: int) -> None:
+        time.sleep(0.03)
+        compute(0.002)
+        ended.append(x)
+        if x == 10:
+            there.send(b"x")
+
+    def reader() -> None:
+        here.recv(1)
+        ended.append("read")
+
+    with here, there:
+        threads = [eventlet.spawn(reader), *(eventlet.spawn(sleeper, x) for x in range(100))]
+        for thread in threads:
+            thread.wait()
+    assert ended.index("read") < 20
+    assert list(range(100)) == [x for x in ended if x != "read"]
 
 
 def test_a_green_thread_that_is_killed_at_the_gate_leaves_the_line(pool: Any) -> None:

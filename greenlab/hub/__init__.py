@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 
 from greenlab.hub._quiet import eventlet
-from greenlab.hub.guest import GuestHub, Host
+from greenlab.hub.guest import GuestHub
+from greenlab.hub.host import Host
 from greenlab.hub.tasks import Task, spawn, wait_async
 
 __all__ = ["GuestHub", "Host", "Task", "current", "eventlet", "spawn", "start", "stop", "wait_async"]

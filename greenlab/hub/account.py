@@ -177,9 +177,7 @@ class Account:
             self._resume()
             self._began_s = now_s = self._since_s or 0.0
             if spent is not None:
-                hub = self._hub
-                late_s = now_s - hub.polled_s + hub.overdue_s / 2
-                spent.late_s += max(0.0, min(late_s, now_s - spent.left_s))
+                spent.late_s += max(0.0, now_s - max(self._hub.ready_s, spent.left_s))
                 if spent.left_for in AMONG:
                     spent.among_s += now_s - spent.left_s
 

@@ -12,6 +12,8 @@ The kernel's asyncio loop stays the host. The guest is in one of three states:
 Guarantees:
 
 * one turn a host callback: neither the host's callbacks nor the green threads starve the other;
+* of many that are due at once, a turn resumes as many as a slice of time allows, and then polls: sockets and the host
+  are not kept waiting by timers;
 * an exception in a task, a timer or a callback never ends the hub, whatever its class;
 * an interrupt (SIGINT) of a waiting cell is raised in the main greenlet, where it waits, not in whichever green
   thread happened to run; if a green thread hogs the hub, it gets the interrupt instead (see `_interrupts`);
@@ -29,9 +31,10 @@ from __future__ import annotations
 import _thread
 import contextvars
 import heapq
+import sys
 import weakref
 from time import monotonic, perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import greenlet
 
@@ -43,27 +46,17 @@ from greenlab.hub._reprs import hub_bundle, hub_words
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from greenlab.hub.host import Host
+
 _PlatformHub: Any = eventlet.hubs.get_default_hub().Hub
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
+SLICE_S = 0.004
+"""How long one turn of the hub may resume what is due; the rest comes in the next turn, after a poll."""
+FIRST_S = -1e9
+"""As the seconds of a timer: comes first in the next turn, and is not counted in its slice."""
 _LONGEST_POLL_S = 3600.0
 _AT_ONCE_S = 0.0005
-
-
-class Host(Protocol):
-    """The loop that the hub is a guest of. Any asyncio loop with `add_reader` is one."""
-
-    def call_soon(self, callback: Callable[[], object], /) -> Any:
-        """Call back in the loop's next iteration; the handle returned has `cancel()`."""
-
-    def call_later(self, delay: float, callback: Callable[[], object], /) -> Any:
-        """Call back after `delay` seconds; the handle returned has `cancel()`."""
-
-    def add_reader(self, fd: int, callback: Callable[[], object], /) -> Any:
-        """Call back whenever `fd` is readable."""
-
-    def remove_reader(self, fd: int, /) -> Any:
-        """Undo `add_reader`."""
 
 
 class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
@@ -74,9 +67,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         root: the thread's main greenlet: cells run in it, and the host loop.
         switches: how often a green thread gave up the hub so far.
         turn_started_s: when the present turn began, `time.perf_counter()` seconds.
-        polled_s: when the last poll came back, `time.perf_counter()` seconds.
-        overdue_s: for how long, at the most, what that poll found had been ready already: the length of the turn before
-            it, unless the poll had to wait.
+        ready_s: since when what is resumed now could have gone on, `time.perf_counter()` seconds; of a descriptor that
+            was ready when the hub came to poll, half of the turn before is taken.
         busy: whether the hub is turning; false while it polls or is parked.
         parked: whether it rests until the host pumps it, or the main greenlet waits.
         tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
@@ -97,8 +89,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.greenlet.parent = root
         self.switches = 0
         self.turns = 0
-        self.turn_started_s = self.polled_s = perf_counter()
-        self.overdue_s = 0.0
+        self.turn_started_s = self.ready_s = self._polled_s = perf_counter()
         self.busy = False
         self.holder: Any = None
         self.on_turn: Callable[[], object] | None = None
@@ -251,8 +242,8 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         return found
 
     def _note_poll(self, begin_s: float) -> None:
-        former_s, self.polled_s = self.polled_s, perf_counter()
-        self.overdue_s = begin_s - former_s if self.polled_s - begin_s < _AT_ONCE_S else 0.0
+        former_s, self._polled_s = self._polled_s, perf_counter()
+        self.ready_s = (former_s + begin_s) / 2 if self._polled_s - begin_s < _AT_ONCE_S else self._polled_s
 
     def _turn(self) -> None:
         self.busy = True
@@ -260,6 +251,29 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         if self.on_turn is not None:
             on_turn, self.on_turn = self.on_turn, None
             on_turn()
+
+    def fire_timers(self, when: float) -> None:
+        """As eventlet's, but for a slice of time."""
+        timers = self.timers
+        now_s = perf_counter()
+        late_s, end_s = now_s - when, 0.0
+        while timers and timers[0][0] <= when:
+            due, timer = heapq.heappop(timers)
+            if timer.called:
+                self.timers_canceled -= 1
+                continue
+            if due < 0:
+                self.ready_s = now_s
+            else:
+                self.ready_s = due + late_s
+                end_s = end_s or now_s + SLICE_S
+            try:
+                timer()
+            except BaseException:
+                self.squelch_timer_exception(timer, sys.exc_info())
+            now_s = perf_counter()
+            if 0 < end_s < now_s:
+                return
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
         """As eventlet's; a greenlet that has not begun takes over the context variables of its spawner."""

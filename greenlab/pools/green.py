@@ -22,8 +22,9 @@ import greenlet
 
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import current, eventlet
+from greenlab.hub.guest import SLICE_S
 from greenlab.places import user_place
-from greenlab.pools.gate import SLICE_S, Gate
+from greenlab.pools.gate import Gate
 from greenlab.pools.protocol import Held, whole_of
 
 if TYPE_CHECKING:

@@ -32,8 +32,8 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlab.errors import GreenlabError, TaskTimeoutError
 from greenlab.greening import native
 from greenlab.hub import current, eventlet
+from greenlab.hub.guest import SLICE_S
 from greenlab.places import user_place
-from greenlab.pools.gate import SLICE_S
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
