@@ -205,9 +205,10 @@ def _child_of(pid: int) -> psutil.Process:
     [
         (zoo.run_shell, "subprocess.run(command, shell=True)"),
         (zoo.usleep_with_gil, "load the library with CDLL"),
+        (zoo.sleep_in_asyncio, "greenlab.wait_async(coroutine)"),
     ],
 )
-def test_a_native_call_that_is_known_gets_its_own_fix(animal: Any, fix: str) -> None:
+def test_a_call_whose_trouble_is_known_gets_its_own_fix(animal: Any, fix: str) -> None:
     assert fix in probe(animal, "animal").fix
 
 

@@ -128,6 +128,11 @@ def _fix(verdict: Verdict) -> str:
         if known is not None and known.verdict == judge.HOLDS_GIL:
             return known.fix
         return "a process: offload(f, x), or %%preforkrun; threads do not help, for it keeps the GIL"
+    if kind == judge.FAILS_GREEN and figures is not None and "event loop" in (figures.error or ""):
+        return (
+            "one asyncio loop runs in an OS thread: wait for the coroutine in the notebook's own, by "
+            "greenlab.wait_async(coroutine); or a process: offload(f, x)"
+        )
     if kind == judge.FAILS_GREEN:
         return "a process: offload(f, x), or %%preforkrun, where nothing is greened; what calls share may be the reason"
     if kind == judge.UNSENDABLE:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 import multiprocessing
 import os
+import resource
 import selectors
 import socket
 import statistics
@@ -32,7 +33,7 @@ import greenlab
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-WORKERS, CONCURRENCY, LATENCY_S = 2, 800, 0.1
+WORKERS, CONCURRENCY, LATENCY_S = 2, 2_000, 0.1
 GREEN, HYBRID, PREFORK = "green", f"hybrid -w {WORKERS}", f"prefork -w {WORKERS}"
 OPTIONS: dict[str, dict[str, Any]] = {
     GREEN: {"pool": "green"},
@@ -171,21 +172,23 @@ def compare(
 
 
 def main() -> None:
+    # Each fetch in flight is a descriptor, of the client and of the server, which is spawned below.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     rounds = 1 if _measure.quick(__doc__) else 5
     print(f"{CONCURRENCY} in flight, {rounds} rounds, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
     server.start()
     assert server.pid is not None
-    urls = [f"http://127.0.0.1:{ours.recv()}/"] * 6_000
+    urls = [f"http://127.0.0.1:{ours.recv()}/"] * 20_000
     meter = Meter(server.pid)
     greenlab.start()
     try:
         both = GREEN, HYBRID
         compare("URLs of 100 ms, urllib", meter, both, fetch, urls, rounds, "≥ 1.5, when the server is not the limit")
-        for compute_s in (0.0002, 0.001):
+        for compute_s, tasks in ((0.0002, 20_000), (0.001, 8_000)):
             title = f"wait 100 ms, compute {compute_s * 1e3:g} ms"
-            compare(title, meter, both, wait_and_compute, [compute_s] * 6_000, rounds, "≥ 1.5")
+            compare(title, meter, both, wait_and_compute, [compute_s] * tasks, rounds, "≥ 1.5")
         compare("tasks of nothing", meter, (PREFORK, HYBRID), nothing, [0] * 200_000, rounds, "none")
     finally:
         greenlab.stop()
