@@ -11,6 +11,8 @@ import pytest
 import greenlab
 from greenlab import api
 from greenlab.hub import eventlet
+from greenlab.probes import judge
+from greenlab.probes.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +55,15 @@ def test_a_run_that_goes_on_reads_the_same_at_any_time_once_sanitized(
     assert "green run of task: still running" == before["text/plain"]
     run.cancel()
     assert "cancelled: " in repr(run)
+
+
+def test_a_verdict_reads_the_same_whatever_the_figures_once_sanitized(sanitized: Callable[[str], str]) -> None:
+    for kind in set(judge.KINDS) - {judge.UNKNOWN, judge.UNSENDABLE}:
+        one, other = (Verdict("fetch(x)", kind, [f"it computed for {part} % of its time"]) for part in (3, 4))
+        assert str(one) != str(other)
+        assert f"{kind}: fetch(x)" == sanitized(str(one)) == sanitized(str(other))
+        assert sanitized(one._repr_html_()) == sanitized(other._repr_html_())
+        assert kind in sanitized(one._repr_html_())
 
 
 def test_a_hub_says_whose_guest_it_is(started: GuestHub) -> None:
