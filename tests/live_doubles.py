@@ -36,6 +36,7 @@ class FakeRun:
     starts_s: list[float] = field(default_factory=list)
     ends_s: list[float] = field(default_factory=list)
     blocked: list[Any] = field(default_factory=list)
+    blocked_lines: list[str] = field(default_factory=list)
     cancelled_on: list[str] = field(default_factory=list)
     error_types: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""

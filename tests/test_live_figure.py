@@ -111,6 +111,19 @@ def test_a_blocked_hub_is_shaded_in_every_panel() -> None:
     assert "hub blocked 750 ms" in written(drawn)
 
 
+def test_a_picture_that_stands_alone_names_the_line_that_held_the_hub() -> None:
+    line = "0.75 s at line 3 of Cell In[2], in parse: CPU, task 7, 9 waited behind it"
+    trouble = {"failed": 2, "error_types": (("ValueError", 2),), "blocked": ((0.5, 1.25),)}
+    bad = records(500, 2.0, blocked_lines=(line,), titled=True, **trouble)
+    drawn = figure.draw(curves.picture_of(bad))
+    assert {"2 ValueError", f"blocked: {line}"} <= set(written(drawn))
+    without = figure.draw(curves.picture_of(records(500, 2.0, titled=True, **trouble)))
+    assert drawn.get_size_inches()[1] > without.get_size_inches()[1]
+    long = figure.draw(curves.picture_of(records(500, 2.0, blocked_lines=(line * 3,), titled=True)))
+    page = long.get_window_extent()
+    assert all(text.get_window_extent().x1 < page.x1 for text in long.texts)
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_runs_of_no_task_or_one_are_drawn(count: int) -> None:
     drawn = figure.draw(curves.picture_of(records(count, 0.01)))

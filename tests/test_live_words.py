@@ -38,9 +38,18 @@ def test_the_header_counts_failures_by_type_and_says_how_long_the_hub_was_blocke
     said = words.header_html(bad, 1, 2.0)
     assert "<b>3</b> failed: 2 ValueError, 1 Key&lt;b&gt;" in said
     assert "hub blocked <b>750 ms</b>" in said
+    assert "more line" not in said
     assert "p50 <b>10 ms</b>" in said
     assert "p99 <b>200 ms</b>" in said
     assert "failed" not in words.header_html(facts(), 1, 2.0)
+
+
+def test_the_header_names_the_line_that_held_the_hub_longest_and_counts_the_others() -> None:
+    lines = ("0.75 s at line 3 of Cell In[2], in <lambda>: CPU, task 7, 9 waited behind it", "0.10 s at line 4 of a.py")
+    said = words.header_html(facts(blocked=((0.5, 1.25),), blocked_lines=lines[:1]), 1, 2.0)
+    assert f"<span>{lines[0].replace('<lambda>', '&lt;lambda&gt;')}</span>" in said
+    assert "behind it; 1 more line<" in words.header_html(facts(blocked_lines=lines), 1, 2.0)
+    assert "behind it; 2 more lines<" in words.header_html(facts(blocked_lines=(*lines, lines[1])), 1, 2.0)
 
 
 def test_the_header_estimates_how_long_it_takes_once_there_is_something_to_go_by() -> None:

@@ -25,11 +25,11 @@ from greenlab.live.words import (
     RED,
     count_words,
     duration_words,
-    failures_words,
     ink_on,
     limit_words,
     numbers_line,
     pool_color,
+    trouble_lines,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _PT = 72 / _DPI  # points a CSS pixel
 _CARD, _EDGE, _GRID = "#fcfcfa", "#d9dad6", "#e7e8e4"
 _SHADE, _PALE_RED = "#8a8f98", "#efbfb6"
 _LEFT, _RIGHT, _INDENT = 58, 22, 20
-_LABEL_CHARS = 56
+_LABEL_CHARS, _LINE_CHARS = 56, 108
 _CAPTION, _GAP, _FOOT = 22, 12, 42
 _TITLE, _NO_TITLE, _LINE = 66, 8, 22
 _HEIGHTS = {"throughput": 138, "in flight": 50, "latency": 50}
@@ -73,7 +73,7 @@ def panels(picture: Picture) -> list[str]:
 def _title_height(facts: Facts) -> int:
     if not facts.titled:
         return _NO_TITLE
-    return _TITLE + (_LINE if facts.error_types else 0)
+    return _TITLE + _LINE * len(trouble_lines(facts, _LINE_CHARS))
 
 
 def size_px(picture: Picture) -> tuple[int, int]:
@@ -216,8 +216,8 @@ def _title(figure: Figure, picture: Picture, height: int) -> None:
     for words, is_bad in numbers_line(facts):
         style: dict[str, Any] = {"color": RED, "weight": "bold"} if is_bad else {}
         x = 18 + _write(figure, x, 47, words, height, gid="number", **style)
-    if facts.error_types:
-        _write(figure, _INDENT, 47 + _LINE, failures_words(facts), height, color=RED, gid="failures by type")
+    for number, words in enumerate(trouble_lines(facts, _LINE_CHARS), 1):
+        _write(figure, _INDENT, 47 + _LINE * number, words, height, color=RED, gid="trouble")
 
 
 def _write(figure: Figure, x: float, y: float, words: str, height: int, **style: Any) -> float:

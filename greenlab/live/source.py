@@ -68,7 +68,11 @@ class Watched(Protocol):
 
     @property
     def blocked(self) -> Sequence[Any]:
-        """What held the hub: objects with `started_s` and `ended_s`, on `time.perf_counter`."""
+        """What held the hub: objects with `started_s` and `ended_s`, on `time.perf_counter`, and `worker`."""
+
+    @property
+    def blocked_lines(self) -> Sequence[str]:
+        """The same in words, a line of code each, the worst first."""
 
     @property
     def error_types(self) -> dict[str, int]:
@@ -109,6 +113,7 @@ class Facts:
         p50_s: median latency in seconds, or nan.
         p99_s: latency in seconds that one task in a hundred exceeds, or nan.
         error_types: exception types and how many failures there are of each, most frequent first.
+        blocked_lines: what held the hub, or those of hybrid processes, in words: a line of code each, the worst first.
     """
 
     pool: str
@@ -124,6 +129,7 @@ class Facts:
     p50_s: float = math.nan
     p99_s: float = math.nan
     error_types: tuple[tuple[str, int], ...] = ()
+    blocked_lines: tuple[str, ...] = ()
 
     @property
     def throughput(self) -> float:
@@ -190,6 +196,7 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
         running=run.running,
         titled=titled,
         error_types=tuple(run.error_types.items()) if run.failed else (),
+        blocked_lines=tuple(run.blocked_lines),
     )
 
 

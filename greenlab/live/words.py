@@ -98,11 +98,27 @@ def blocked_s(facts: Facts) -> float:
     return sum(end_s - start_s for start_s, end_s in facts.blocked)
 
 
+def blocked_words(facts: Facts) -> str:
+    """Say which line of code held the hub for longest, and how many more there are."""
+    worst, *more = facts.blocked_lines
+    if not more:
+        return worst
+    return f"{worst}; {len(more):,} more line{'s' if len(more) > 1 else ''}"
+
+
 def failures_words(facts: Facts) -> str:
     """Count the failures by type, of the three most frequent ones."""
     named = [f"{count:,} {name[:_NAME_CHARS]}" for name, count in facts.error_types[:_TYPES_NAMED]]
     rest = sum(count for _, count in facts.error_types[_TYPES_NAMED:])
     return ", ".join([*named, *([f"{rest:,} others"] if rest else [])])
+
+
+def trouble_lines(facts: Facts, most: int) -> list[str]:
+    """Say what went wrong, in lines of plain text of `most` characters at the most."""
+    lines = [failures_words(facts)] if facts.error_types else []
+    if facts.blocked_lines:
+        lines.append(f"blocked: {blocked_words(facts)}")
+    return [line if len(line) <= most else line[: most - 1] + "…" for line in lines]
 
 
 def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
@@ -173,6 +189,8 @@ def _trouble(facts: Facts) -> str:
         parts.append(f"<span><b>{facts.failed:,}</b> failed{kinds}</span>")
     if facts.blocked:
         parts.append(f"<span>hub blocked <b>{duration_words(blocked_s(facts))}</b></span>")
+    if facts.blocked_lines:
+        parts.append(f"<span>{escape(blocked_words(facts))}</span>")
     color = f"color:var(--jp-error-color1,var(--vscode-errorForeground,{RED}))"
     return f'<div style="{_ROW};{color}">{"".join(parts)}</div>' if parts else ""
 

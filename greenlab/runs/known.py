@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import PendingError, UsageError
-from greenlab.hub.blocks import by_line
+from greenlab.hub.blocks import by_line, folded
 from greenlab.runs import report
 from greenlab.runs.digest import Digest
 from greenlab.runs.ledger import OK, PENDING
@@ -173,6 +173,11 @@ class Known:
     def blocked_by_line(self) -> dict[str, float]:
         """For how many seconds in all each line held the hub, the longest first."""
         return by_line(self._blocks)
+
+    @property
+    def blocked_lines(self) -> list[str]:
+        """What held the hub in words, as the report has them: a line of code each, the longest in all first."""
+        return folded(self._blocks)
 
     @property
     def moved(self) -> str:

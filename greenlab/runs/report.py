@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
-from greenlab.hub.blocks import folded
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def lines(run: Known) -> list[str]:
         out.append("  results were discarded, as asked")
     if cut_short:
         out.append(f"  cancelled: {counts['cancelled']:,} tasks cut short")
-    blocked = folded(run.blocked)
+    blocked = run.blocked_lines
     out += [f"  blocked: {line}" for line in blocked[:3]]
     if len(blocked) > 3:
         out.append(f"  blocked at {len(blocked) - 3} more lines, see run.blocked_by_line")
