@@ -13,12 +13,15 @@ Place = tuple[str, int, str]
 """File name (a cell's is `Cell In[3]`), line number, function."""
 
 _PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+_LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 
 def is_own(filename: str) -> bool:
     """Tell whether code is the user's own: not greenlab's, a library's or the standard library's."""
-    return "site-packages" not in filename and not filename.startswith((_PACKAGE, _STDLIB, "<frozen"))
+    if filename.startswith((_PACKAGE, _STDLIB, "<frozen")):
+        return False
+    return not any(name in filename for name in _LIBRARIES)
 
 
 def user_place(frame: Any) -> Place | None:

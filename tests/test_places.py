@@ -1,0 +1,45 @@
+"""Places: whose code a frame is, and how it is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+import greenlab
+from greenlab import places
+
+
+@pytest.mark.parametrize(
+    ("filename", "own"),
+    [
+        (__file__, True),
+        ("/tmp/ipykernel_1/2.py", True),
+        ("<stdin>", True),
+        (json.__file__, False),
+        (greenlab.__file__, False),
+        ("<frozen importlib._bootstrap>", False),
+        ("/usr/lib/python3/dist-packages/requests/api.py", False),
+        ("/venv/lib/python3.12/site-packages/requests/api.py", False),
+    ],
+)
+def test_whose_code_a_file_is(filename: str, own: bool) -> None:
+    assert own == places.is_own(filename)
+
+
+def test_the_place_of_a_stack_is_the_users_innermost_line() -> None:
+    found = []
+
+    class Spy(json.JSONEncoder):
+        def default(self, _value: object) -> None:
+            found.append(places.user_place(sys._getframe(1)))
+
+    json.dumps({"a": object()}, cls=Spy)  # the line that called the library
+    (place,) = found
+    assert place is not None
+    assert (__file__, "test_the_place_of_a_stack_is_the_users_innermost_line") == (place[0], place[2])
+    assert place[1] == sys._getframe().f_lineno - 4
+    assert f"line {place[1]} of {os.path.basename(__file__)}, in test_" in places.say_place(place)  # noqa: PTH119
+    assert places.user_place(None) is None
