@@ -155,10 +155,11 @@ class Scripted(Advising):
     """Pools do what the test says, on a machine that does nothing else."""
 
     rates: ClassVar[dict[str, float]] = {}
+    foreign_cores = 0.0
 
     def _try(self, plan: Plan, items: Any) -> Tried:
         rate = self.rates[plan.pool] * min(plan.concurrency, 40)
-        return Tried(plan, rate, len(items) / rate, foreign_cores=0.0)
+        return Tried(plan, rate, len(items) / rate, foreign_cores=self.foreign_cores)
 
 
 def scripted(**rates: float) -> Scripted:
@@ -183,6 +184,14 @@ def test_more_in_flight_are_tried_while_that_helps() -> None:
     assert "more in flight help: -p threads -c 80 did 400 tasks/s" == advice.reasons[0]
     advice = advising._annotated(advice, tried, range(100), cost)
     assert "it did 400 tasks/s, not 533 tasks/s: something that the tasks share is the limit" == advice.reasons[0]
+
+
+def test_others_are_tried_too_where_a_pool_is_late_while_something_else_takes_the_cores() -> None:
+    advising = scripted(threads=100.0, prefork=80.0, hybrid=5.0, green=5.0)
+    object.__setattr__(advising, "foreign_cores", 0.5)  # the system's own threads that write to the disk, maybe
+    tried, _ = advising._try_all(WRITE, range(100))
+    assert ["prefork", "threads"] == [one.plan.pool for one in tried][:2]
+    assert "threads" == advising._settle(advise(WRITE, tasks=1000, cores=2), tried, {}).pool
 
 
 def test_a_pool_that_does_what_it_should_is_tried_once() -> None:

@@ -202,19 +202,20 @@ class Advising:
             total_s[plan.pool] = plan.total_s
             if one.why_not:
                 total_s[plan.pool] = inf
-            elif self._falls_short(one, cost, items):
+            elif _is_late(one, cost, items):
+                # Whatever the reason: what seems to be somebody else's work may be the system's, for these tasks.
                 total_s[plan.pool] = (self.tasks or TASKS) / one.throughput
-                if cost.sendable and plan.workers is None and _wait_for_each_other(one, cost, len(items)):
+                mutual = cost.sendable and plan.workers is None and _wait_for_each_other(one, cost, len(items))
+                if mutual and self._falls_short(one, cost, items):
                     cost = replace(cost, sendable=False, unsendable=EACH_OTHER)
                     advice = replace(advice, plans=tuple(plan for plan in advice.plans if plan.workers is None))
         return tried, cost
 
     def _falls_short(self, one: Tried, cost: Accounting, items: Sequence[Any]) -> bool:
         """Tell whether a pool took clearly longer than it should, and not for what else the machine had to do."""
-        expected_s = one.plan.takes_s(cost.alone_s, len(items))
         if one.foreign_cores < FOREIGN:  # it is known
-            return one.elapsed_s > SHORT * expected_s
-        return one.elapsed_s > VERY_SHORT * expected_s + SOON_S
+            return _is_late(one, cost, items)
+        return one.elapsed_s > VERY_SHORT * one.plan.takes_s(cost.alone_s, len(items)) + SOON_S
 
     def _widen(self, advice: Advice, tried: list[Tried], items: Sequence[Any], cost: Accounting) -> Advice:
         """Try more in flight, as long as it helps, where the advised pool falls short of what it should do.
@@ -289,6 +290,10 @@ class Advising:
             run.wait()
         finally:
             timer.cancel()
+
+
+def _is_late(one: Tried, cost: Accounting, items: Sequence[Any]) -> bool:
+    return one.elapsed_s > SHORT * one.plan.takes_s(cost.alone_s, len(items))
 
 
 def _wait_for_each_other(one: Tried, cost: Accounting, tasks: int) -> bool:
