@@ -109,7 +109,7 @@ def test_where_the_plausible_pools_fall_short_others_are_tried(started: Any, tmp
             ctypes.CDLL(None).usleep(20_000)
 
     alone = greenlab.advise(usleep, range(1000), sample=20)
-    assert ["threads"] == [one.plan.pool for one in alone.evidence]
+    assert "threads" == alone.evidence[0].plan.pool == alone.pool  # on a busy machine others are tried too
     shared = greenlab.advise(one_at_a_time, range(1000), sample=40)
     assert {"threads", "prefork", "hybrid", "green"} == {one.plan.pool for one in shared.evidence}
     assert shared.pool in ("green", "threads")  # nothing is faster, and nothing is simpler
