@@ -202,8 +202,8 @@ class Advising:
             total_s[plan.pool] = plan.total_s
             if one.why_not:
                 total_s[plan.pool] = inf
-            elif _is_late(one, cost, items):
-                # Whatever the reason: what seems to be somebody else's work may be the system's, for these tasks.
+            elif self._falls_short(one, cost, items) or one.elapsed_s - SOON_S > _allowed_s(one, cost, items):
+                # In doubt: what seems to be somebody else's work may be the system's, for these very tasks.
                 total_s[plan.pool] = (self.tasks or TASKS) / one.throughput
                 mutual = cost.sendable and plan.workers is None and _wait_for_each_other(one, cost, len(items))
                 if mutual and self._falls_short(one, cost, items):
@@ -214,7 +214,7 @@ class Advising:
     def _falls_short(self, one: Tried, cost: Accounting, items: Sequence[Any]) -> bool:
         """Tell whether a pool took clearly longer than it should, and not for what else the machine had to do."""
         if one.foreign_cores < FOREIGN:  # it is known
-            return _is_late(one, cost, items)
+            return one.elapsed_s > _allowed_s(one, cost, items)
         return one.elapsed_s > VERY_SHORT * one.plan.takes_s(cost.alone_s, len(items)) + SOON_S
 
     def _widen(self, advice: Advice, tried: list[Tried], items: Sequence[Any], cost: Accounting) -> Advice:
@@ -292,8 +292,8 @@ class Advising:
             timer.cancel()
 
 
-def _is_late(one: Tried, cost: Accounting, items: Sequence[Any]) -> bool:
-    return one.elapsed_s > SHORT * one.plan.takes_s(cost.alone_s, len(items))
+def _allowed_s(one: Tried, cost: Accounting, items: Sequence[Any]) -> float:
+    return SHORT * one.plan.takes_s(cost.alone_s, len(items))
 
 
 def _wait_for_each_other(one: Tried, cost: Accounting, tasks: int) -> bool:
