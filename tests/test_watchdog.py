@@ -77,6 +77,16 @@ def test_a_task_that_waits_natively_is_named_as_waiting() -> None:
     assert block.cpu_s is None or block.cpu_s < 0.1
 
 
+def test_a_line_that_sleeps_natively_for_a_moment_again_and_again_is_found() -> None:
+    def poll() -> None:
+        for _ in range(150):
+            wait_natively(0.002)
+
+    run = greenlab.run(hold_once(poll), range(3))
+    assert ["waiting"] == [block.kind for block in run.blocked]
+    assert 0.2 < run.blocked[0].duration_s
+
+
 def test_who_waited_behind_is_counted_by_timers_and_by_descriptors() -> None:
     def reader(pair: Any) -> None:
         pair[0].recv(1)
@@ -363,6 +373,23 @@ def test_what_is_a_lines_own_of_a_time_in_which_the_hub_moved(
 ) -> None:
     before, after = Reading(0, 0, 0, 0, 0), Reading(0.3, cpu_s, queued_s, own_queued_s, process_s)
     assert pytest.approx(held) == looked_at(before, after, moved=True).held_s()
+
+
+@pytest.mark.parametrize(
+    ("turns", "process_s", "own_queued_s", "held"),
+    [
+        (60, 0.3, 0.28, 0.0),  # it asked for the GIL every 5 ms, and others computed: they had it
+        (40, 0.3, 0.28, 0.0),  # the same on a busy machine
+        (60, 0.0, 0.0, 0.0),  # it asked, and the watchdog had to wait for it too
+        (1, 0.3, 0.28, 0.3),  # it waited natively, while others computed
+        (300, 0.0, 0.28, 0.3),  # it woke up often, but nobody else had the GIL: it sleeps for a millisecond, in a loop
+    ],
+)
+def test_who_asks_for_the_gil_again_and_again_is_not_blamed(
+    turns: int, process_s: float, own_queued_s: float, held: float
+) -> None:
+    before, after = Reading(0, 0, 0, 0, 0, 0), Reading(0.3, 0, 0, own_queued_s, process_s, turns)
+    assert pytest.approx(held) == looked_at(before, after).held_s()
 
 
 def test_a_thread_that_stands_in_the_run_queue_is_counted_when_it_leaves_it() -> None:

@@ -37,16 +37,21 @@ class ThreadClocks:
             return None  # the thread has ended
 
     def queued_s(self) -> float | None:
-        """Seconds that the thread was ready to run so far, and had no processor.
+        """Seconds that the thread was ready to run so far, and had no processor."""
+        return self.queue()[0]
 
-        Source: the second field of schedstat (Linux, Documentation/scheduler/sched-stats.rst).
+    def queue(self) -> tuple[float | None, int | None]:
+        """As `queued_s`, and how often the thread was given a processor so far.
+
+        Source: the second and the third field of schedstat (Linux, Documentation/scheduler/sched-stats.rst).
         """
         if self._fd < 0:
-            return None
+            return None, None
         try:
-            return int(_pread(self._fd, 128, 0).split()[1]) / 1e9
-        except (OSError, IndexError, ValueError):
-            return None
+            _, queued_ns, times = _pread(self._fd, 128, 0).split()
+            return int(queued_ns) / 1e9, int(times)
+        except (OSError, ValueError):
+            return None, None
 
     def close(self) -> None:
         """Close the descriptor. Safe to call twice."""

@@ -4,8 +4,8 @@ The question that a hold answers is not how long the hub stood still, but how lo
 time that went by are not counted:
 
 * the time in which the hub's thread was ready to run and had no processor: that is a busy machine;
-* the time in which both the hub's thread and the watchdog waited for the GIL, in the hands of a third thread that
-  computed.
+* the time in which the hub's thread waited for the GIL, in the hands of other threads: these computed and the watchdog
+  had to wait too, or the hub's thread woke up every 5 ms to ask for it, as CPython has it do (Linux).
 
 A bound: a process that is stopped from outside (SIGSTOP, a debugger) looks like one whose hub waits natively.
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from sys import getswitchinterval
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +130,7 @@ class Reading:
         cpu_s, queued_s: what the hub's thread has computed so far, and how long it stood in the run queue.
         own_queued_s: how long the watchdog's thread stood there.
         process_s: what all threads have computed.
+        turns: how often the hub's thread was given a processor so far.
     """
 
     now_s: float
@@ -136,11 +138,13 @@ class Reading:
     queued_s: float | None
     own_queued_s: float | None
     process_s: float
+    turns: int | None = None
 
 
 def read(hub: ThreadClocks, own: ThreadClocks) -> Reading:
     """Read the clocks."""
-    return Reading(perf_counter(), hub.cpu_s(), hub.queued_s(), own.queued_s(), process_time())
+    queued_s, turns = hub.queue()
+    return Reading(perf_counter(), hub.cpu_s(), queued_s, own.queued_s(), process_time(), turns)
 
 
 def glance(former: Reading, hub: ThreadClocks) -> Reading:
@@ -149,7 +153,7 @@ def glance(former: Reading, hub: ThreadClocks) -> Reading:
     It takes a file and a hand-over of the GIL to read that. What is compared with an older value seems longer than
     it was, so that a line of code is rather acquitted than blamed.
     """
-    return Reading(perf_counter(), hub.cpu_s(), former.queued_s, former.own_queued_s, process_time())
+    return Reading(perf_counter(), hub.cpu_s(), former.queued_s, former.own_queued_s, process_time(), former.turns)
 
 
 def foreign_s(former: Reading, latter: Reading, step_s: float) -> float:
@@ -165,14 +169,17 @@ def foreign_s(former: Reading, latter: Reading, step_s: float) -> float:
     used_s = latter.cpu_s - former.cpu_s
     others_s = latter.process_s - former.process_s - used_s
     queued_s = _difference(former.queued_s, latter.queued_s)
+    idle_s = latter.now_s - former.now_s - used_s - queued_s
     found_s = _gil_s(former, latter, step_s) - used_s - queued_s
+    if max(others_s, found_s) > idle_s / 2 and _asked_for_gil(former, latter, idle_s):
+        return max(0.0, idle_s)
     if others_s <= found_s / 2:
         return 0.0  # no other thread computed: it was the hub's own that held the GIL, waiting
     if found_s < _LONG * step_s:
         return max(0.0, found_s)
     # One call kept it. It may have begun to while the watchdog slept, and on a busy machine who waits for the GIL
     # stands in the run queue at each try: the time for which the other thread computed says more.
-    return max(found_s, min(others_s, latter.now_s - former.now_s - used_s - queued_s))
+    return max(found_s, min(others_s, idle_s))
 
 
 def kept_s(former: Reading, latter: Reading, step_s: float) -> float:
@@ -190,6 +197,17 @@ def kept_s(former: Reading, latter: Reading, step_s: float) -> float:
 def _gil_s(former: Reading, latter: Reading, step_s: float) -> float:
     """The watchdog was late, and not for want of a processor: then for the GIL, which somebody held all the time."""
     return latter.now_s - former.now_s - step_s - _difference(former.own_queued_s, latter.own_queued_s)
+
+
+def _asked_for_gil(former: Reading, latter: Reading, idle_s: float) -> bool:
+    """Tell whether the hub's thread, when it did not compute, woke up as often as who waits for the GIL does.
+
+    Among hundreds of threads that want it, the watchdog may get it soon and the hub's thread late; and who has it may
+    wait for the system, to start a thread, say, so that nobody computes.
+    """
+    wake_s = getswitchinterval()
+    turns = _difference(former.turns, latter.turns)
+    return idle_s > 2 * wake_s and turns >= idle_s / (2 * wake_s)
 
 
 def _difference(former: float | None, latter: float | None) -> float:
