@@ -92,26 +92,36 @@ def kind_of(cpu_s: float | None, duration_s: float) -> str:
 
 def by_line(blocks: Iterable[Block]) -> dict[str, float]:
     """Add up how long each line held the hub, in seconds, the longest first."""
-    sums: dict[str, float] = {}
-    for block in blocks:
-        sums[block.place] = sums.get(block.place, 0.0) + block.duration_s
-    return dict(sorted(sums.items(), key=lambda pair: -pair[1]))
+    return {group[0].place: _total_s(group) for group in _grouped(blocks)}
 
 
 def folded(blocks: Iterable[Block]) -> list[str]:
     """Tell blocks a line of text each, those at one line of code together, the longest in all first."""
+    return [_fold(group) for group in _grouped(blocks)]
+
+
+def _grouped(blocks: Iterable[Block]) -> list[list[Block]]:
+    """Put blocks at one line of code together, the longest in all first. The live view asks twice a second."""
+    words: dict[Place, str] = {}
     groups: dict[str, list[Block]] = {}
     for block in blocks:
-        groups.setdefault(block.place, []).append(block)
-    ordered = sorted(groups.values(), key=lambda group: -sum(block.duration_s for block in group))
-    return [_fold(group) for group in ordered]
+        where = block.filename, block.lineno, block.function
+        place = words.get(where)
+        if place is None:
+            place = words[where] = say_place(where)
+        groups.setdefault(place, []).append(block)
+    return sorted(groups.values(), key=_total_s, reverse=True)
+
+
+def _total_s(group: list[Block]) -> float:
+    return sum(block.duration_s for block in group)
 
 
 def _fold(group: list[Block]) -> str:
     first = group[0]
     if len(group) == 1:
         return str(first)
-    total_s = sum(block.duration_s for block in group)
+    total_s = _total_s(group)
     cpu_s = None if any(block.cpu_s is None for block in group) else sum(block.cpu_s or 0.0 for block in group)
     more = [f"{total_s:.2f} s in all"]
     if kind := kind_of(cpu_s, total_s - sum(block.queued_s for block in group)):
