@@ -24,7 +24,7 @@ from greenlab.live.figure import (
     _plain_style,
     png,
 )
-from greenlab.live.words import INK, MUTED, ink_on
+from greenlab.live.words import INK, MUTED, ink_on, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -66,7 +66,7 @@ class Card:
         """Write the badge, the bold label, a note beside it, and the lines below."""
         pill = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": color, "edgecolor": "none"}
         x = self.write(INDENT + 3, 22, badge, color=ink_on(color), weight="bold", bbox=pill, gid="badge")
-        short = label if len(label) <= _LABEL_CHARS else label[: _LABEL_CHARS - 1] + "…"
+        short = shortened(label, _LABEL_CHARS)
         x = self.write(x + 14, 22, short, weight="bold", fontsize=13 * PT, gid="label")
         self.write(x + 10, 22, note, color=MUTED, gid="note")
         for at, (line, ink) in enumerate(self._lines):

@@ -29,6 +29,7 @@ from greenlab.live.words import (
     limit_words,
     numbers_line,
     pool_color,
+    shortened,
     trouble_lines,
 )
 
@@ -197,7 +198,7 @@ def _card(figure: Figure, width: int, height: int) -> None:
 def _title(figure: Figure, picture: Picture, height: int) -> None:
     facts = picture.facts
     color = pool_color(facts.pool)
-    label = facts.label if len(facts.label) <= _LABEL_CHARS else facts.label[: _LABEL_CHARS - 1] + "…"
+    label = shortened(facts.label, _LABEL_CHARS)
     pill = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": color, "edgecolor": "none"}
     x = _write(
         figure,

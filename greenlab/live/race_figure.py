@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from greenlab.live.card import INDENT, LEFT, PT, WIDTH_PX, Card, style
 from greenlab.live.curves import bin_edges_s, bin_width_s
-from greenlab.live.words import INK, MUTED, RED, count_words, duration_words, ink_on, pool_color
+from greenlab.live.words import INK, MUTED, RED, count_words, duration_words, ink_on, pool_color, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -176,7 +176,7 @@ def _bars(card: Card, source: RaceSource) -> None:
         )
         if not lane.rates:
             ink = RED if lane.failed else MUTED
-            card.write(left + 6, y, _short(lane.words, 92), color=ink, fontsize=11 * PT, gid=f"{lane.pool} words")
+            card.write(left + 6, y, shortened(lane.words, 92), color=ink, fontsize=11 * PT, gid=f"{lane.pool} words")
             continue
         middle = median(lane.rates)
         axes.barh(at, middle, height=0.52, color=color, gid=f"{lane.pool} bar")
@@ -194,7 +194,3 @@ def _bars(card: Card, source: RaceSource) -> None:
 def _dark(color: str) -> str:
     """Darken a colour until it reads as text on the card: a fifth off."""
     return "#" + "".join(f"{int(int(color[at : at + 2], 16) * 0.8):02x}" for at in (1, 3, 5))
-
-
-def _short(words: str, most: int) -> str:
-    return words if len(words) <= most else words[: most - 1] + "…"

@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.ticker import MaxNLocator
 
 from greenlab.live.figure import _DPI, _INDENT, _PT, _SHADE, WIDTH_PX, RunFigure, _card, _plain_style, _write
-from greenlab.live.words import INK, MUTED, RED, count_words, duration_words
+from greenlab.live.words import INK, MUTED, RED, count_words, duration_words, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -119,7 +119,7 @@ def _dress(axes: Axes, timeline: Drawable, lanes: Sequence[Any], row: int) -> No
     axes.spines["bottom"].set(color=_SHADE, linewidth=_PT)
     axes.tick_params(length=3 * _PT, width=_PT, color=_SHADE, labelsize=10.5 * _PT, pad=3 * _PT)
     axes.tick_params(axis="y", length=0, labelsize=min(10.5, row - 3) * _PT, labelcolor=INK)
-    names = [lane.name if len(lane.name) <= _NAME_CHARS else lane.name[: _NAME_CHARS - 1] + "…" for lane in lanes]
+    names = [shortened(lane.name, _NAME_CHARS) for lane in lanes]
     axes.set_yticks(range(len(lanes)), names, parse_math=False)
     ticks = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0, (timeline.duration_s or 1.0) / size_s)
     at = [float(tick) for tick in ticks if 0 <= tick * size_s <= timeline.duration_s * (1 + 1e-9)]

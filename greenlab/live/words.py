@@ -75,6 +75,11 @@ def duration_words(seconds: float) -> str:
     return _pair(minutes // 60, "h", minutes % 60, "min")
 
 
+def shortened(words: str, most: int) -> str:
+    """Cut what is longer than `most` characters, and say so by an ellipsis."""
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
 def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     """Say a run's numbers, each with whether it is bad news."""
     of = "" if facts.total in {None, facts.done} else f" of {facts.total:,}"
@@ -118,7 +123,7 @@ def trouble_lines(facts: Facts, most: int) -> list[str]:
     lines = [failures_words(facts)] if facts.error_types else []
     if facts.blocked_lines:
         lines.append(f"blocked: {blocked_words(facts)}")
-    return [line if len(line) <= most else line[: most - 1] + "…" for line in lines]
+    return [shortened(line, most) for line in lines]
 
 
 def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
