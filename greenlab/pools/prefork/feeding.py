@@ -71,6 +71,7 @@ class Feeder(feeding.Feeder[Active]):
     def find_room(self, active: Active) -> tuple[Batch, int] | None:
         """Begin a batch for the worker that has most room; see `processes.feeding`."""
         link, room = self._find_room(self._fleet.processes, active)
+        active.hungry = link is None and not self._is_full(self._fleet.processes, active)
         return None if link is None else (Batch(active, link, self._post), room)
 
     def _find_room(self, links: Sequence[Link], active: Active) -> tuple[Link | None, int]:
@@ -80,8 +81,8 @@ class Feeder(feeding.Feeder[Active]):
         for the replacement of a worker that is about to leave is there before that has finished.
         """
         best, most = None, 0
-        concurrency, target, shared = active.job.concurrency, self._fleet.target, len(self._actives) > 1
-        full = concurrency < len(links) and sum(link.holds(active) for link in links) >= concurrency
+        target, shared = self._fleet.target, len(self._actives) > 1
+        full = self._is_full(links, active)
         crowded = target < len(links) and sum(bool(link.outstanding) for link in links) >= target
         kept = self._kept_for_others(links, active) if shared else ()
         for link in links:
@@ -91,8 +92,13 @@ class Feeder(feeding.Feeder[Active]):
                 room = link.room(active, shared)
                 if room > most:
                     best, most = link, room
-        active.hungry = best is None and not full
         return best, most
+
+    @staticmethod
+    def _is_full(links: Sequence[Link], active: Active) -> bool:
+        """Whether a job has as many workers as it may have."""
+        concurrency = active.job.concurrency
+        return concurrency < len(links) and sum(link.holds(active) for link in links) >= concurrency
 
     def _kept_for_others(self, links: Sequence[Link], active: Active) -> Sequence[Link]:
         """Name the workers that jobs before this one wait for: a job of longer tasks needs one that has run empty.
@@ -100,7 +106,7 @@ class Feeder(feeding.Feeder[Active]):
         They are those that will be empty soonest, one for each job whose turn is before this one's.
         """
         before = itertools.takewhile(lambda other: other is not active, self._actives.values())
-        count = sum(other.hungry for other in before)
+        count = sum(other.hungry and other.error is None for other in before)
         return sorted((link for link in links if link.open), key=lambda link: len(link.outstanding))[:count]
 
     def _post(self, batch: Batch) -> None:

@@ -198,6 +198,7 @@ class PreforkPool:
     def _abandon(self, active: Active) -> None:
         """Stop what runs of this job; what waits at a worker behind another job's task is skipped there."""
         active.stop(CancelledError("the run was cancelled"))
+        self.wake()  # a worker that was kept for this job is free for others
         concerned = [link for link in self._fleet.processes if link.holds(active)]
         for link in concerned:
             link.page.skip[Page.flag_of(active.number)] = 1
