@@ -23,7 +23,6 @@ from greenlab.errors import (
 )
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.prefork import pool as prefork_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,33 +253,32 @@ def test_a_worker_kept_for_a_run_that_is_killed_goes_to_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that the worker has ends while the killed run is still being wound up: nothing more will wake the other."""
-    monkeypatch.setattr(prefork_module, "_LOOK_S", 0.5)
-    hold = tmp_path / "hold"
+    hold, late = tmp_path / "hold", eventlet.event.Event()
+    hold.touch()
 
-    def wait(_: Any) -> None:
+    def wait(x: Any) -> Any:
         while os.path.exists(hold):  # noqa: PTH110
             time.sleep(0.001)
+        return x
+
+    def items() -> Iterator[int]:
+        yield late.wait()
 
     with PreforkPool(1) as pool:
-        doomed, other = FakeJob(wait, iter(int, 1)), FakeJob(lambda x: x, range(20_000))
-        threads = [eventlet.spawn(pool.run, job) for job in (doomed, other)]
-        until(lambda: doomed.values and other.values)
-        (link,), actives = pool._fleet.processes, pool._active
-        while True:  # until the worker holds a task of the one, tasks of the other behind it, and the one wants more
-            hold.touch()
-            eventlet.sleep(0.05)
-            first = next(iter(actives.values()))
-            if first.job is doomed and first.hungry and link.runs(first) and link.is_shared:
-                break
-            hold.unlink()
-            eventlet.sleep(0.001)
-        assert not threads[1].dead
-        kill_later = eventlet.spawn(kill, threads[0])
+        doomed, other = FakeJob(wait, items()), FakeJob(wait, range(100))
+        threads = [eventlet.spawn(pool.run, doomed)]
+        eventlet.sleep(0)
+        threads.append(eventlet.spawn(pool.run, other))
+        until(lambda: pool.in_flight)
+        late.send(0)
+        until(lambda: next(iter(pool._active.values())).hungry)  # it was first, and has an item that finds no room
+        monkeypatch.setattr(pool._fleet, "await_end", lambda _: until(lambda: other.values))
+        killer = eventlet.spawn(kill, threads[0])
         eventlet.sleep(0)
         hold.unlink()
-        kill_later.wait()
+        killer.wait()
         threads[1].wait()
-    assert (20_000, {}) == (len(other.values), other.errors)
+    assert (0, 100, {}) == (doomed.done, len(other.values), other.errors)
 
 
 def held(pool: PreforkPool) -> Iterator[Any]:
