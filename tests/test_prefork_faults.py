@@ -23,6 +23,7 @@ from greenlab.errors import (
 )
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
+from greenlab.pools.prefork import pool as prefork_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -279,6 +280,43 @@ def test_a_worker_kept_for_a_run_that_is_killed_goes_to_another(
         killer.wait()
         threads[1].wait()
     assert (0, 100, {}) == (doomed.done, len(other.values), other.errors)
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["worker dies", "pool is closed"])
+def test_a_run_that_is_being_cancelled_bears_the_end_of_its_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    monkeypatch.setattr(prefork_module, "_SPARED_S", 10.0)
+    hold = tmp_path / "hold"
+    hold.touch()
+
+    def wait(x: Any) -> Any:
+        while os.path.exists(hold):  # noqa: PTH110
+            time.sleep(0.001)
+        return x
+
+    with PreforkPool(1) as pool:
+        doomed, other = FakeJob(wait, range(1)), FakeJob(wait, range(100))
+        threads = [eventlet.spawn(pool.run, doomed)]
+        until(lambda: pool.in_flight)
+        threads.append(eventlet.spawn(pool.run, other))
+        until(lambda: len(pool._active) == 2)
+        for active in pool._active.values():
+            active.task_s = 0.001  # so short a task may wait behind another
+        pool.wake()
+        (link,) = pool._fleet.processes
+        until(lambda: link.is_shared)
+        killer = eventlet.spawn(kill, threads[0])
+        eventlet.sleep(0)  # for a moment the task may still end by itself, for the sake of those behind it
+        if closed:
+            pool.close()
+        else:
+            hold.unlink()
+            os.kill(link.pid, signal.SIGKILL)
+        killer.wait()
+        with pytest.raises(GreenlabError, match="closed") if closed else contextlib.nullcontext():
+            threads[1].wait()
+    assert (0 if closed else 100, {}) == (len(other.values), other.errors)
 
 
 def held(pool: PreforkPool) -> Iterator[Any]:

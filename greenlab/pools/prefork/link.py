@@ -105,8 +105,10 @@ class Link(Process):
     @property
     def running(self) -> tuple[int, Entry] | None:
         """The task that runs now, and its number; one whose result is on its way counts."""
+        if self.closed or not self.outstanding:
+            return None
         number = self.page.running[0]
-        entry = self.outstanding.get(number) if self.outstanding else None
+        entry = self.outstanding.get(number)
         return None if entry is None else (number, entry)
 
     def runs(self, active: Active) -> bool:
