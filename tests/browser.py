@@ -87,9 +87,21 @@ class Notebook:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(place)
 
     def start(self, place: int) -> None:
-        """Run a cell, without waiting."""
-        self.cell(place).locator(".cm-content").click()
-        self.page.keyboard.press("Shift+Enter")
+        """Run a cell, without waiting for its end.
+
+        A page may show an idle kernel before it can ask that to run anything, and then drops what is asked.
+        """
+        before = self._prompt(place).inner_text()
+        for last in (False, False, True):
+            self.cell(place).locator(".cm-content").click()
+            self.page.keyboard.press("Shift+Enter")
+            try:
+                expect(self._prompt(place)).not_to_have_text(before, timeout=PATIENCE_MS / 6)
+            except AssertionError:
+                if last:
+                    raise
+            else:
+                return
 
     def wait(self, place: int) -> None:
         """Wait until a cell has run."""
