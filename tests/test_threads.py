@@ -90,13 +90,14 @@ def test_what_blocks_natively_overlaps_and_the_hub_goes_on(pool: Any) -> None:
     assert [0, 1, 2, 3] == ledger.values
 
 
-def test_a_task_that_cannot_be_stopped_fails_at_once_and_its_place_is_taken(pool: Any) -> None:
+@pytest.mark.parametrize("late", [0, 10], ids=["the first", "one behind which others wait in the queue"])
+def test_a_task_that_cannot_be_stopped_fails_at_once_and_its_place_is_taken(pool: Any, late: int) -> None:
     release = threading.Event()
     began = []
 
     def stuck(i: Any) -> Any:
         began.append(threading.current_thread())
-        if i == 0:
+        if i == late:
             greenlab_wait(release)
         return i
 
@@ -110,9 +111,9 @@ def test_a_task_that_cannot_be_stopped_fails_at_once_and_its_place_is_taken(pool
 
     try:
         ledger = work(pool, stuck, range(20), concurrency=1, timeout_s=0.1)
-        assert {0: greenlab.TaskTimeoutError} == {i: type(e) for i, e in ledger.errors.items()}
-        assert list(range(1, 20)) == ledger.values[1:]
-        assert began[0].is_alive()
+        assert {late: greenlab.TaskTimeoutError} == {i: type(e) for i, e in ledger.errors.items()}
+        assert [*range(late), None, *range(late + 1, 20)] == ledger.values
+        assert began[late].is_alive()
     finally:
         release.set()
         for thread in began:
@@ -195,6 +196,17 @@ def test_tiny_tasks_need_few_threads(pool: Any) -> None:
     assert len(threads) < 20
 
 
+def test_tasks_that_only_seemed_tiny_get_the_threads_that_they_may_have(pool: Any) -> None:
+    barrier = threading.Barrier(50)
+
+    def meet(i: Any) -> Any:
+        if i >= 1_000:
+            barrier.wait(30)
+        return i
+
+    assert list(range(1_050)) == work(pool, meet, range(1_050), concurrency=50).values
+
+
 def test_where_a_task_stands_is_told(pool: Any) -> None:
     release = threading.Event()
     ledger, runner = begin(pool, lambda _: release.wait(), [0])
@@ -228,6 +240,28 @@ def _sampled(pool: Any) -> Any:
     for _ in range(20):
         eventlet.sleep(0.002)
         yield pool.in_flight
+
+
+def test_tasks_that_wait_are_run_where_all_threads_have_left_or_were_given_up(pool: Any) -> None:
+    """Threads that are too many were asked to leave, and the ones that were to stay are killed."""
+    release = threading.Event()
+    began = []
+
+    def wait(i: Any) -> Any:
+        began.append(i)
+        while i >= 200 and not release.wait(0.005):
+            pass
+        return i
+
+    ledger, runner = begin(pool, wait, range(300), concurrency=4)
+    _until(lambda: len(began) == 204)
+    ledger.concurrency = 1
+    pool.adjust(ledger)
+    for index in [held.index for held in pool.held(ledger)][:3]:
+        assert pool.kill(ledger, index, greenlab.CancelledError("no more"))
+    release.set()
+    runner.wait()
+    assert (297, 3) == (ledger.done - ledger.failed, ledger.failed)
 
 
 def _until(condition: Any) -> None:

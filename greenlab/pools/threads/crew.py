@@ -1,17 +1,13 @@
-"""The threads pool: tasks in OS threads of this process, with native primitives.
+"""The threads of one run, and the hub's side of them: they take tasks from one queue, which the hub's thread feeds.
 
-Each run has threads of its own, up to its concurrency, that take tasks from one queue. The hub's thread feeds the
-queue and collects what has ended, through the hub's thread-safe door: one knock for many ends.
+What has ended reaches the hub through its thread-safe door: one knock for many ends.
 
 Guarantees:
 
-* a task runs in an OS thread that is not the hub's, so nothing in it is green: locks, sockets and sleeps are native;
 * whether a task ended or was given up is decided on the hub's thread alone, so each task ends exactly once;
-* short tasks wait ready in the queue, a few milliseconds of work at the most; longer ones are pulled as they start.
-
-Bound: the system cannot stop a thread. A task that is over its limit, or is killed, fails at once and its place is
-taken by a new thread; in its own thread an exception is raised, which comes when the call that it is in returns to
-Python (a `time.sleep`, a read or a C call ends first). Until then that thread lives on, and its outcome is dropped.
+* short tasks wait ready in the queue, a few milliseconds of work at the most; longer ones are pulled as they start;
+* while tasks wait, there are as many threads as are of use: whoever left or was given up is replaced, and where tasks
+  only seemed tiny, more are started within some 30 ms.
 
 Must not import: runs, live, magics.
 """
@@ -29,9 +25,9 @@ from contextvars import Context, copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import GreenlabError, TaskTimeoutError
+from greenlab.errors import TaskTimeoutError
 from greenlab.greening import native
-from greenlab.hub import current, eventlet
+from greenlab.hub import eventlet
 from greenlab.hub.guest import SLICE_S
 from greenlab.places import user_place
 from greenlab.pools.protocol import Held
@@ -47,67 +43,13 @@ _OVERHEAD_S: Final = 5e-6  # what a task costs besides its own time
 _MOST_AHEAD: Final = 256
 _TINY_S: Final = 50e-6
 _FEW: Final = 2
+_LOOK_S: Final = 0.01  # between two looks whether tasks begin, while some wait; tiny ones begin in any case
 _NONE: Final = -1
 _numbers = itertools.count(1)
 
 
 class TaskStopped(BaseException):  # an Exception might be swallowed by the task
     """Raised in the thread of a task that was killed or whose run was cancelled."""
-
-
-class ThreadsPool:
-    """Runs tasks in OS threads. It keeps none between runs."""
-
-    name = "threads"
-
-    def __init__(self) -> None:
-        self._crews: list[_Crew] = []
-
-    @property
-    def in_flight(self) -> int:
-        """Tasks begun and not ended; those given up do not count."""
-        return sum(crew.busy for crew in self._crews)
-
-    def count(self, job: Job) -> int:
-        """Count the tasks of one job that have begun and not ended."""
-        return sum(crew.busy for crew in self._of(job))
-
-    def start(self, job: Job) -> None:
-        """Do nothing: threads are started as a run needs them."""
-
-    def run(self, job: Job) -> None:
-        """Run every task of `job`; wait for the last."""
-        hub = current()
-        if hub is None:
-            raise RuntimeError("the threads pool is fed by greenlab's hub: call greenlab.start() first")
-        crew = _Crew(hub, job)
-        self._crews.append(crew)
-        try:
-            crew.run()
-        finally:
-            self._crews.remove(crew)
-            crew.end()
-
-    def adjust(self, job: Job) -> None:
-        """Start what is missing as tasks come; threads that are too many leave after their task."""
-        for crew in self._of(job):
-            crew.adjust()
-
-    def held(self, job: Job) -> list[Held]:
-        """List the tasks of a job, and where each stands."""
-        return [held for crew in self._of(job) for held in crew.held()]
-
-    def kill(self, job: Job, index: int, error: BaseException) -> bool:
-        """Give up one task: it fails at once, see the bound above."""
-        return any(crew.give_up(index, error) for crew in self._of(job))
-
-    def close(self) -> None:
-        """End the runs that go on; they raise."""
-        for crew in list(self._crews):
-            crew.stop(GreenlabError("the pool was closed while it ran tasks"))
-
-    def _of(self, job: Job) -> list[_Crew]:
-        return [crew for crew in self._crews if crew.job is job]
 
 
 class _Worker:
@@ -119,7 +61,7 @@ class _Worker:
         started_s: when the task in hand began.
     """
 
-    def __init__(self, crew: _Crew) -> None:
+    def __init__(self, crew: Crew) -> None:
         self.token: list[int] | None = None
         self.started_s = 0.0
         self.thread = threading.Thread(target=self._work, args=(crew,), name=f"greenlab-{next(_numbers)}", daemon=True)
@@ -141,7 +83,7 @@ class _Worker:
         except IndexError:
             return False
 
-    def _work(self, crew: _Crew) -> None:
+    def _work(self, crew: Crew) -> None:
         """Run tasks until there is a None in the queue, or the task in hand was given up."""
         try:
             self._serve(crew, crew.todo.get, crew.report, crew.func, crew.context)
@@ -150,7 +92,7 @@ class _Worker:
                 raise
 
     def _serve(
-        self, crew: _Crew, get: Callable[[], Any], report: Callable[[_End], None], func: Any, context: Context
+        self, crew: Crew, get: Callable[[], Any], report: Callable[[_End], None], func: Any, context: Context
     ) -> None:
         clock = perf_counter
         while (task := get()) is not None:
@@ -179,7 +121,7 @@ class _Worker:
 _End = tuple[_Worker, int, float, float, Any, BaseException | None]
 
 
-class _Crew:
+class Crew:
     """The threads of one job. Everything but `report` is for the hub's thread."""
 
     def __init__(self, hub: GuestHub, job: Job) -> None:
@@ -198,6 +140,9 @@ class _Crew:
         self._error: BaseException | None = None
         self._event: Any = None
         self._timer: Any = None
+        self._look: Any = None
+        self._looks = 0  # during which no task has begun
+        self._began_s = 0.0
 
     @property
     def busy(self) -> int:
@@ -223,8 +168,7 @@ class _Crew:
             self._given += 1
             if self._ended:  # what a task takes decides whether another thread is of use
                 self._collect()
-            if len(self._workers) < min(self._given, self._wanted()):
-                self._hire()
+            self._staff()
             put(task)
             if self.job.timeout_s is not None and self._timer is None:
                 self._watch(self.job.timeout_s)
@@ -245,18 +189,34 @@ class _Crew:
         few = 0 <= self._task_s < _TINY_S
         return min(_FEW, self.job.concurrency) if few else self.job.concurrency
 
-    def _hire(self) -> None:
-        worker = _Worker(self)
-        self._workers.add(worker)
-        with native():  # the new thread says that it has begun, by a lock that is ours to wait for
-            worker.thread.start()
+    def _staff(self) -> None:
+        """Start the threads that are of use; also where others have left, or were given up, while tasks wait."""
+        while len(self._workers) < min(self._given, self._wanted()):
+            worker = _Worker(self)
+            self._workers.add(worker)
+            with native():  # the new thread says that it has begun, by a lock that is ours to wait for
+                worker.thread.start()
+            if perf_counter() - self._hub.turn_started_s > SLICE_S:
+                break
+        if self._look is None and len(self._workers) < min(self._given, self.job.concurrency):
+            self._look = self._hub.schedule_call_global(_LOOK_S, self._look_on)
+
+    def _look_on(self) -> None:
+        """See whether tasks wait behind some that only seemed tiny. The hub calls this, so it must not wait."""
+        self._look = None
+        began_s = max((worker.started_s for worker in self._workers), default=0.0)
+        self._looks = self._looks + 1 if began_s == self._began_s else 0
+        self._began_s = began_s
+        if self._looks > 1:  # two, for at one the hub may have held the GIL
+            self._task_s = max(self._task_s, perf_counter() - began_s)
+        self._staff()
 
     def adjust(self) -> None:
         """Ask threads that are too many to leave."""
         for _ in range(len(self._workers) - self._leaving - self.job.concurrency):
             self._leaving += 1
             self.todo.put(None)
-        self._wake()
+        self._go_on()
 
     # -- what has ended ------------------------------------------------------------------------------------
 
@@ -269,10 +229,13 @@ class _Crew:
             self._hub.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
-        """Take what has ended. The hub calls this, so it must not wait."""
+        """Take what has ended, and go on. The hub calls this, so it must not wait."""
         self._knocked = False
-        if self.closed:
-            return
+        if not self.closed:
+            self._take_ends()
+            self._go_on()
+
+    def _take_ends(self) -> None:
         ended, job = self._ended, self.job
         while ended:
             worker, index, started_s, ended_s, value, error = ended.popleft()
@@ -287,6 +250,9 @@ class _Crew:
             else:
                 job.fail(index, started_s, ended_s, error)
             del value, error
+
+    def _go_on(self) -> None:
+        self._staff()
         self._wake()
 
     def _learn(self, taken_s: float) -> None:
@@ -302,7 +268,7 @@ class _Crew:
                 self._abandon(worker, TaskTimeoutError if isinstance(error, TaskTimeoutError) else TaskStopped)
                 self._given -= 1
                 self.job.fail(index, worker.started_s, perf_counter(), error)
-                self._wake()
+                self._go_on()
                 return True
         return False
 
@@ -339,10 +305,11 @@ class _Crew:
 
     def end(self) -> None:
         """Let the threads leave; those that are in a task are given up."""
-        self._collect()
+        self._take_ends()
         self.closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._look):
+            if timer is not None:
+                timer.cancel()
         for worker in list(self._workers):
             if worker.take(worker.index):
                 self._abandon(worker, TaskStopped)
