@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import linecache
 import os
 import subprocess
 import sys
@@ -218,8 +219,33 @@ def test_a_place_outside_the_call_is_none() -> None:
     assert above is not None
     found = Finder("/nowhere/", above.f_code.co_filename)(here)
     assert found is not None
-    assert "test_a_place_outside_the_call_is_none" == found.function
+    assert "test_a_place_outside_the_call_is_none" == found.place.function
     assert Finder("/nowhere/", "/no/such/file")(here) is None
+
+
+def test_a_place_is_noted_without_a_file_being_read_and_without_a_proxys_code_being_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who lets go of the GIL, or raises, in the thread that watches, sees no more."""
+
+    class Proxy:
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError(name)
+
+        @property
+        def __class__(self) -> Any:
+            raise RuntimeError
+
+    def call(proxy: Any, find: Finder) -> Any:
+        return find(sys._getframe())
+
+    above = sys._getframe().f_back
+    assert above is not None
+    with monkeypatch.context() as patch:
+        patch.delattr(linecache, "getline")
+        seen = call(Proxy(), Finder("/nowhere/", above.f_code.co_filename))
+    assert "find(sys._getframe())" == seen.place.source
+    assert "greenlab" in seen.place.names
 
 
 # -- in a real kernel --------------------------------------------------------------------------------------

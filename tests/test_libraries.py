@@ -90,7 +90,7 @@ def test_a_row_says_what_a_probe_measures(name: str, address: Any) -> None:
     verdict = probe(call, name)
     assert row.verdict == verdict.kind, str(verdict)
     if name in NAMED:
-        assert row.fix == verdict.fix
+        assert row.fix == verdict.fix, str(verdict)
 
 
 def test_a_library_is_found_by_its_name_its_distribution_and_its_parts() -> None:

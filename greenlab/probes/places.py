@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 import re
+from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ _LONGEST = 80
 
 
 class Finder:
-    """Finds places; each is worked out once, since the thread that samples must not hold the GIL for long.
+    """Finds where threads stand, while they go on.
 
     Args:
         own: the folder whose frames are passed over.
@@ -33,10 +34,10 @@ class Finder:
     def __init__(self, own: str, stop: str) -> None:
         self._own = own
         self._stop = stop
-        self._known: dict[tuple[CodeType, int], Place | None] = {}
+        self._known: dict[tuple[CodeType, int], Sighting | None] = {}
 
-    def __call__(self, frame: Any) -> Place | None:
-        """Describe where a frame stands, or None if it is not in the call."""
+    def __call__(self, frame: Any) -> Sighting | None:
+        """Note where a frame stands; None if it is not in the call."""
         while frame is not None and frame.f_code.co_filename.startswith(self._own):
             if frame.f_code.co_filename == self._stop:
                 return None
@@ -45,42 +46,68 @@ class Finder:
             return None
         key = frame.f_code, frame.f_lasti
         if key not in self._known:
-            self._known[key] = self._describe(frame)
+            seen = Sighting(frame, self._stop)
+            self._known[key] = seen if seen.inside else None
         return self._known[key]
 
-    def _describe(self, frame: Any) -> Place | None:
-        code, lineno = frame.f_code, frame.f_lineno or 0
-        source = _source(frame)
-        names = dict.fromkeys(_callees(frame, source))
-        above = frame
-        while above is not None and above.f_code.co_filename != self._stop:
-            names[str(above.f_globals.get("__name__", "")).partition(".")[0]] = None
-            above = above.f_back
-        if above is None:  # the hub's own frames
-            return None
-        return Place(code.co_name, code.co_filename, lineno, source, tuple(names))
+
+class Sighting:
+    """Where a frame stood.
+
+    Making it reads no file: whoever does lets go of the GIL, a few times, and where what is watched keeps that for
+    long, gets it back too late each time. `place` reads the source, and is for afterwards.
+    """
+
+    def __init__(self, frame: Any, stop: str) -> None:
+        self._code: CodeType = frame.f_code
+        self._lineno: int = frame.f_lineno or 0
+        self._lasti: int = frame.f_lasti
+        self._globals = frame.f_globals
+        # Not the values themselves: they would live on.
+        self._locals = {name: _meaning(value) for name, value in frame.f_locals.items()}
+        self._modules = []
+        while frame is not None and frame.f_code.co_filename != stop:
+            self._modules.append(str(frame.f_globals.get("__name__", "")).partition(".")[0])
+            frame = frame.f_back
+        self.inside = frame is not None  # else these are the hub's own frames
+
+    @cached_property
+    def place(self) -> Place:
+        """Describe it."""
+        code, source = self._code, self._source()
+        names = dict.fromkeys([*self._callees(source), *self._modules])
+        return Place(code.co_name, code.co_filename, self._lineno, source, tuple(names))
+
+    def _source(self) -> str:
+        """Give the source of the instruction."""
+        line = linecache.getline(self._code.co_filename, self._lineno)
+        positions = list(self._code.co_positions())
+        at = self._lasti // 2
+        if line and 0 <= at < len(positions):
+            first, last, begin, end = positions[at]
+            if first is not None and first == last and begin is not None and end is not None:
+                line = line.encode()[begin:end].decode(errors="replace")
+        return line.strip()[:_LONGEST]
+
+    def _callees(self, source: str) -> list[str]:
+        """Name what is called there: the function with its module, `os.system`, and the module of the object."""
+        match = _DOTTED.match(source)
+        if match is None:
+            return []
+        first, _, rest = match[0].partition(".")
+        is_module, name = self._locals.get(first) or _meaning(self._globals.get(first))
+        found = [f"{name}.{rest}"] if is_module else []
+        return [*found, name.partition(".")[0]] if name else found
 
 
-def _source(frame: Any) -> str:
-    """Give the source of the instruction that a frame stands at."""
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno or 0)
-    positions = list(frame.f_code.co_positions())
-    at = frame.f_lasti // 2
-    if line and 0 <= at < len(positions):
-        first, last, begin, end = positions[at]
-        if first is not None and first == last and begin is not None and end is not None:
-            line = line.encode()[begin:end].decode(errors="replace")
-    return line.strip()[:_LONGEST]
+def _meaning(value: Any) -> tuple[bool, str]:
+    """Say of a value whether it is a module, and its name, or that of the module that it is of.
 
-
-def _callees(frame: Any, source: str) -> list[str]:
-    """Name what is called there: the function with its module, `os.system`, and the module of the object."""
-    match = _DOTTED.match(source)
-    if match is None:
-        return []
-    first, _, rest = match[0].partition(".")
-    value = frame.f_locals.get(first, frame.f_globals.get(first))
-    if isinstance(value, ModuleType):
-        return [f"{value.__name__}.{rest}", value.__name__.partition(".")[0]]
-    module = getattr(value, "__module__", None) or type(value).__module__
-    return [module.partition(".")[0]] if isinstance(module, str) else []
+    No code of the value's own is run: a proxy may do anything when it is asked for an attribute.
+    """
+    is_module = issubclass(type(value), ModuleType)
+    try:
+        name = object.__getattribute__(value, "__name__" if is_module else "__module__")
+    except AttributeError:
+        name = type(value).__module__
+    return is_module, name if isinstance(name, str) else ""

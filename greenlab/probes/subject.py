@@ -31,7 +31,7 @@ from greenlab.hub.account import accounts_of
 from greenlab.hub.gil import TICK_S, had_to_wait
 from greenlab.pools.processes import forkserver, sending
 from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Place, Sample
-from greenlab.probes.places import Finder
+from greenlab.probes.places import Finder, Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -204,7 +204,7 @@ class _Watch:
         self._parent = os.getppid()
         self._deadline = float("inf")
         self._stopping = False
-        self._held_s: dict[Place, float] = {}
+        self._held_s: dict[Sighting, float] = {}
         self._find = Finder(_PACKAGE, __file__)
         self.tracer: Account | None = None
         self.cpu_s = 0.0
@@ -221,43 +221,49 @@ class _Watch:
 
     def conclude(self) -> None:
         """Put down where the thread stood for most of the time."""
-        if self._held_s:
-            self._subject.figures.place = max(self._held_s, key=self._held_s.__getitem__)
+        held_s: dict[Place, float] = {}
+        for seen, seconds in list(self._held_s.items()):  # it may grow meanwhile
+            held_s[seen.place] = held_s.get(seen.place, 0.0) + seconds
+        if held_s:
+            self._subject.figures.place = max(held_s, key=held_s.__getitem__)
 
     def _run(self) -> None:
         clocks = ThreadClocks()
         while not self._stopping:
-            begin, delay_then = _clock(), clocks.queued_s() or 0.0
-            held = self.tracer.held_by_now() if self.tracer is not None else 0.0
+            # What reads a file lets go of the GIL, and may be long without it: so nothing does between two clocks, nor
+            # between the second one and the look.
+            delay_then = clocks.queued_s() or 0.0
+            begin, held_then = _clock(), self._held_by_now()
             _native_sleep(TICK_S)
-            now = _clock()
-            if self.tracer is not None:
-                self._look(
-                    now - begin, max(0.0, (clocks.queued_s() or 0.0) - delay_then), self.tracer.held_by_now() - held
-                )
+            now, held_now = _clock(), self._held_by_now()
+            seen = self._find(sys._current_frames().get(self._main)) if self.tracer is not None else None
+            delayed_s = max(0.0, (clocks.queued_s() or 0.0) - delay_then)
+            if self.tracer is not None and held_now - held_then >= (now - begin) / 2:
+                self._account_for(now - begin, delayed_s, seen)
             if now > self._deadline:
                 self._stop_call()
             if os.getppid() != self._parent:
                 _end()
             self.cpu_s = _cpu()
 
-    def _look(self, slept_s: float, delayed_s: float, held_s: float) -> None:
-        """Account for one sleep of ours: if the hub was held for most of it, how late did we wake?"""
-        if held_s < slept_s / 2:
-            return
+    def _held_by_now(self) -> float:
+        return self.tracer.held_by_now() if self.tracer is not None else 0.0
+
+    def _account_for(self, slept_s: float, delayed_s: float, seen: Sighting | None) -> None:
+        """Account for one sleep of ours, for most of which the hub was held: how late did we wake?"""
         figures = self._subject.figures
         figures.watched_s += slept_s
         if had_to_wait(slept_s, delayed_s):
             figures.missed_s += slept_s
             figures.missed_s2 += slept_s**2
-        place = self._find(sys._current_frames().get(self._main))
-        if place is not None:
+        if seen is not None:
             # By time: while the GIL is held we are away, and see where it was when we are back.
-            self._held_s[place] = self._held_s.get(place, 0.0) + slept_s
+            self._held_s[seen] = self._held_s.get(seen, 0.0) + slept_s
 
     def _stop_call(self) -> None:
         figures = self._subject.figures
-        figures.place = self._find(sys._current_frames().get(self._main))
+        seen = self._find(sys._current_frames().get(self._main))
+        figures.place = seen.place if seen is not None else None
         figures.stopped = True
         with contextlib.suppress(OSError):
             self._subject.tell()
