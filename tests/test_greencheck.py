@@ -232,7 +232,7 @@ def test_a_place_is_noted_without_a_file_being_read_and_without_a_proxys_code_be
         def __getattr__(self, name: str) -> Any:
             raise RuntimeError(name)
 
-        @property
+        @property  # type: ignore[misc]
         def __class__(self) -> Any:
             raise RuntimeError
 
