@@ -71,6 +71,12 @@ def fresh(folder: Path) -> Path:
     return new
 
 
+def nap_now_and_then(item: int) -> int:
+    if item % 5 == 0:
+        time.sleep(0.002)
+    return item
+
+
 COUNTS = st.integers(1, 40)
 WIDTHS = st.integers(1, 6)
 KINDS = st.sampled_from([list, iter, lambda items: (item for item in items)])
@@ -159,3 +165,39 @@ def test_a_run_that_discards_counts_the_same(
     assert bad == set(ledger.errors)
     assert ({"ValueError": len(bad)} if bad else {}) == ledger.error_types
     assert 0 < ledger.latency().p50 <= ledger.latency().max
+
+
+EVENTS = st.tuples(st.sampled_from(["cancel", "kill", "adjust"]), st.integers(0, 3), WIDTHS, st.floats(0, 0.01))
+
+
+@settings(RANDOM, max_examples=10)
+@given(
+    runs=st.lists(st.tuples(st.integers(1, 200), WIDTHS), min_size=2, max_size=4), events=st.lists(EVENTS, max_size=6)
+)
+def test_what_befalls_one_run_keeps_no_other_from_its_end(pool: Any, runs: Any, events: Any) -> None:
+    ledgers = [Ledger(nap_now_and_then, range(count), concurrency=width, workers=2) for count, width in runs]
+    runners = [eventlet.spawn(pool.run, ledger) for ledger in ledgers]
+    killed = 0
+    for what, which, width, after_s in events:
+        eventlet.sleep(after_s)
+        ledger = ledgers[which % len(ledgers)]
+        if what == "kill":
+            for held in pool.held(ledger)[:1]:
+                killed += pool.kill(ledger, held.index, greenlab.CancelledError("no more"))
+        elif what == "adjust":
+            ledger.concurrency = width
+            pool.adjust(ledger)
+        elif sum(each.stopped for each in ledgers) < len(ledgers) - 1:
+            ledger.stopped = True
+            runners[which % len(ledgers)].kill()
+    with eventlet.Timeout(30):
+        for ledger, runner in zip(ledgers, runners, strict=True):
+            if not ledger.stopped:
+                runner.wait()
+    for ledger, (count, _) in zip(ledgers, runs, strict=True):
+        if not ledger.stopped:
+            assert count == ledger.done == ledger.pulled
+            assert [item for item in range(count) if item not in ledger.errors] == [
+                value for value in ledger.values if value is not None
+            ]
+    assert sum(ledger.failed for ledger in ledgers if not ledger.stopped) <= killed
