@@ -264,6 +264,29 @@ def test_tasks_that_wait_are_run_where_all_threads_have_left_or_were_given_up(po
     assert (297, 3) == (ledger.done - ledger.failed, ledger.failed)
 
 
+@pytest.mark.parametrize("most", [0, 2])
+def test_a_system_that_has_no_more_threads_ends_a_run_only_if_it_gave_none(
+    pool: Any, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    start, started = threading.Thread.start, []
+
+    def scarce(thread: threading.Thread) -> None:
+        if len(started) == most:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", scarce)
+    ledger, runner = begin(pool, lambda i: time.sleep(0.001) or i, range(50), concurrency=10)
+    if most:
+        runner.wait()
+        assert list(range(50)) == ledger.values
+    else:
+        with pytest.raises(greenlab.GreenlabError, match="can't start new thread"):
+            runner.wait()
+    assert most == len(started)
+
+
 def _until(condition: Any) -> None:
     while not condition():
         eventlet.sleep(0.002)

@@ -25,7 +25,7 @@ from contextvars import Context, copy_context
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import TaskTimeoutError
+from greenlab.errors import GreenlabError, TaskTimeoutError
 from greenlab.greening import native
 from greenlab.hub import eventlet
 from greenlab.hub.guest import SLICE_S
@@ -193,9 +193,14 @@ class Crew:
         """Start the threads that are of use; also where others have left, or were given up, while tasks wait."""
         while len(self._workers) < min(self._given, self._wanted()):
             worker = _Worker(self)
+            try:
+                with native():  # the new thread says that it has begun, by a lock that is ours to wait for
+                    worker.thread.start()
+            except RuntimeError as error:  # the system has no more: go on with those that there are
+                if not self._workers:
+                    self.stop(GreenlabError(f"no thread for the tasks: {error}"))
+                return
             self._workers.add(worker)
-            with native():  # the new thread says that it has begun, by a lock that is ours to wait for
-                worker.thread.start()
             if perf_counter() - self._hub.turn_started_s > SLICE_S:
                 break
         if self._look is None and len(self._workers) < min(self._given, self.job.concurrency):
