@@ -128,7 +128,7 @@ def test_options_of_the_line_reach_the_run(kernel: Kernel) -> None:
     refused = kernel.run("%%greenrun --max-tasks 3 x in range(5)\nx")
     assert "the green pool does not replace workers: --max-tasks goes with -p prefork" in str(refused.error)
     kernel.run("%%greenrun -p prefork -w 1 --max-tasks 2 --no-live x in range(6)\nimport os\nos.getpid()")
-    assert "3\n" == kernel.run("print(len(set(_run.results)))").stdout
+    assert "True\n" == kernel.run("print(max(map(_run.results.count, _run.results)) <= 2)").stdout
 
 
 def test_a_cell_runs_in_processes_with_hubs(kernel: Kernel) -> None:

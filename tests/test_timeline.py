@@ -62,14 +62,12 @@ def test_a_socket_is_told_from_a_sleep_a_lock_a_queue_and_another_task() -> None
     lock, items, here_there = threading.Lock(), queue.Queue[int](), socket.socketpair()
 
     def help_out() -> None:
-        with lock:
-            time.sleep(0.02)
-        time.sleep(0.01)
-        items.put(1)
-        time.sleep(0.01)
-        here_there[1].send(b"x")
+        for help_on in (lock.release, lambda: items.put(1), lambda: here_there[1].send(b"x")):
+            time.sleep(0.01)
+            help_on()
 
     def task() -> None:
+        greenlab.spawn(help_out)  # it begins when the task waits
         with lock:
             pass
         items.get()
@@ -78,9 +76,8 @@ def test_a_socket_is_told_from_a_sleep_a_lock_a_queue_and_another_task() -> None
         threading.Event().wait(0.01)
         greenlab.spawn(time.sleep, 0.01).wait()
 
+    lock.acquire()
     with here_there[0], here_there[1]:
-        greenlab.spawn(help_out)
-        time.sleep(0.005)  # it has the lock
         assert ["lock", "queue", "socket", "sleep", "lock", "other"] == waits_of(task)
 
 
