@@ -152,6 +152,13 @@ class AdoptedRLock:
     def __exit__(self, *_exc: object) -> None:
         self.release()
 
+    if sys.version_info >= (3, 14):
+
+        def locked(self) -> bool:
+            """As threading.RLock.locked."""
+            locked: bool = self._native.locked()
+            return locked
+
     def _is_owned(self) -> bool:
         owned: bool = self._native._is_owned()
         return owned and (_get_ident() != scope.thread_id or self._owner in (None, _getcurrent()))

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.greening.scope import green_hub, scope
-from greenlab.greening.waiting import in_thread
+from greenlab.greening.waiting import NoThread, in_thread, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -305,7 +305,23 @@ def join(self: threading.Thread, timeout: float | None = None) -> None:
     if hub is None or not self.is_alive() or self is threading.current_thread() or (timeout or 1) <= 0:
         _join(self, timeout)
     else:
-        in_thread(hub, _join, self, timeout)
+        try:
+            in_thread(hub, _join, self, timeout)
+        except NoThread:
+            _join_by_asking(self, timeout)
+
+
+def _join_by_asking(thread: threading.Thread, timeout: float | None) -> None:
+    """Join without another thread's help: ask with growing pauses, so that what the thread waits for can happen."""
+    end = None if timeout is None else _monotonic() + timeout
+    pause_s = 0.001
+    while thread.is_alive():
+        left_s = pause_s if end is None else end - _monotonic()
+        if left_s <= 0:
+            return
+        sleep(min(pause_s, left_s))
+        pause_s = min(pause_s * 2, 0.05)
+    _join(thread, 0)
 
 
 def patch(patches: Patches) -> None:

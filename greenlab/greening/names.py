@@ -10,10 +10,11 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from greenlab.greening.scope import green_hub
-from greenlab.greening.waiting import in_thread
+from greenlab.greening.waiting import NoThread, in_thread
 
 if TYPE_CHECKING:
     from greenlab.greening.patches import Patches
+    from greenlab.hub import GuestHub
 
 _getaddrinfo = socket.getaddrinfo
 _LOCAL = {None, "", "localhost", b"localhost", "127.0.0.1", "::1"}
@@ -29,10 +30,18 @@ def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int
     except socket.gaierror as error:
         if error.errno != socket.EAI_NONAME or flags & socket.AI_NUMERICHOST:
             raise
-    return in_thread(hub, _getaddrinfo, host, port, family, type, proto, flags)
+    return _look_up(hub, _getaddrinfo, host, port, family, type, proto, flags)
 
 
 type_of_none = type(None)
+
+
+def _look_up(hub: GuestHub, native: Any, *args: Any) -> Any:
+    try:
+        return in_thread(hub, native, *args)
+    except NoThread:
+        pass
+    return native(*args)  # blocks the hub: better than no answer
 
 
 def _threaded(name: str) -> Any:
@@ -42,7 +51,7 @@ def _threaded(name: str) -> Any:
         hub = green_hub()
         if hub is None or (args and isinstance(args[0], str) and args[0] in _LOCAL):
             return native(*args)
-        return in_thread(hub, native, *args)
+        return _look_up(hub, native, *args)
 
     lookup.__name__ = lookup.__qualname__ = name
     lookup.__doc__ = native.__doc__

@@ -33,6 +33,10 @@ class WaitTimeout(Exception):  # noqa: N818 (an internal signal, never seen by u
     """The descriptor did not become ready in time."""
 
 
+class NoThread(Exception):  # noqa: N818 (as above)
+    """No OS thread could be started: the system has no more, or the interpreter ends (CPython 3.12.0 and 3.12.1)."""
+
+
 def wait_fd(fd: int, event: int, timeout: float | None = None) -> None:
     """Wait until `fd` is readable or writable.
 
@@ -67,6 +71,9 @@ def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any
     """Run a call that can only block in an OS thread of its own, and wait for it cooperatively.
 
     If the waiting green thread is killed, the call goes on in its thread, and its outcome is dropped.
+
+    Raises:
+        NoThread: there is none to be had, and the call was not made.
     """
     waiter = greenlet.getcurrent()
     outcome: list[Any] = []
@@ -89,7 +96,10 @@ def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any
         hub.call_soon_threadsafe(wake)
 
     waiting = True
-    _start_thread(work, ())
+    try:
+        _start_thread(work, ())
+    except RuntimeError as refused:
+        raise NoThread from refused
     try:
         while not outcome:
             hub.switch()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import linecache
 import re
@@ -14,6 +13,7 @@ from greenlab.errors import UsageError
 from greenlab.magics import body, options
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
 HELP = f"""Tell whether a call, or a library, cooperates under greenlab: a measured verdict, with a fix.
@@ -29,14 +29,14 @@ uses of the notebook is copied to the other process; what it returns or prints i
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(options._Parser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{self.prog}: {message}; %{self.prog}? lists the options")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Declare the options of `%greencheck`."""
-    parser = _Parser(prog="greencheck", add_help=False, allow_abbrev=False)
+    parser = _Parser("greencheck")
     add = parser.add_argument
     add(
         "--times",

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, name: str) -> None:
+        super().__init__(prog=name, add_help=False, allow_abbrev=False)
+        # Python 3.14 colours the help where it believes that a terminal is; ours is read in a pager and in pages.
+        self.color = False
+
     def error(self, message: str) -> NoReturn:
         # argparse speaks of programs and prefixes; what is kept is its sentence.
         raise UsageError(f"{self.prog}: {message}; %%{self.prog}? lists the options")
@@ -64,7 +69,7 @@ def _name(text: str) -> str:
 
 def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentParser:
     """Declare the options of `%%greenrun` and its kin, but for some, by their long names."""
-    parser = _Parser(prog=name, add_help=False, allow_abbrev=False)
+    parser = _Parser(name)
 
     def add(*names: str, **how: Any) -> None:
         if names[-1] not in without:

@@ -29,7 +29,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
     trace = options.make_parser("greentrace", without=("--detach", "--trace", "--out"))
     trace.set_defaults(pool="green", trace=True, detach=False)
     trace.add_argument("-o", "--out", type=options._name, metavar="NAME", help="assign the Timeline to this variable")
-    step = options._Parser(prog="greenstep", add_help=False, allow_abbrev=False)
+    step = options._Parser("greenstep")
     step.add_argument("-n", "--count", type=options._whole(1), default=1, metavar="N", help="make N steps (default 1)")
     step.add_argument("-a", "--all", action="store_true", help="make every step that there is")
     step.add_argument("-s", "--show", action="store_true", help="make none: show where each task stands")
