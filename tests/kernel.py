@@ -8,10 +8,14 @@ import signal
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import jupyter_core.utils as _core
-from jupyter_client.manager import start_new_kernel
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import KernelManager
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # The connection is over TCP on loopback, and recent kernels say so on every start.
 ARGUMENTS = ["--IPKernelApp.log_level=40", "--HistoryManager.enabled=False"]
@@ -45,16 +49,35 @@ class Cell:
 
 
 class Kernel:
-    """A kernel of this interpreter; use it in a `with` block."""
+    """A kernel of this interpreter; use it in a `with` block.
+
+    Args:
+        arguments: what stands on its command line, beside the connection file.
+        command: what starts it instead of ipykernel's own module; `{connection_file}` stands for that file.
+    """
+
+    def __init__(self, *arguments: str, command: Sequence[str] | None = None) -> None:
+        self._arguments = [*ARGUMENTS, *arguments]
+        self._command = command
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
         _core._loop.set(self._loop)
-        self.manager, self._client = start_new_kernel(kernel_name="python3", extra_arguments=ARGUMENTS)
+        self.manager = KernelManager(kernel_name="python3")
+        if self._command is not None:
+            self.manager._kernel_spec = KernelSpec(argv=list(self._command))
+        self.manager.start_kernel(extra_arguments=self._arguments)
+        self._client = self.manager.client()
+        try:
+            self._client.start_channels()
+            self._client.wait_for_ready(timeout=60)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self.client.stop_channels()
+        self._client.stop_channels()
         self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
         self._loop.close()

@@ -4,7 +4,8 @@ One way for all: ask natively without waiting; if nothing is ready, gather the d
 kernel's (epoll or kqueue), whose own descriptor becomes readable when one of them is ready, and wait for that on
 the hub; then ask again. So any number of green threads may watch the same descriptors.
 
-The selector of the loop that hosts the hub is left alone: it is where the host itself rests.
+The selector of the loop that hosts the hub is left alone: it is where the host itself rests. A loop that rests in
+the main greenlet and is not the host becomes it.
 `select.epoll` and `select.kqueue` objects used directly stay native: they are C types without a Python face.
 """
 
@@ -15,6 +16,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from greenlab.greening.loops import hub_of_main, running_loop
 from greenlab.greening.scope import green_hub
 from greenlab.greening.waiting import READ, WaitTimeout, wait_fd
 
@@ -139,6 +141,9 @@ def _selector_method(owner: Any) -> Any:
         hub = green_hub()
         if hub is None or (timeout is not None and timeout <= 0) or self is getattr(hub.host, "_selector", None):
             return native(self, timeout)
+        if hub_of_main() is not None and (loop := running_loop()) and self is getattr(loop, "_selector", None):
+            hub.attach(loop)
+            return native(self, 0)  # the hub has just asked the loop for a call
 
         def watched() -> Iterable[tuple[int, int]]:
             return [(key.fd, key.events) for key in self.get_map().values()]

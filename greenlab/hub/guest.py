@@ -42,6 +42,7 @@ from greenlab.hub._door import Door
 from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
 from greenlab.hub._reprs import hub_bundle, hub_words
+from greenlab.hub.host import HostLink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +98,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         self.closed_down = False
         self.parked = False
         self._pumping = False
-        self._host: Host | None = None
-        self._handle: Any = None
-        self._handle_when = float("inf")
+        self._link = HostLink(self._poller_fd, self._pump, self.clock)
         self._interrupts = Interrupts(self)
         self.kept: dict[Any, Any] = {}
         self.tasks: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -133,13 +132,15 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     @property
     def host(self) -> Host | None:
         """The loop that pumps this hub, if there is one."""
-        return self._host
+        return self._link.host
 
     def attach(self, host: Host) -> None:
-        """Become the guest of `host`: be pumped by it whenever the main greenlet does not wait."""
-        self._host = host
-        host.add_reader(self._poller_fd(), self._pump)
-        self._arm(self.clock())
+        """Become the guest of `host`: be pumped by it whenever the main greenlet does not wait. The former is left."""
+        self._link.attach(host)
+
+    def detach(self) -> None:
+        """Leave the host: the hub turns while the main greenlet waits, until it is attached again."""
+        self._link.detach()
 
     def close(self) -> None:
         """Leave the host, close every descriptor and end the hub's greenlet. Only from the main greenlet."""
@@ -152,10 +153,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             except Exception as error:
                 failures.append(error)  # one that fails must not keep the others from closing
         self.closed_down = True
-        self._disarm()
-        if self._host is not None:
-            self._host.remove_reader(self._poller_fd())
-            self._host = None
+        self._link.detach()
         del self.timers[:], self.next_timers[:]
         if self.greenlet:
             self.greenlet.throw(greenlet.GreenletExit)
@@ -294,7 +292,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         """As eventlet's; a parked hub tells its host of an earlier deadline."""
         when: float = super().add_timer(timer)
         if self.parked and not self._pumping:
-            self._arm(when)
+            self._link.arm(when)
         return when
 
     def squelch_generic_exception(self, exc_info: tuple[Any, Any, Any]) -> None:
@@ -332,7 +330,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             self.holder = self.root
             restore()
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
-            self._arm(self.clock())
+            self._link.arm(self.clock())
         if self._interrupts.take():
             # What the wait was for came first, maybe by the same interrupt: it goes to child processes too.
             raise KeyboardInterrupt
@@ -340,7 +338,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
     def _pump(self) -> None:
         """One turn, called by the host in the main greenlet."""
-        self._disarm()
+        self._link.disarm()
         if self._pumping or self.closed_down or _getcurrent() is not self.root:
             return  # a loop that runs inside a green thread: the hub is turning already
         self.ensure_greenlet()
@@ -359,25 +357,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             heapq.heappop(self.timers)
             self.timers_canceled -= 1
         if self.timers:
-            self._arm(self.timers[0][0])
-
-    def _arm(self, when: float) -> None:
-        """Ask the host for a pump at `when`, unless an earlier one is due."""
-        if self._host is None or when >= self._handle_when:
-            return
-        self._disarm()
-        delay = when - self.clock()
-        self._handle_when = when
-        if delay <= 0:
-            self._handle = self._host.call_soon(self._pump)
-        else:
-            self._handle = self._host.call_later(delay, self._pump)
-
-    def _disarm(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-        self._handle = None
-        self._handle_when = float("inf")
+            self._link.arm(self.timers[0][0])
 
     def _poller_fd(self) -> int:
         poller = getattr(self, "kqueue", None) or self.poll

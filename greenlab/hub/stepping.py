@@ -28,6 +28,7 @@ import greenlet
 from greenlab.errors import UsageError
 from greenlab.hub._quiet import eventlet
 from greenlab.hub.guest import GuestHub
+from greenlab.hub.host import HostLink
 from greenlab.hub.tasks import Task
 from greenlab.hub.waits import OTHER, Wait, wait_of
 
@@ -63,7 +64,7 @@ class StepHub(GuestHub):
         self.holder = self.on_turn = None
         self.tasks = weakref.WeakSet()  # of its own: what is stepped is not listed among what runs
         self.parked = self._pumping = False
-        self._host = None
+        self._link = HostLink(lambda: -1, lambda: None, self._clock)
         self._caller: Any = None
         self._heap: list[tuple[float, int, Any]] = []
         self._order = itertools.count()
@@ -175,6 +176,9 @@ class StepHub(GuestHub):
 
     def attach(self, _host: Any) -> None:
         """Do nothing: no loop pumps a virtual clock."""
+
+    def detach(self) -> None:
+        """Do nothing, as there is no host."""
 
     def close(self) -> None:
         """Forget what was scheduled, and end the hub's greenlet: suspended, it would keep this hub alive for ever."""

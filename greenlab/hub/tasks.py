@@ -105,9 +105,13 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         def deliver(settle: Callable[[], None]) -> None:
             if loop is self.hub.host:
                 settle()
-            else:
-                # Another thread's loop, or one of this thread whose selector waits on the hub: either must be woken.
+                return
+            # Another thread's loop, or one of this thread whose selector waits on the hub: either must be woken.
+            try:
                 loop.call_soon_threadsafe(settle)
+            except RuntimeError:
+                if not loop.is_closed():  # else whoever waited there is gone with it
+                    raise
 
         def ended(task: Task) -> None:
             deliver(lambda: _settle(future, task))
