@@ -243,6 +243,36 @@ def test_redis(redis_port: int) -> None:
         assert 2 < cooperates(wait, None)
 
 
+def test_kombu_waits_for_a_message_by_epoll(redis_port: int) -> None:
+    import kombu
+
+    def wait() -> str:
+        with kombu.Connection(f"redis://127.0.0.1:{redis_port}/1") as connection:
+            queue = connection.SimpleQueue("nothing comes here")
+            try:
+                queue.get(timeout=LATE_S)
+            except queue.Empty:
+                return "empty"
+            finally:
+                queue.close()
+        return "full"
+
+    assert 2 < cooperates(wait, "empty")
+
+
+def test_pikas_blocking_connection_and_its_consumers() -> None:
+    import late_broker
+    import pika
+
+    def consume() -> bytes:
+        with pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port)) as connection:
+            _, _, body = next(connection.channel().consume("late", auto_ack=True))
+            return bytes(body)
+
+    with late_broker.broker() as port:
+        assert 2 < cooperates(consume, b"late")
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
     with servers.postgres() as address:

@@ -248,6 +248,38 @@ def test_a_driver_imported_later_is_switched_and_switched_back(tmp_path: Any, mo
         del sys.modules[name]  # these are ours; the real ones come back with the monkeypatch
 
 
+def test_kombu_asks_anew_where_it_runs_and_celery_leaves_no_drainer_behind(monkeypatch: Any) -> None:
+    """Stand-ins for the two: what they ask and what they choose by it is what counts here."""
+    compat: Any = ModuleType("kombu.utils.compat")
+    asynchronous: Any = ModuleType("celery.backends.asynchronous")
+    for module in (compat, asynchronous):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    compat._environment = "default"
+    asynchronous.drainers = drainers = {"eventlet": object(), "default": object(), "gevent": object()}
+    before = dict(drainers)
+    greenlab.start()
+    try:
+        assert compat._environment is None
+        assert {**before, "eventlet": before["default"]} == drainers
+        compat._environment = "eventlet"
+    finally:
+        greenlab.stop()
+    assert compat._environment is None
+    assert before == drainers
+
+
+def test_a_socket_that_another_task_closes_wakes_who_waits_at_once(started: Any) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        waiter = greenlab.spawn(ours.recv, 1)
+        time.sleep(0)
+        begin = time.monotonic()
+        ours.close()
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            waiter.wait()
+    assert time.monotonic() - begin < 30  # eventlet's hub polls for a minute when it has no timer
+
+
 def test_eventlets_own_monkey_patch_does_nothing_here(started: Any) -> None:
     import eventlet
 

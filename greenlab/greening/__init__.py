@@ -16,7 +16,7 @@ import _thread
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening import local, locks, loops, names, processes, selecting, sockets, tls, waiting
+from greenlab.greening import local, locks, loops, names, pollers, processes, selecting, sockets, tls, waiting
 from greenlab.greening.adopted import Adoption
 from greenlab.greening.databases import Databases
 from greenlab.greening.imported import Imported
@@ -34,6 +34,12 @@ _imported = Imported()
 _adoption = Adoption()
 _databases = Databases()
 _native_sleep = time.sleep
+_is_monkey_patched = eventlet.patcher.is_monkey_patched
+# By eventlet's names and by the modules' own.
+_COOPERATING = frozenset((
+    "_thread", "os", "psycopg", "psycopg2", "queue", "select", "selectors", "socket", "ssl", "subprocess", "thread",
+    "threading", "time",
+))  # fmt: skip
 
 
 def green(hub: GuestHub) -> None:
@@ -43,11 +49,12 @@ def green(hub: GuestHub) -> None:
     scope.open(hub)
     patches = _patches
     patches.replace(time, "sleep", sleep)
-    for room in (sockets, tls, names, selecting, processes, locks, local, loops):
+    for room in (sockets, tls, names, selecting, pollers, processes, locks, local, loops):
         room.patch(patches)
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):
         patches.replace(owner, "monkey_patch", monkey_patch)
+    patches.replace(eventlet.patcher, "is_monkey_patched", is_monkey_patched)
     _imported.exchange(patches.pairs())
     _adoption.adopt()
     _databases.switch()
@@ -89,6 +96,16 @@ def sleep(seconds: float, /) -> None:
         _native_sleep(seconds)
     else:
         waiting.sleep(seconds)
+
+
+def is_monkey_patched(module: Any) -> bool:
+    """As eventlet.patcher.is_monkey_patched: whether a module, or the one of that name, cooperates for the caller."""
+    from greenlab.greening.scope import green_hub
+
+    if green_hub() is not None and (module in _COOPERATING or getattr(module, "__name__", None) in _COOPERATING):
+        return True
+    answer: bool = _is_monkey_patched(module)
+    return answer
 
 
 def monkey_patch(**_on: Any) -> None:

@@ -5,6 +5,8 @@
 * psycopg 3 looks up `psycopg.waiting.wait` at each call; `PSYCOPG_WAIT_FUNC` is the switch that sets it. Green callers
   get `wait_selector`, which cooperates as the selectors do; others get what psycopg chose for itself.
 
+Celery's client is switched by the same means (see `messaging`).
+
 Guarantees: a driver that is imported later is switched when it is imported; `restore` switches all back. A wait
 callback that the user set is left alone, before and after.
 """
@@ -15,6 +17,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
+from greenlab.greening.messaging import switch_celery, switch_kombu
 from greenlab.greening.scope import green_hub
 from greenlab.greening.waiting import READ, WRITE, wait_fd
 
@@ -84,6 +87,8 @@ def _nothing() -> None:
 _SWITCHES: dict[str, Callable[[ModuleType], Callable[[], None]]] = {
     "psycopg2.extensions": _switch_psycopg2,
     "psycopg.waiting": _switch_psycopg,
+    "kombu.utils.compat": switch_kombu,
+    "celery.backends.asynchronous": switch_celery,
 }
 
 

@@ -6,7 +6,7 @@ the hub; then ask again. So any number of green threads may watch the same descr
 
 The selector of the loop that hosts the hub is left alone: it is where the host itself rests. A loop that rests in
 the main greenlet and is not the host becomes it.
-`select.epoll` and `select.kqueue` objects used directly stay native: they are C types without a Python face.
+`select.epoll` and `select.kqueue` objects used directly cooperate by another way (see `pollers`).
 """
 
 from __future__ import annotations

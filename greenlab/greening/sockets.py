@@ -292,8 +292,14 @@ def _tell_waiters(fd: int) -> None:
         return
     if hub.thread_id == _get_ident():
         hub.mark_as_reopened(fd)
+        if hub.closed:
+            hub.schedule_call_global(0, _nothing)  # or eventlet 0.41 tells them after its next poll, of up to a minute
     elif fd in hub.listeners[hub.READ] or fd in hub.listeners[hub.WRITE]:
         hub.call_soon_threadsafe(hub.mark_as_reopened, fd)
+
+
+def _nothing() -> None:
+    pass
 
 
 def real_close(self: Any, *args: Any) -> None:

@@ -48,6 +48,22 @@ def wait_fd(fd: int, event: int, timeout: float | None = None) -> None:
         _trampoline(fd, read=event == READ, write=event == WRITE, timeout=timeout, timeout_exc=WaitTimeout)
     except eventlet.hubs.IOClosed:
         raise OSError(errno.EBADF, os.strerror(errno.EBADF)) from None
+    except OSError:
+        _withdraw(fd, event)
+        raise
+
+
+def _withdraw(fd: int, event: int) -> None:
+    """Take back a listener that the system's poller refused: eventlet 0.41's hubs keep it among theirs."""
+    hub = eventlet.hubs.get_hub()
+    kind = hub.READ if event == READ else hub.WRITE
+    current = greenlet.getcurrent()
+    for listener in (hub.listeners[kind].get(fd), *hub.secondaries[kind].get(fd, ())):
+        if listener is not None and listener.greenlet is current:
+            try:
+                hub.remove(listener)
+            except OSError:
+                pass  # the poller refuses it again
 
 
 def ready(fd: int, event: int) -> bool:

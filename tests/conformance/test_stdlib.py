@@ -29,7 +29,7 @@ GROUPS: dict[str, list[str]] = {
     "locks": ["test.test_threading:*Tests.*", "test.test_thread:LockTests*"],
     "local": ["test.test_threading_local", "test.test_context", "test.test_decimal:*Thread*"],
     "queue": ["test.test_queue"],
-    "select": ["test.test_select", "test.test_selectors", "test.test_poll"],
+    "select": ["test.test_select", "test.test_selectors", "test.test_poll", "test.test_epoll"],
     "socket": ["test.test_socket"],
     "ssl": ["test.test_ssl"],
     "subprocess": ["test.test_subprocess:*ProcessTestCase.*", "test.test_subprocess:RunFuncTestCase*"],
