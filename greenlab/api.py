@@ -5,17 +5,20 @@ Must not import at the top: matplotlib, ipywidgets, IPython.
 
 from __future__ import annotations
 
-import contextlib
+import inspect
 import math
+import operator
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from greenlab import greening, hub, pools
 from greenlab import runs as _runs
-from greenlab.errors import UsageError
+from greenlab.errors import SourceError, UsageError
 from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import Digest, Ledger, Run
 from greenlab.runs.auto import get_pool
 from greenlab.runs.timeline import Tracing
+from greenlab.runs.tracebacks import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -207,10 +210,7 @@ def prepare(
     unknown = settings.keys() - _DEFAULTS.keys()
     if unknown:
         raise UsageError(f"there is no option {min(unknown)!r}: use {', '.join(_DEFAULTS)}")
-    if not callable(func):
-        raise UsageError(
-            f"the task must be a function of one item, not {a_thing(func)}: write run(f, items), not run(f(x))"
-        )
+    check_task(func)
     _check(settings)
     pools.check_options(settings["pool"], settings)
     workers = settings["workers"] or pools.count_cores()
@@ -277,14 +277,43 @@ def _check(settings: dict[str, Any]) -> None:
         value = settings[name]
         if value is None and _DEFAULTS[name] is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
+        settings[name] = _whole(name, value, least)
     for name in ("timeout", "rate", "max_memory"):
         value = settings[name]
         if value is None:
             continue
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < math.inf:
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        if not real or not 0 < value < math.inf:
             raise UsageError(f"{name} must be a number greater than 0, not {value!r}")
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    """Return a whole number as an int: NumPy's too, and whatever else `operator.index` takes."""
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
+    return number
+
+
+def check_task(func: Any) -> None:
+    """Refuse what cannot be the function of a task.
+
+    Raises:
+        UsageError: it is not callable, or a coroutine function.
+    """
+    if not callable(func):
+        raise UsageError(
+            f"the task must be a function of one item, not {a_thing(func)}: write run(f, items), not run(f(x))"
+        )
+    called = func if inspect.isroutine(func) else getattr(func, "__call__", func)  # noqa: B004
+    if any(kind(each) for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction) for each in (func, called)):
+        raise UsageError(
+            f"{getattr(func, '__name__', 'the task')} is a coroutine function, and nobody would await what it returns: "
+            "a task is blocking code, so write def without async, and call blocking functions in it"
+        )
 
 
 def _source(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
@@ -292,22 +321,28 @@ def _source(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
 
     Raises:
         UsageError: there is nothing to run over, or too much.
+        SourceError: the items' own `__iter__` or `__len__` raised.
     """
     if (items is None) == (count is None):
         raise UsageError("say what to run over, once: items, or count=N for N tasks")
     if count is not None:
-        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise UsageError(f"count must be a whole number of 1 or more, not {count!r}")
-        return range(count)
+        return range(_whole("count", count, 1))
     try:
         iter(items)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(
             f"the items must be iterable, and {a_thing(items)} is not: a list, or count=N for N tasks"
         ) from None
-    with contextlib.suppress(TypeError):
-        if not len(items):  # type: ignore[arg-type]
-            raise UsageError("there is nothing to run: the items are empty")
+    except Exception as error:
+        raise SourceError(f"the items cannot be iterated over: {message_of(error)}") from error
+    try:
+        size = len(items)  # type: ignore[arg-type]
+    except TypeError:
+        size = None
+    except Exception as error:
+        raise SourceError(f"the items do not tell how many they are: {message_of(error)}") from error
+    if size == 0:
+        raise UsageError("there is nothing to run: the items are empty")
     return items  # type: ignore[return-value]
 
 

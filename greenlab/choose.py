@@ -13,6 +13,7 @@ from greenlab import api, pools
 from greenlab.errors import SourceError, UsageError
 from greenlab.pools.routes import Routed, routes_of
 from greenlab.runs.advising import AT_ONCE, ENOUGH_S, MOST_SAMPLE, SAMPLE, SECONDS, Advising, GreenSample
+from greenlab.runs.tracebacks import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,6 +67,7 @@ def advise(
         raise UsageError(f"sample must be a whole number of 1 or more, not {sample!r}")
     if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
         raise UsageError(f"seconds must be a number greater than 0, not {seconds!r}")
+    api.check_task(func)
     source = api._source(items, count)
     taken = _first(source, sample or MOST_SAMPLE)
     options: dict[str, Any] = {"timeout": timeout, "label": label, "live": False}
@@ -147,8 +149,10 @@ def _first(items: Iterable[Any], most: int) -> Sequence[Any]:
         return items[:most]
     try:
         taken = list(islice(items, most))
-    except Exception as error:
-        raise SourceError(f"the items ended early: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise SourceError(f"the items ended early: {message_of(error)}") from error
     if not taken:
         raise UsageError("there is nothing to run: the items are empty")
     return taken

@@ -155,6 +155,7 @@ def prepare_race(
     api._check({**api._DEFAULTS, **options, "workers": workers})
     if workers is not None and not any(keeps(name, "workers") for name in named):
         raise UsageError(f"workers are processes, and none of these pools has any: {', '.join(named)}")
+    api.check_task(func)
     source = read_once(api._source(items, count))
 
     def make(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
@@ -201,6 +202,7 @@ def prepare_sweep(
     api._check({**api._DEFAULTS, **options, "pool": pool, "workers": workers})
     if workers is not None and pool != "hybrid":
         raise UsageError(f"workers are what a sweep of prefork tries, and {pool} is not hybrid: leave them out")
+    api.check_task(func)
     source = read_once(api._source(items, count), MOST_TASKS)
 
     processes = _OwnWorkers()
@@ -280,8 +282,7 @@ def _widths(pool: str, wanted: Sequence[int] | None) -> Sequence[int]:
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
+    api._whole(name, value, least)
 
 
 def _label(func: Callable[..., Any]) -> str:

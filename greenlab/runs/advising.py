@@ -21,6 +21,7 @@ from greenlab.runs.plans import wider
 from greenlab.runs.race_report import LEAST_S
 from greenlab.runs.report import rate
 from greenlab.runs.sampling import Sample
+from greenlab.runs.tracebacks import first_line_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -272,7 +273,7 @@ class Advising:
         except RunInterrupted:
             raise
         except GreenlabError as error:
-            return Tried(plan, 0.0, 0.0, None, str(error).partition("\n")[0])
+            return Tried(plan, 0.0, 0.0, None, first_line_of(error))
         succeeded = run.done - run.failed
         why_not = "" if succeeded else "every task failed there"
         throughput = succeeded / max(run.elapsed_s, 1e-9)

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import heapq
 import random
+import sys
 from array import array
 from collections import Counter, deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
+
+import greenlet
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
@@ -46,6 +49,8 @@ class Ledger:
         error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         source_error: what the items' iterator raised, or None.
+        home: `sys.stdout` and `sys.stderr` as the run began.
+        strayed: the last task that ended while they were others, or None.
         first_backoff_s: how long a first retry waits at the most, in seconds; each next one doubles it.
     """
 
@@ -86,6 +91,8 @@ class Ledger:
         self.on_failure: Callable[[int, BaseException], object] | None = None
         self.on_write: Callable[[str, str, int | None], object] | None = None
         self.on_block: Callable[[Block], object] | None = None
+        self.home = sys.stdout, sys.stderr
+        self.strayed: int | None = None
         self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
         self.source = items if isinstance(items, Source) else Source(items, keep=self._KEEPS_ITEMS)
         self._cursor = 0  # the index of the item that is new next
@@ -159,7 +166,12 @@ class Ledger:
         except StopIteration:
             self.exhausted = True
             raise
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:
+            if self.stopped:  # thrown into an iterator that waits: the run ends, which is no fault of the items
+                if isinstance(error, greenlet.GreenletExit):
+                    raise
+                raise StopIteration from None
+            # Whatever it is, SystemExit and GeneratorExit too: the items that follow are not given, and that is told.
             self.source_error = error
             self.exhausted = self.stopped = True
             raise StopIteration from None
@@ -190,6 +202,8 @@ class Ledger:
             self.started_s[index] = started_s
         self.ended_s[index] = ended_s
         self.done += 1
+        if sys.stdout is not self.home[0] or sys.stderr is not self.home[1]:
+            self.strayed = index
         if self.retries:
             self._notify()
 
@@ -198,6 +212,8 @@ class Ledger:
         if self.retries and self._again(index, error):
             return
         self._record_failure(index, started_s, ended_s, error)
+        if sys.stdout is not self.home[0] or sys.stderr is not self.home[1]:
+            self.strayed = index
         self.error_types[type(error).__name__] += 1
         self.done += 1
         self.failed += 1

@@ -18,6 +18,7 @@ from greenlab.errors import RunError, RunInterrupted
 from greenlab.runs import race_report
 from greenlab.runs.meter import Meter, Usage
 from greenlab.runs.series import Series
+from greenlab.runs.tracebacks import first_line_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,7 @@ class Race(Series):
         self._tell()
 
     def _fail(self, pool: str, error: BaseException) -> str:
-        first = str(error).partition("\n")[0]
+        first = first_line_of(error)
         reason = first if isinstance(error, RunError) else f"{type(error).__name__}: {first}"
         self.failures[pool] = reason
         self._errors[pool] = error

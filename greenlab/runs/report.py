@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import html
 import os
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
+from greenlab.runs.tracebacks import message_of, traceback_of, visible
 
 if TYPE_CHECKING:
     from greenlab.runs.known import Known
@@ -68,11 +68,11 @@ def lines(run: Known) -> list[str]:
     if len(blocked) > 3:
         out.append(f"  blocked at {len(blocked) - 3} more lines, see run.blocked_by_line")
     if run.source_error is not None:
-        out.append(f"  the items ended early: {type(run.source_error).__name__}: {run.source_error}")
+        out.append(f"  the items ended early: {message_of(run.source_error)}")
     if counts["failed"]:
         by_type = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items())
         out.append(f"  failed: {by_type}")
-    return out
+    return [visible(line) for line in out]
 
 
 def first_traceback(run: Known) -> list[str]:
@@ -81,12 +81,7 @@ def first_traceback(run: Known) -> list[str]:
     if first is None:
         return []
     index, error = first
-    formatted = traceback.TracebackException.from_exception(error)
-    formatted.stack = traceback.StackSummary.from_list(
-        [frame for frame in formatted.stack if not frame.filename.startswith(_PACKAGE)]
-    )
-    text = "".join(formatted.format()).rstrip()
-    return [f"  the first, task {index}:", *(f"    {line}" for line in text.splitlines())]
+    return [f"  the first, task {index}:", *(f"    {line}" for line in traceback_of(error, _PACKAGE))]
 
 
 def plain(run: Known) -> str:

@@ -22,7 +22,9 @@ from greenlab.runs import report
 from greenlab.runs.known import Known
 from greenlab.runs.nesting import waiting_for
 from greenlab.runs.observers import Observers
+from greenlab.runs.streams import ShellStreams
 from greenlab.runs.timeline import timeline_of
+from greenlab.runs.tracebacks import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -58,6 +60,8 @@ class Run(Known):
         self._finished = eventlet.event.Event()
         self._pool_error: BaseException | None = None
         self._driver: Any = None
+        self._streams = ShellStreams()
+        self._cell_waits = False
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -71,6 +75,8 @@ class Run(Known):
         self._driver.name = f"run of {self.label}"
         self._driver.about = self
         self._driver.link(self._settle)
+        self._streams = ShellStreams()
+        self.ledger.home = sys.stdout, sys.stderr
         self._begun = True
         return self
 
@@ -108,6 +114,10 @@ class Run(Known):
             self.ledger.stopped = True
             self._ended_s = perf_counter()
             self.ledger.cancel_pending()
+            if self._cell_waits or (
+                self.ledger.strayed is not None and self._streams.native and not self._hub.blocking
+            ):
+                self._streams.put_back(self.ledger.strayed)
             try:
                 self._observers.tell("run_ended", self)
             finally:
@@ -140,6 +150,7 @@ class Run(Known):
                 stays readable.
             UsageError: the caller is a task that this run waits for, so that neither would ever end.
         """
+        self._cell_waits = greenlet.getcurrent() is self._hub.root
         try:
             if timeout is None:
                 with waiting_for(self.ledger):
@@ -150,6 +161,8 @@ class Run(Known):
         except KeyboardInterrupt:
             self.cancel()
             raise RunInterrupted(self) from None
+        finally:
+            self._cell_waits = False
         if self.running and timeout is not None:
             raise PendingError(f"the run has not ended after {timeout:g} s; it goes on")
         return self
@@ -196,8 +209,7 @@ class Run(Known):
             raise self._pool_error
         if self.source_error is not None:
             raise SourceError(
-                f"the items ended early, after {self.ledger.pulled:,}: "
-                f"{type(self.source_error).__name__}: {self.source_error}"
+                f"the items ended early, after {self.ledger.pulled:,}: {message_of(self.source_error)}"
             ) from self.source_error
         if not self.ledger.pulled and not self.cancelled:
             raise UsageError("there was nothing to run: the items are empty")

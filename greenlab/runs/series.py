@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.errors import SeriesInterrupted, SourceError, UsageError
 from greenlab.runs.observers import Observers
+from greenlab.runs.tracebacks import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -149,8 +150,10 @@ def read_once(items: Iterable[Any], most: int | None = None) -> Sequence[Any]:
         return items
     try:
         read = list(islice(items, most))
-    except Exception as error:
-        raise SourceError(f"the items ended early: {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        raise SourceError(f"the items ended early: {message_of(error)}") from error
     if not read:
         raise UsageError("there is nothing to run: the items are empty")
     return read

@@ -30,7 +30,8 @@ class Source:
         keep: whether to keep what an iterator gives.
 
     Attributes:
-        total: how many items there are, or None while that is not known.
+        total: how many items there are, or None while that is not known. What a length promised is put right when the
+            iterator gives more, or ends.
         exhausted: whether an iterator was read to its end.
         lock: held by who asks an iterator, which may wait before it gives; None for what never waits.
     """
@@ -75,9 +76,12 @@ class Source:
             item = next(self._iterator)
         except StopIteration:
             self.exhausted = True
+            self.total = self._count  # a length may have promised other than the iterator gives, as a DataFrame's does
             raise
         if not self._keep:
             self._given.clear()
         self._given.append(item)
         self._count += 1
+        if self.total is not None and self._count > self.total:
+            self.total = None
         return item

@@ -1,0 +1,75 @@
+"""What the shell writes to, put back when a run ends.
+
+`redirect_stdout` and `capture_output` replace `sys.stdout`, the display hook and the like for everybody. Of two tasks
+that do so and overlap, the one that leaves last puts back what the other had set: the shell's next cell would be
+silent, or never answered.
+
+Guarantees: after a run that a cell waited for, the shell has the streams and hooks that it had before; if a task left
+others, one warning names it.
+
+Bound: a run that goes on in the background does not touch what a cell that runs as it ends may have set for itself.
+
+Must not import: live, magics; IPython at the top.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any
+
+_OF_SYS = ("stdin", "stdout", "stderr", "displayhook", "excepthook")
+_OF_SHELL = ("display_pub", "displayhook", "display_formatter")
+
+
+class ShellStreams:
+    """The streams and hooks of this process and its shell, as they are now."""
+
+    def __init__(self) -> None:
+        self._kept: list[tuple[Any, str, Any]] = [(sys, name, getattr(sys, name, None)) for name in _OF_SYS]
+        shell = _shell()
+        if shell is not None:
+            self._kept += [(shell, name, getattr(shell, name, None)) for name in _OF_SHELL]
+
+    @property
+    def native(self) -> bool:
+        """Whether they were the process's or the kernel's own, and not what somebody had set for a while."""
+        out = self._kept[1][2]
+        return out is sys.__stdout__ or type(out).__module__.partition(".")[0] == "ipykernel"
+
+    @property
+    def replaced(self) -> list[str]:
+        """The names of those that are others now."""
+        return [
+            f"{'sys' if owner is sys else 'the shell'}.{name}"
+            for owner, name, kept in self._kept
+            if getattr(owner, name, None) is not kept
+        ]
+
+    def put_back(self, task: int | None) -> None:
+        """Put back what was replaced, and warn of it.
+
+        Args:
+            task: the task that was seen to leave another `sys.stdout` or `sys.stderr` behind; None if none was.
+        """
+        names = self.replaced
+        if not names:
+            return
+        for owner, name, kept in self._kept:
+            if getattr(owner, name, None) is not kept:
+                setattr(owner, name, kept)
+        who = f"task {task}" if task is not None else "a task"
+        warnings.warn(
+            f"{who} left {', '.join(names)} replaced, and greenlab has put back what was there: redirect_stdout and "
+            "capture_output replace it for all tasks at once, so let each task return what it would print",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _shell() -> Any:
+    if "IPython" not in sys.modules:
+        return None
+    from IPython import get_ipython
+
+    return get_ipython()

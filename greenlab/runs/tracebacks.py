@@ -1,0 +1,88 @@
+"""Exceptions in words that fit a report: cut where they are long, and without control characters.
+
+A message may be of any length and hold anything: a page of HTML, a terminal's escape sequences, five million lines. A
+report shows its beginning and its end, says what was left out, and shows control characters as Python writes them.
+
+Guarantees: whatever an exception's own `__str__` or `__bool__` does, there are words for it.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import Final
+
+MOST_CHARS: Final = 4000
+"""Characters of a message that are shown: two thirds from its beginning, one third from its end."""
+MOST_LINES: Final = 30
+"""Lines of a message that are shown, likewise."""
+
+# C0 and C1 but for line ends and tabs: ESC, BEL and NUL among them.
+_CONTROL: Final = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def visible(text: str) -> str:
+    r"""Return a text with control characters written as Python writes them, `\x1b` for ESC; line ends and tabs stay."""
+    return text.translate(_CONTROL)
+
+
+def shortened(text: str, most_chars: int = MOST_CHARS, most_lines: int = MOST_LINES) -> str:
+    """Return a text with its middle left out if it is long, and with how much that was."""
+    count = text.count("\n") + 1
+    if count > most_lines:
+        head, tail = 2 * most_lines // 3, most_lines // 3
+        begin, end = "\n".join(text.split("\n", head)[:head]), "\n".join(text.rsplit("\n", tail)[-tail:])
+        left_out = f"\n… {count - head - tail:,} lines left out …\n"
+        return f"{_cut(begin, 2 * most_chars // 3)}{left_out}{_cut(end, most_chars // 3)}"
+    return _cut(text, most_chars)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    head, tail = 2 * most // 3, most // 3
+    return f"{text[:head]} … {len(text) - head - tail:,} characters left out … {text[-tail:]}"
+
+
+def message_of(error: BaseException, most_chars: int = MOST_CHARS) -> str:
+    """Return the type and the message of an exception, cut and cleaned."""
+    name = type(error).__name__
+    try:
+        said = str(error)
+    except BaseException as trouble:
+        said = f"its __str__ raised {type(trouble).__name__}"
+    return visible(f"{name}: {shortened(said, most_chars)}" if said else name)
+
+
+def first_line_of(error: BaseException, most_chars: int = 300) -> str:
+    """Return the first line of an exception's message, cut and cleaned."""
+    try:
+        said = str(error)
+    except BaseException as trouble:
+        said = f"{type(error).__name__}, whose __str__ raised {type(trouble).__name__}"
+    return visible(shortened(said[: 100 * most_chars].partition("\n")[0], most_chars))
+
+
+def traceback_of(error: BaseException, without: str) -> list[str]:
+    """Return the traceback of an exception, line by line.
+
+    Args:
+        error: the exception. Those that it came from are shown before it.
+        without: frames of files that begin so are left out.
+    """
+    try:
+        formatted = traceback.TracebackException.from_exception(error)
+        seen: list[traceback.TracebackException] = [formatted]
+        for one in seen:
+            seen += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
+            # `_str` holds the message (CPython 3.11 to 3.15). Cut here, five million lines are not formatted.
+            if isinstance(getattr(one, "_str", None), str):
+                one._str = shortened(one._str)  # type: ignore[attr-defined]
+        formatted.stack = traceback.StackSummary.from_list(
+            [frame for frame in formatted.stack if not frame.filename.startswith(without)]
+        )
+        text = "".join(formatted.format()).rstrip()
+    except BaseException as trouble:  # CPython's own formatting asks for the truth of an exception, which may raise
+        text = f"{message_of(error)}\n(its traceback cannot be shown: {type(trouble).__name__})"
+    return visible(shortened(text, 4 * MOST_CHARS, 4 * MOST_LINES)).split("\n")
