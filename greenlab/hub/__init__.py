@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 
+from greenlab.hub._ending import close_at_end
 from greenlab.hub._quiet import eventlet
 from greenlab.hub.guest import GuestHub
 from greenlab.hub.host import Host
@@ -44,7 +45,7 @@ def start(host: Host | None = None) -> GuestHub:
     several = eventlet.hubs.hub.g_prevent_multiple_readers
     eventlet.hubs.hub.g_prevent_multiple_readers = False
     hub = GuestHub()
-    local.hub, local.Hub = hub, GuestHub
+    hub.settle()
 
     def restore() -> None:
         eventlet.hubs.hub.g_prevent_multiple_readers = several
@@ -55,6 +56,7 @@ def start(host: Host | None = None) -> GuestHub:
                 delattr(local, name)
 
     hub.close_with(restore)
+    close_at_end(hub)
     if host is not None:
         hub.attach(host)
     return hub

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import warnings
 
+from greenlab.hub._ending import import_aside
+
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
+    import_aside("eventlet")
     import eventlet
 
 __all__ = ["eventlet"]

@@ -142,6 +142,11 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         """Leave the host: the hub turns while the main greenlet waits, until it is attached again."""
         self._link.detach()
 
+    def settle(self) -> None:
+        """Be what eventlet calls the hub of the calling thread, which is this hub's."""
+        local = eventlet.hubs._threadlocal
+        local.hub, local.Hub = self, type(self)
+
     def close(self) -> None:
         """Leave the host, close every descriptor and end the hub's greenlet. Only from the main greenlet."""
         if self.closed_down:
