@@ -219,11 +219,12 @@ def test_a_green_thread_of_plain_eventlet_is_not_given_anothers_name() -> None:
     assert "a green thread" == block.who
 
 
-def test_a_greenlet_made_by_hand_is_not_given_its_makers_name() -> None:
+def test_a_greenlet_that_a_task_made_is_given_the_tasks_name() -> None:
     greenlab.start()
-    greenlab.spawn(lambda: greenlet.greenlet(wait_natively).switch(0.3)).wait()
+    task = greenlab.spawn(lambda: greenlet.greenlet(wait_natively).switch(0.3))
+    task.wait()
     (block,) = watchdog_of(greenlab.start()).blocks
-    assert "" == block.who
+    assert f"Task {task.id} (<lambda>)" == block.who
 
 
 def test_a_task_that_was_woken_by_its_socket_is_watched_too() -> None:

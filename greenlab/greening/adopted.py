@@ -32,7 +32,7 @@ import greenlet
 
 from greenlab.greening.local import AdoptedLocal, NativeLocal, original
 from greenlab.greening.locks import Lock, Waiter, check_timeout, reacquire, wake_next
-from greenlab.greening.scope import green_hub, left_alone, scope
+from greenlab.greening.scope import green_hub, left_alone, same_owner, scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +107,7 @@ class AdoptedRLock:
 
     def _take(self) -> bool:
         current = _getcurrent()
-        if self._owner not in (None, current) or not self._native.acquire(False):
+        if not (self._owner is None or same_owner(self._owner, current)) or not self._native.acquire(False):
             return False
         self._owner = current
         return True
@@ -137,7 +137,7 @@ class AdoptedRLock:
     def release(self) -> None:
         """As threading.RLock.release."""
         if _get_ident() == scope.thread_id and self._owner is not None:
-            if self._owner is not _getcurrent():
+            if not same_owner(self._owner, _getcurrent()):
                 raise RuntimeError("cannot release un-acquired lock")
             self._native.release()
             if not self._native._is_owned():
@@ -161,7 +161,9 @@ class AdoptedRLock:
 
     def _is_owned(self) -> bool:
         owned: bool = self._native._is_owned()
-        return owned and (_get_ident() != scope.thread_id or self._owner in (None, _getcurrent()))
+        return owned and (
+            _get_ident() != scope.thread_id or self._owner is None or same_owner(self._owner, _getcurrent())
+        )
 
     def _recursion_count(self) -> int:
         return self._native._recursion_count() if self._is_owned() else 0

@@ -2,7 +2,8 @@
 
 `Local` subclasses the native class. For other threads, and for the main greenlet, the native class does all: the
 attributes, `__init__` in each thread, the end of a thread. A green task has a dictionary a local, kept by its
-greenlet, so that it goes with the task; the attributes of the class are looked up as Python always does.
+greenlet, so that it goes with the task; the attributes of the class are looked up as Python always does. A greenlet
+that others made sees the values of whoever it runs for, see `greenlab.hub.nested`.
 
 Guarantees: `__init__` runs again, with the arguments of the first call, in each task that touches the local, as it
 does in each thread; a task's values are freed when the task ends or the local goes, whichever is first.
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.greening.scope import left_alone, scope
+from greenlab.greening.scope import left_alone, owner_of, scope
 
 if TYPE_CHECKING:
     from greenlab.greening.patches import Patches
@@ -48,10 +49,10 @@ def _task() -> Any:
     if _get_ident() != scope.thread_id:
         return None
     try:
-        current = _getcurrent()
+        owner = owner_of(_getcurrent())
     except RuntimeError:  # the interpreter ends, and a finalizer asks
         return None
-    return None if current is scope.root else current
+    return None if owner is scope.root else owner
 
 
 def _values(self: Any, task: Any) -> dict[str, Any]:
@@ -114,6 +115,9 @@ def getattribute(self: Any, name: str) -> Any:
     try:
         values = task.__dict__[_KEY][id(self)][0]
     except KeyError:
+        task = owner_of(task)
+        if task is scope.root:
+            return _get(self, name)
         values = _values(self, task)
     if name in values and (type(self) is Local or not hasattr(type(_attribute_of_class(self, name)), "__set__")):
         return values[name]
@@ -159,6 +163,13 @@ class Local(NativeLocal):  # type: ignore[misc]  # the base is known at run time
     """threading.local for green tasks and OS threads alike."""
 
     __slots__ = ("_greenlab_arguments",)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ != __name__ and left_alone(cls.__module__):
+            # As those that were made before: its values are the thread's, whatever runs there.
+            for name in ("__getattribute__", "__setattr__", "__delattr__"):
+                setattr(cls, name, getattr(NativeLocal, name))
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Any:
         made = NativeLocal.__new__(cls, *args, **kwargs)

@@ -9,7 +9,8 @@ Guarantees:
 * no lost wake-up: a waiter is queued *before* the try that fails, so that a release in between sees it; a waiter
   that leaves after it was woken (a kill, a timeout) passes the wake on;
 * a woken waiter tries again and may be overtaken, by native threads too: as with native locks, no fairness;
-* an RLock belongs to a greenlet: two green threads of one OS thread exclude each other.
+* an RLock belongs to a green thread, with the greenlets that others make in it: two of one OS thread exclude each
+  other.
 
 Condition, Event, Semaphore, Barrier and queue.Queue are Python code over these two, and so need nothing more.
 """
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.greening.scope import green_hub, scope
+from greenlab.greening.scope import green_hub, same_owner, scope
 from greenlab.greening.waiting import NoThread, in_thread, sleep
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Lock:
 
 
 class RLock:
-    """threading.RLock for green threads and OS threads alike; its owner is a greenlet."""
+    """threading.RLock for green threads and OS threads alike; its owner is a green thread."""
 
     __slots__ = ("__weakref__", "_block", "_count", "_owner")
 
@@ -225,7 +226,8 @@ class RLock:
             current = _getcurrent()
         except RuntimeError:  # the interpreter ends, and a finalizer asks: nobody is left to share with
             return True
-        if self._owner is current:
+        owner = self._owner
+        if owner is current or (owner is not None and same_owner(owner, current)):
             self._count += 1
             return True
         if self._block.acquire(blocking, timeout):
@@ -240,7 +242,7 @@ class RLock:
             current = _getcurrent()
         except RuntimeError:  # as above
             return
-        if self._owner is not current:
+        if self._owner is not current and not same_owner(self._owner, current):
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if not self._count:
@@ -258,7 +260,7 @@ class RLock:
 
     def _is_owned(self) -> bool:
         try:
-            return self._owner is _getcurrent()
+            return same_owner(self._owner, _getcurrent())
         except RuntimeError:  # as above
             return True
 

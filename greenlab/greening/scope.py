@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab.hub import nested
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,9 +26,10 @@ _get_ident = _thread.get_ident
 _getcurrent = greenlet.getcurrent
 
 
-# Whoever serves the kernel, watches it or hosts the hub must not wait on the hub behind its own back.
+# Whoever serves the kernel, watches it or hosts the hub must not wait on the hub behind its own back; nor gevent's hub,
+# which is the OS thread's, and lends it to one green thread after another.
 _LEFT_ALONE = {
-    "IPython", "asyncio", "comm", "concurrent", "debugpy", "eventlet", "greenlab", "greenlet", "ipykernel",
+    "IPython", "asyncio", "comm", "concurrent", "debugpy", "eventlet", "gevent", "greenlab", "greenlet", "ipykernel",
     "jupyter_client", "jupyter_core", "multiprocessing", "prompt_toolkit", "pydevd", "tornado", "traitlets", "zmq",
 }  # fmt: skip
 
@@ -78,9 +81,27 @@ def green_hub() -> GuestHub | None:
         return None
     hub = scope.hub
     current = _getcurrent()
-    if hub is None or current is hub.greenlet or (scope.native and current in scope.native):
+    if hub is None or current is hub.greenlet:
         return None
-    return hub
+    if current is scope.root or current.parent is hub.greenlet:
+        return None if scope.native and current in scope.native else hub
+    # One that others made.
+    return None if nested.is_native(hub, current, scope.native) else hub
+
+
+def owner_of(current: Any) -> Any:
+    """Return whose code a greenlet runs: a green thread's, or that of its thread's main greenlet."""
+    hub = scope.hub
+    if hub is not None:
+        return nested.owner_of(hub, current)
+    while current.parent is not None:
+        current = current.parent
+    return current
+
+
+def same_owner(one: Any, other: Any) -> bool:
+    """Tell whether two greenlets run the code of one, so that what one holds the other one holds."""
+    return one is other or (one is not None and owner_of(one) is owner_of(other))
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ class Interrupts:
 
     def _raise_in_root(self) -> None:
         if self._hub.blocking and self.take():
-            self._hub.root.throw(KeyboardInterrupt)
+            self._hub.waiter.throw(KeyboardInterrupt)
 
     def _watch_hog(self, turns: int) -> None:
         """Runs in a native thread: if the hub is still in the same turn after the grace, interrupt again."""

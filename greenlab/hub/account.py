@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.hub._clocks import ThreadClocks
+from greenlab.hub.nested import owner_of
 from greenlab.hub.waits import wait_of
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ class Account:
 
     def take(self) -> Spent:
         """Give what the calling green thread has spent since it was last asked, which is none the first time."""
-        me = greenlet.getcurrent()
+        me = self._hub.owner()
         if self._since_s is not None:
             self._add(me)
         spent = self._each.get(me)
@@ -165,11 +166,14 @@ class Account:
 
     def switched(self, origin: Any, target: Any) -> None:
         """Note a switch; what the trace function calls."""
+        left, origin, target = origin, owner_of(self._hub, origin), owner_of(self._hub, target)
+        if origin is target:
+            return
         if self._since_s is not None and self._counts(origin):
             spent = self._add(origin)
             if spent is not None:
                 spent.left_s = self._since_s
-                spent.left_for = wait_of(origin.gr_frame).kind
+                spent.left_for = wait_of(left.gr_frame).kind
             self.longest_s = max(self.longest_s, self._since_s - self._began_s)
             self._since_s = None
         if self._counts(target):

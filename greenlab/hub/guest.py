@@ -31,36 +31,31 @@ from __future__ import annotations
 import _thread
 import contextvars
 import heapq
-import sys
 import weakref
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab.hub import nested
 from greenlab.hub._door import Door
 from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
 from greenlab.hub._reprs import hub_bundle, hub_words
 from greenlab.hub.host import HostLink
+from greenlab.hub.slices import SlicedHub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greenlab.hub.host import Host
 
-_PlatformHub: Any = eventlet.hubs.get_default_hub().Hub
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
-SLICE_S = 0.004
-"""How long one turn of the hub may resume what is due; the rest comes in the next turn, after a poll."""
-FIRST_S = -1e9
-"""As the seconds of a timer: comes first in the next turn, and is not counted in its slice."""
 _LONGEST_POLL_S = 3600.0
-_AT_ONCE_S = 0.0005
 
 
-class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
+class GuestHub(SlicedHub):
     """The hub of one OS thread. Make it with `greenlab.hub.start`, on the thread it shall serve.
 
     Attributes:
@@ -73,7 +68,9 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         busy: whether the hub is turning; false while it polls or is parked.
         parked: whether it rests until the host pumps it, or the main greenlet waits.
         tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
-        holder: the green thread that was last started or resumed in this turn. It may have ended since, or waited.
+        holder: the green thread that was started or resumed last, until it gives up the hub. It may have ended since.
+        waiter: who waits while the hub blocks: the main greenlet, or one that others made for its code.
+        hubs: the greenlets that the hub has run in: the present one, and any that died.
         on_turn: called once, at the beginning of the next turn, or None; whoever rests while the hub does asks by it.
     """
 
@@ -86,14 +83,12 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         root = _getcurrent()
         while root.parent is not None:
             root = root.parent
-        self.root = root
+        self.root = self.waiter = self._host_in = root
         self.greenlet.parent = root
+        self.hubs = {self.greenlet}
         self.switches = 0
         self.turns = 0
-        self.turn_started_s = self.ready_s = self._polled_s = perf_counter()
-        self.busy = False
         self.holder: Any = None
-        self.on_turn: Callable[[], object] | None = None
         self.blocking = False
         self.closed_down = False
         self.parked = False
@@ -183,23 +178,35 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         current = _getcurrent()
         self.switches += 1
         if current is self.root:
-            return self._block()
-        if current is self.greenlet:
-            raise RuntimeError("the hub itself cannot wait: do this in a green thread (greenlab.spawn)")
+            return self.block(current)
         hub_greenlet = self.greenlet
+        if current is hub_greenlet:
+            raise RuntimeError("the hub itself cannot wait: do this in a green thread (greenlab.spawn)")
         if hub_greenlet.dead:
             self.ensure_greenlet()
             hub_greenlet = self.greenlet
         if current.parent is not hub_greenlet:
-            # A greenlet that the user made by hand: when it ends, its end must come back to the hub.
-            try:
-                current.parent = hub_greenlet
-            except ValueError:
-                pass  # it is an ancestor of the hub
+            return nested.wait(self, current)
+        self.holder = None
         try:
             return hub_greenlet.switch()
         finally:
             self.holder = current
+
+    def ensure_greenlet(self) -> None:
+        """As eventlet's: have a greenlet that runs the hub, also after one that died."""
+        if self.greenlet.dead:
+            super().ensure_greenlet()
+            self.hubs.add(self.greenlet)
+
+    @property
+    def turning(self) -> bool:
+        """Whether it is the hub that runs what runs now, and not the thread's own code."""
+        return self.blocking or self._pumping
+
+    def owner(self) -> Any:
+        """Return the green thread whose code the caller runs, or the thread's main greenlet. See `nested`."""
+        return nested.owner_of(self, _getcurrent())
 
     def run(self, *args: Any, **kwargs: Any) -> None:
         """As eventlet's: the hub's greenlet. It begins in the middle of a turn."""
@@ -218,7 +225,7 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             self.busy = False
             self.holder = None
             try:
-                self.root.switch()
+                self._host_in.switch()
             finally:
                 self.parked = False
             self._turn()
@@ -226,57 +233,6 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             # epoll refuses more milliseconds than an int holds (24 days), and would end the hub by it.
             super().wait(seconds if seconds is None else min(seconds, _LONGEST_POLL_S))
         self.turns += 1
-
-    def do_poll(self, seconds: float) -> Any:
-        """As eventlet's poll and epoll hubs: what is found ready is served from within `wait`, as part of a turn."""
-        begin_s = perf_counter()
-        found = super().do_poll(seconds)
-        self._note_poll(begin_s)
-        self._turn()
-        return found
-
-    def _control(self, events: Any, max_events: int, timeout: float) -> Any:
-        """As eventlet's kqueue hub, whose `do_poll` this is."""
-        begin_s = perf_counter()
-        found = super()._control(events, max_events, timeout)
-        if max_events:
-            self._note_poll(begin_s)
-            self._turn()
-        return found
-
-    def _note_poll(self, begin_s: float) -> None:
-        former_s, self._polled_s = self._polled_s, perf_counter()
-        self.ready_s = (former_s + begin_s) / 2 if self._polled_s - begin_s < _AT_ONCE_S else self._polled_s
-
-    def _turn(self) -> None:
-        self.busy = True
-        self.turn_started_s = perf_counter()
-        if self.on_turn is not None:
-            on_turn, self.on_turn = self.on_turn, None
-            on_turn()
-
-    def fire_timers(self, when: float) -> None:
-        """As eventlet's, but for a slice of time."""
-        timers = self.timers
-        now_s = perf_counter()
-        late_s, end_s = now_s - when, 0.0
-        while timers and timers[0][0] <= when:
-            due, timer = heapq.heappop(timers)
-            if timer.called:
-                self.timers_canceled -= 1
-                continue
-            if due < 0:
-                self.ready_s = now_s
-            else:
-                self.ready_s = due + late_s
-                end_s = end_s or now_s + SLICE_S
-            try:
-                timer()
-            except BaseException:
-                self.squelch_timer_exception(timer, sys.exc_info())
-            now_s = perf_counter()
-            if 0 < end_s < now_s:
-                return
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
         """As eventlet's; a greenlet that has not begun takes over the context variables of its spawner."""
@@ -286,12 +242,19 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
                 target.gr_context = _copy_context()
             if cb.__name__ == "switch":
                 return super().schedule_call_global(seconds, self._begin, target, *args, **kw)
+        elif isinstance(target, greenlet.greenlet) and cb.__name__ == "throw":
+            return super().schedule_call_global(seconds, self._throw, target, *args, **kw)
         return super().schedule_call_global(seconds, cb, *args, **kw)
 
     def _begin(self, target: Any, *args: Any, **kw: Any) -> Any:
         """Start a green thread; `switch` notes only those that go on."""
+        if target.parent is not self.greenlet:
+            target.parent = self.greenlet  # what the hub starts is a green thread, and ends in the hub
         self.holder = target
         return target.switch(*args, **kw)
+
+    def _throw(self, target: Any, *error: Any) -> None:
+        nested.throw(self, target, *error)
 
     def add_timer(self, timer: Any) -> float:
         """As eventlet's; a parked hub tells its host of an earlier deadline."""
@@ -321,11 +284,16 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
     # -- the three states ----------------------------------------------------------------------------------
 
-    def _block(self) -> Any:
-        """Wait in the main greenlet. The hub, wherever it stands, goes on from there."""
+    def block(self, current: Any) -> Any:
+        """Wait in the thread's own code: in the main greenlet, or in one that others made.
+
+        The hub, wherever it stands, goes on from there.
+        """
         if self._pumping:
             raise RuntimeError("the main greenlet cannot wait while it pumps the hub")
         self.ensure_greenlet()
+        self.waiter = current
+        self.holder = None
         self.blocking = True
         restore = self._interrupts.take_over()
         try:
@@ -342,10 +310,13 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
         return value
 
     def _pump(self) -> None:
-        """One turn, called by the host in the main greenlet."""
+        """One turn, called by the host; in the main greenlet, or one of others that runs the host."""
         self._link.disarm()
-        if self._pumping or self.closed_down or _getcurrent() is not self.root:
+        current = _getcurrent()
+        if self.closed_down or (self.turning and (self._pumping or current is not self.root)):
             return  # a loop that runs inside a green thread: the hub is turning already
+        self._host_in = current
+        self.holder = None
         self.ensure_greenlet()
         self._pumping = True
         restore = self._interrupts.take_over()
@@ -375,3 +346,6 @@ class GuestHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
 def _ignore(*_args: Any) -> None:
     pass
+
+
+nested.WAITS.update((GuestHub.switch.__code__, GuestHub.block.__code__))

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.errors import UsageError
+from greenlab.hub import nested
 from greenlab.hub._quiet import eventlet
 from greenlab.hub.guest import GuestHub
 from greenlab.hub.host import HostLink
@@ -58,6 +59,7 @@ class StepHub(GuestHub):
         self.real = real
         self.thread_id, self.root, self.kept = real.thread_id, real.root, real.kept
         self.greenlet.parent = real.root
+        self.hubs = {self.greenlet, *real.hubs}
         self.switches = self.turns = 0
         self.turn_started_s = 0.0
         self.busy = self.blocking = self.closed_down = False
@@ -137,7 +139,7 @@ class StepHub(GuestHub):
         try:
             return self.greenlet.switch()
         finally:
-            self.holder = current
+            self.holder = nested.owner_of(self, current)
             self.wait_for, self.wake_s = OTHER, None
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
@@ -193,3 +195,6 @@ class StepHub(GuestHub):
         """In a forked child: as the real hub."""
         self._heap.clear()
         self.real.disown()
+
+
+nested.WAITS.add(StepHub.switch.__code__)

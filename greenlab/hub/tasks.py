@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.errors import UsageError
+from greenlab.hub import nested
 from greenlab.hub._quiet import eventlet
 from greenlab.hub._reprs import task_bundle
 from greenlab.places import user_place
@@ -66,7 +67,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             return "killed"
         if not self:
             return "waiting to start"
-        return "running" if self is greenlet.getcurrent() else "waiting"
+        return "running" if self is self.hub.owner() else "waiting"
 
     def main(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Run the function and keep its outcome. Called by eventlet when the green thread starts."""
@@ -130,7 +131,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
     @property
     def place(self) -> Place | None:
         """Where it stands: file, line and function, the user's own where there is one; None if it has ended."""
-        if self is greenlet.getcurrent():
+        if self is self.hub.owner():
             return user_place(sys._getframe(1))
         return user_place(self.gr_frame)
 
@@ -140,11 +141,15 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         Raises:
             UsageError: the task waits for the event loop, which stands still while this cell waits; or for itself.
         """
-        if self is greenlet.getcurrent() and self._ended is None:
+        if self is self.hub.owner() and self._ended is None:
             raise UsageError(f"task {self.id} waits for itself, and would never end: wait for it elsewhere")
-        if self.on_loop and greenlet.getcurrent() is self.hub.root and not self.dead:
+        if self.on_loop and self.hub.owner() is self.hub.root and not self.dead:
             raise UsageError(f"task {self.id} waits for the event loop, which a waiting cell stops: write await task")
         return super().wait()
+
+    def kill(self, *error: Any) -> None:
+        """As eventlet's: end the task where it stands, which may be in a greenlet that others made in it."""
+        nested.kill(self.hub, self, *error)
 
     def _kill_soon(self) -> None:
         self.hub.schedule_call_global(0, self.kill)
@@ -178,7 +183,7 @@ def wait_async(hub: GuestHub, awaitable: Awaitable[Any]) -> Any:
         UsageError: no loop pumps the hub, or it stands still because a cell waits; or the caller is the cell itself.
     """
     host: Any = hub.host
-    current = greenlet.getcurrent()
+    current = hub.owner()
     problem = None
     if current is hub.root:
         problem = "a cell waits for asyncio with await"

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab.hub.nested import owner_of
 from greenlab.hub.tasks import Task
 from greenlab.hub.waits import KINDS, wait_of
 from greenlab.hub.watchdog import watchdog_of
@@ -120,7 +121,7 @@ class Recorder:
 
     def stop(self, recording: Recording) -> None:
         """Fill a recording; stop when nobody else wants one."""
-        current = greenlet.getcurrent()
+        current = self._hub.owner()
         if current is not self._hub.greenlet:
             self._note(current, perf_counter())
             self._since_s = perf_counter()
@@ -152,10 +153,10 @@ class Recorder:
         def on_switch(event: str, args: Any) -> None:
             if self._hook is on_switch:
                 now_s = perf_counter()
-                origin, target = args
-                if origin is not hub.greenlet and not self._hosted:
+                origin, target = owner_of(hub, args[0]), owner_of(hub, args[1])
+                if origin is not target and origin is not hub.greenlet and not self._hosted:
                     self._note(origin, now_s)
-                if target is not hub.greenlet:
+                if origin is not target and target is not hub.greenlet:
                     self._since_s = now_s
                     # The main greenlet goes on as the host loop, and not as the cell.
                     self._hosted = target is hub.root and not hub.blocking

@@ -222,8 +222,7 @@ class Watchdog:
             hold.holder = self._hub.root
             return
         holder = self._hub.holder
-        # The one that runs has no frame to show; one that waits shows where, and was not the last to begin.
-        if holder is None or holder.dead or holder.gr_frame is not None:
+        if holder is None or holder.dead:
             return
         hold.holder = holder
         hold.job = getattr(holder, "greenlab_job", None)
@@ -238,7 +237,7 @@ class Watchdog:
             if when <= now and not timer.called:
                 callback: Any = getattr(timer, "tpl", (None,))[0]
                 # What is thrown is a time limit: its green thread waits for something else.
-                if getattr(callback, "__self__", None) is not None and callback.__name__ != "throw":
+                if getattr(callback, "__self__", None) is not None and callback.__name__ not in {"throw", "_throw"}:
                     due += 1
         poller: Any = getattr(hub, "kqueue", None)
         if poller is not None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
-from greenlab.hub.guest import FIRST_S, SLICE_S
+from greenlab.hub.slices import FIRST_S, SLICE_S
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.errors import TaskTimeoutError
-from greenlab.hub import current, eventlet
-from greenlab.hub.guest import SLICE_S
+from greenlab.hub import current, eventlet, nested
+from greenlab.hub.slices import SLICE_S
 from greenlab.places import user_place
 from greenlab.pools.gate import Gate
 from greenlab.pools.protocol import Held, whole_of
@@ -139,7 +139,7 @@ class _Crew:
         for worker in self._greenlets:
             if worker.greenlab_index == index:
                 worker.greenlab_sentence = index, error
-                self.hub.schedule_call_global(0, _execute, worker, index)
+                self.hub.schedule_call_global(0, _execute, self.hub, worker, index)
                 return True
         return False
 
@@ -148,7 +148,7 @@ class _Crew:
         self._line.waiting.clear()
         for worker in list(self._greenlets):
             if worker:  # has begun
-                eventlet.kill(worker)
+                nested.kill(self.hub, worker)
         self._greenlets.clear()
 
     def _work(self) -> None:
@@ -202,10 +202,10 @@ class _Crew:
                 return
 
 
-def _execute(worker: Any, index: int) -> None:
+def _execute(hub: GuestHub, worker: Any, index: int) -> None:
     """Throw a kill into a green thread, if it still runs the task that was meant."""
     if worker.greenlab_index == index:
-        worker.throw(greenlet.GreenletExit)
+        nested.throw(hub, worker, greenlet.GreenletExit)
 
 
 def _verdict(worker: Any, index: int, error: BaseException) -> BaseException:

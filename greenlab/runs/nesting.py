@@ -8,9 +8,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-import greenlet
-
 from greenlab.errors import UsageError
+from greenlab.hub import current
 from greenlab.runs.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ def waiting_for(run: Ledger) -> Iterator[None]:
     """
     # The green pool marks its green threads with the job whose tasks they run. In a process of the hybrid pool that is
     # the kernel's job, which no run of the process can wait for.
-    mine = getattr(greenlet.getcurrent(), "greenlab_job", None)
+    hub = current()
+    mine = None if hub is None else getattr(hub.owner(), "greenlab_job", None)
     if not isinstance(mine, Ledger):
         yield
         return

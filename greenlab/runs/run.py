@@ -185,7 +185,7 @@ class Run(Known):
             self._finished.wait()
 
     def _inside(self) -> bool:
-        current = greenlet.getcurrent()
+        current = self._hub.owner()
         return current is self._driver or getattr(current, "greenlab_job", None) is self.ledger
 
     def kill(self, index: int) -> bool:

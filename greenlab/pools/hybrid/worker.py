@@ -304,7 +304,7 @@ class Warden:
             return  # the next signal finds it elsewhere
         if self._office.unsent and not self._office.forked:
             self._office.post()
-        me: Any = greenlet.getcurrent()
+        me = self._hub.owner()
         if perf_counter() >= getattr(me, "greenlab_until_s", _NEVER):
             me.greenlab_until_s = _NEVER
             raise TaskTimeoutError(f"the task ran longer than its timeout of {me.greenlab_job.timeout_s:g} s")

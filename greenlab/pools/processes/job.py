@@ -10,12 +10,13 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from greenlab.hub import eventlet
+from greenlab.hub import eventlet, nested
 from greenlab.pools.processes import sending
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
     from greenlab.pools.processes.wire import Bytes, Parcel
     from greenlab.pools.protocol import Job
@@ -70,12 +71,13 @@ class Active:
             self.error = error
         self.wake()
         if self.puller is not None:
-            eventlet.hubs.get_hub().schedule_call_global(0, self._end_pull)
+            hub = eventlet.hubs.get_hub()
+            hub.schedule_call_global(0, self._end_pull, hub)
 
-    def _end_pull(self) -> None:
+    def _end_pull(self, hub: GuestHub) -> None:
         """End a wait for the job's next task, which may be long in coming. The hub calls this."""
         if self.puller is not None:
-            self.puller.throw(self.error)
+            nested.throw(hub, self.puller, self.error)
 
     def pack(self, index: int, item: Any) -> Parcel | None:
         """Pickle an item for its way to a process; a task whose item cannot be sent fails, and there is None."""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlab.errors import GreenlabError, TaskTimeoutError
 from greenlab.greening import native
 from greenlab.hub import eventlet
-from greenlab.hub.guest import SLICE_S
+from greenlab.hub.slices import SLICE_S
 from greenlab.places import user_place
 from greenlab.pools.protocol import Held
 
