@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+# pexpect forks while pytest-timeout's thread runs, and Python 3.12 and later say that this may go wrong.
+pytestmark = pytest.mark.filterwarnings(r"ignore:.* use of forkpty\(\):DeprecationWarning")
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[pexpect.spawn]:
