@@ -90,12 +90,12 @@ def run(python: str, arguments: list[str]) -> int:
     """Make an environment of this interpreter, install the tests' requirements, run the tests, and give the status."""
     with tempfile.TemporaryDirectory(prefix="greenlab-python-") as folder:
         subprocess.run([python, "-m", "venv", folder], check=True)
-        inside = Path(folder, "bin", "python")
+        inside = str(Path(folder, "bin", "python"))
         # An environment of another Python that is active must not shine through.
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYENV_VERSION"))
         }
-        environment |= {"VIRTUAL_ENV": folder, "PATH": f"{inside.parent}{os.pathsep}{os.environ['PATH']}"}
+        environment |= {"VIRTUAL_ENV": folder, "PATH": f"{Path(folder, 'bin')}{os.pathsep}{os.environ['PATH']}"}
         install = [inside, "-m", "pip", "install", "--quiet", "-e", f"{ROOT}[test]"]
         tests = [inside, "-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments]
         for command in (install, tests):

@@ -24,17 +24,20 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import suites
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from peers import suites
 
 if TYPE_CHECKING:
-    from suites import Part, Suite
+    from peers.suites import Part, Suite
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def prepare(folder: Path, needs: set[str]) -> Path:
@@ -46,7 +49,19 @@ def prepare(folder: Path, needs: set[str]) -> Path:
     own = "jupyter-greenlab"
     installed = {each.name: each.version for each in distributions() if each.name and each.name != own}
     pins.write_text("".join(f"{name}=={version}\n" for name, version in sorted(installed.items())), encoding="utf-8")
-    install = [python, "-m", "pip", "install", "--quiet", "--constraint", pins, "-e", ROOT, "pytest", *sorted(needs)]
+    install = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        str(pins),
+        "-e",
+        str(ROOT),
+        "pytest",
+        *sorted(needs),
+    ]
     subprocess.run(install, check=True)
     suites.configure(folder)
     return python
@@ -103,16 +118,21 @@ def worse(before: dict[str, tuple[str, str]], after: dict[str, tuple[str, str]])
     return found
 
 
-def compare(part: Part, suite: Suite) -> tuple[int, int, dict[str, str]]:
-    """Run a part in both ways; give how many passed natively and with greenlab, and what counts as worse."""
+def compare(part: Part, suite: Suite) -> tuple[Counter[str], Counter[str], dict[str, str]]:
+    """Run a part in both ways; count the outcomes natively and with greenlab, and give what counts as worse."""
     before, after = run(part, suite, green=False), run(part, suite, green=True)
     found = worse(before, after)
     if found:
         again = worse(run(part, suite, green=False), run(part, suite, green=True))
         found = {test: text for test, text in found.items() if test in again}
     after.pop("greenlab.stop", None)
-    passed = [sum(outcome == "passed" for outcome, _ in each.values()) for each in (before, after)]
-    return passed[0], passed[1], found
+    counts = [Counter(outcome for outcome, _ in each.values()) for each in (before, after)]
+    return counts[0], counts[1], found
+
+
+def words(counts: Counter[str]) -> str:
+    """Give counts of outcomes in words."""
+    return ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items())) or "no test"
 
 
 def compare_suite(name: str, asked: argparse.Namespace, folder: Path) -> bool:
@@ -120,22 +140,24 @@ def compare_suite(name: str, asked: argparse.Namespace, folder: Path) -> bool:
     suite = suites.SUITES[name]
     try:
         parts = [part for part in suite.parts(folder) if not asked.k or asked.k in part.title]
-    except suites.NotHad as reason:
-        print(f"{name}: skipped: {reason}", flush=True)
+    except suites.NotHad as why:
+        print(f"{name}: skipped: {why}", flush=True)
         return True
-    natively = green = 0
+    natively: Counter[str] = Counter()
+    green: Counter[str] = Counter()
     bad: dict[str, str] = {}
     with ThreadPoolExecutor(asked.jobs) as pool:
         for part, (one, other, found) in zip(parts, pool.map(lambda part: compare(part, suite), parts), strict=True):
-            natively, green = natively + one, green + other
-            print(f"  {part.title}: {one} passed natively, {other} with greenlab", flush=True)
+            natively.update(one)
+            green.update(other)
+            print(f"  {part.title}: {words(one)} natively; {words(other)} with greenlab", flush=True)
             for test, text in found.items():
-                reason = next((why for end, why in suite.differ.items() if end in test), None)
+                reason = next((words for end, words in suite.differ.items() if end in test), None)
                 if reason is not None:
                     print(f"    {test}: differs as it must: {reason}")
                 else:
                     bad[test] = text
-    print(f"{name}: {natively} passed natively, {green} with greenlab, {len(bad)} worse", flush=True)
+    print(f"{name}: {words(natively)} natively; {words(green)} with greenlab; {len(bad)} worse", flush=True)
     for test, text in bad.items():
         print(f"\n--- {name}: {test}: {text}\n", flush=True)
     return not bad
