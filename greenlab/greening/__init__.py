@@ -16,7 +16,7 @@ import _thread
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening import local, locks, loops, names, pollers, processes, selecting, sockets, tls, waiting
+from greenlab.greening import kernel, local, locks, loops, names, pollers, processes, selecting, sockets, tls, waiting
 from greenlab.greening.adopted import Adoption
 from greenlab.greening.databases import Databases
 from greenlab.greening.imported import Imported
@@ -49,7 +49,7 @@ def green(hub: GuestHub) -> None:
     scope.open(hub)
     patches = _patches
     patches.replace(time, "sleep", sleep)
-    for room in (sockets, tls, names, selecting, pollers, processes, locks, local, loops):
+    for room in (sockets, tls, names, selecting, pollers, processes, locks, local, loops, kernel):
         room.patch(patches)
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):
