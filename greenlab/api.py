@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from greenlab.hub import GuestHub, Task
     from greenlab.runs import Listing
+    from greenlab.runs.listing import Killed
     from greenlab.runs.timeline import Timeline
 
 __all__ = ["native", "offload", "prepare", "run", "spawn", "start", "stop", "timeline_figure", "wait_async"]
@@ -113,14 +114,14 @@ def ps() -> Listing:
     return _runs.list_tasks(start())
 
 
-def kill(*ids: int | str) -> list[str]:
+def kill(*ids: int | str) -> Killed:
     """Kill background tasks and tasks of runs, and cancel runs.
 
     Args:
         ids: as `ps` lists them: 3 for a task or a run, "3.17" for task 17 of run 3.
 
     Returns:
-        the ids that were killed; what had ended meanwhile is not among them.
+        a list of the ids that were killed, which shows as a sentence; what had ended meanwhile is not among them.
 
     Raises:
         UsageError: something is no id; nothing was killed.
@@ -174,7 +175,7 @@ def run(
     Raises:
         UsageError: an option makes no sense; the message says what to write.
         RunError: every task failed, or one did with `fail_fast`; its attribute `run` has the outcomes.
-        SourceError: the items' iterator raised.
+        SourceError: the items' iterator raised; its attribute `run` has the outcomes of the tasks that had begun.
         NotSendableError: the function cannot be sent to worker processes; the message names what is in the way.
     """
     made = prepare(

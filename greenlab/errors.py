@@ -36,8 +36,28 @@ class NotSendableError(_OneLineError):
     """
 
 
-class SourceError(GreenlabError):
-    """The iterable of items raised half-way. Its exception is `__cause__`; tasks already begun have finished."""
+class _OfRunError(GreenlabError):
+    """An error with what had ended before it.
+
+    Attributes:
+        run: the `Run`; None where there was none yet, and in an error that came from a worker process.
+    """
+
+    def __init__(self, message: str, run: object = None) -> None:
+        super().__init__(message)
+        self.run = run
+
+    def __reduce__(self) -> tuple[object, ...]:
+        rest = {name: value for name, value in vars(self).items() if name != "run"}  # which stays in its process
+        return type(self), self.args, rest or None
+
+
+class SourceError(_OfRunError):
+    """The iterable of items raised half-way. Its exception is `__cause__`; tasks already begun have finished.
+
+    Attributes:
+        run: the `Run`, whose outcomes are readable; None if the items were read before any run began.
+    """
 
 
 class WorkerLostError(GreenlabError):
@@ -109,7 +129,7 @@ class SeriesInterrupted(RunInterrupted):
         self.run = run
 
 
-class RunError(_OneLineError):
+class RunError(_OneLineError, _OfRunError):
     """A run failed as a whole: every task failed, or the first failure of a run with `-x`.
 
     The run itself is its attribute, and its outcomes are readable.
@@ -117,7 +137,3 @@ class RunError(_OneLineError):
     Attributes:
         run: the `Run`.
     """
-
-    def __init__(self, message: str, run: object = None) -> None:
-        super().__init__(message)
-        self.run = run

@@ -26,6 +26,7 @@ class Cell:
     """What came back from one cell.
 
     Attributes:
+        number: what front ends show beside it, as in [3].
         error: the rendered traceback, or None; `ename` its exception's class.
         late: messages of other cells that arrived meanwhile, as (message id of the cell, text).
     """
@@ -40,6 +41,7 @@ class Cell:
     ename: str | None = None
     late: list[tuple[str, str]] = field(default_factory=list)
     seconds: float = 0.0
+    number: int = 0
 
     @property
     def value(self) -> str:
@@ -123,6 +125,8 @@ class Kernel:
             return True
         if kind == "stream":
             setattr(cell, content["name"], getattr(cell, content["name"]) + content["text"])
+        elif kind == "execute_input":
+            cell.number = content["execution_count"]
         elif kind == "execute_result":
             cell.result = content["data"]
         elif kind == "display_data":

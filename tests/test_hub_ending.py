@@ -89,7 +89,7 @@ def test_the_hub_of_a_thread_is_closed_with_it_and_others_start_their_own(pool: 
         greenlab.stop()
 
 
-@pytest.mark.parametrize("pool", ["green", "threads", "prefork", "hybrid"])
+@pytest.mark.parametrize("pool", ["green", "threads"])
 def test_a_thread_that_threading_did_not_start_takes_its_hub_with_it(pool: str) -> None:
     got: list[Any] = []
     for _ in range(2):

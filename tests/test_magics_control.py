@@ -85,8 +85,12 @@ def test_greenps_lists_what_runs_and_greenkill_ends_it(kernel: Kernel) -> None:
     assert "text/html" in listed.result
 
     one = kernel.run("print(r.id)\nget_ipython().run_line_magic('greenkill', f'{r.id}.1')")
-    assert f"['{one.stdout.strip()}.1']" == one.value
-    kernel.run("get_ipython().run_line_magic('greenkill', f'{r.id}, {task.id}')")
+    assert f"killed task 1 of run {one.stdout.strip()}" == one.value
+    both = kernel.run("print(r.id, task.id)\nget_ipython().run_line_magic('greenkill', f'{r.id}, {task.id}')")
+    run, task = both.stdout.split()
+    assert f"killed run {run} (x in range(3)) and task {task} (wait())" == both.value
+    again = kernel.run("get_ipython().run_line_magic('greenkill', f'{task.id}')")
+    assert f"nothing was killed: {task} does not run" == again.value
     told = kernel.run("print(r.counts, task.state)").stdout
     assert "'failed': 1, 'cancelled': 2" in told
     assert "killed" in told

@@ -291,6 +291,33 @@ def test_items_that_raise_half_way_are_a_source_error_and_results_stay() -> None
     assert [1, 2] == run.results
 
 
+@pytest.mark.parametrize("pool", ["green", "threads", "prefork", "hybrid"])
+def test_what_had_ended_before_the_items_raised_is_in_the_error(pool: str) -> None:
+    def items() -> Any:
+        yield from range(3)
+        raise OSError("gone")
+
+    with pytest.raises(greenlab.SourceError) as caught:
+        greenlab.run(lambda x: x * 2, items(), pool=pool)
+    run: Any = caught.value.run
+    assert [0, 2, 4] == run.results
+    assert "gone" == str(caught.value.__cause__)
+
+
+def test_errors_of_runs_travel_without_their_run() -> None:
+    def items() -> Any:
+        yield 1
+        raise OSError("gone")
+
+    def inner(fails: Any) -> Any:
+        return greenlab.run(lambda _: 1 / 0, [1]) if fails else greenlab.run(abs, items())
+
+    one, other = greenlab.api.prepare(inner, [True, False], pool="prefork", workers=1).start().wait().outcomes
+    assert (greenlab.RunError, None) == (type(one), one.run)
+    assert "every task failed: 1 ZeroDivisionError" in str(one)
+    assert (greenlab.SourceError, None) == (type(other), other.run)
+
+
 def test_another_thread_is_told_that_greenlab_runs_in_one() -> None:
     caught = []
 

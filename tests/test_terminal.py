@@ -67,3 +67,19 @@ def test_ctrl_c_stops_a_waiting_line_and_the_prompt_is_back(shell: pexpect.spawn
     shell.sendintr()
     shell.expect("KeyboardInterrupt")
     say(shell, "2 + 3", "5")
+
+
+def test_a_cell_magic_is_typed_line_by_line_and_its_report_has_the_number_of_its_prompt(shell: pexpect.spawn) -> None:
+    # As with any cell magic, two blank lines after the body end it.
+    shell.send("%%greenrun -n 5\rx = i * 2\rx // (i - 5)\r\r\r")
+    shell.expect("latency p50")
+    shell.send("_run.results\r")
+    shell.expect(r"\[0, -1, -2, -3, -8\]")
+    shell.send("%%greenrun -n 3\r1 / 0\r\r\r")
+    shell.expect(r"every task failed: 3 ZeroDivisionError")
+    shell.expect(r"Cell In\[(\d+)\]")
+    number = int(shell.match.group(1))
+    shell.expect(rf"In \[{number + 1}\]:")
+    # Without a body it says what is missing, once blank lines have ended it.
+    shell.send("%%greenrun -n 5\r\r\r")
+    shell.expect("the cell is empty")

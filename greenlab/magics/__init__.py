@@ -211,3 +211,7 @@ def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
     if lines and lines[0].startswith(ours) and len(lines) == 1:
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines
+
+
+# A terminal asks in the same way whether a cell is complete, and a magic that was just typed would be, without a body.
+_let_empty_cells_reach_us.has_side_effects = True  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
 from typing import TYPE_CHECKING, Any
 
 from greenlab import api
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _FUNCTION = "task"
 _ITEM = "item"
+_CELL = "Cell In["
 
 
 class BodyError(UsageError):
@@ -26,8 +28,22 @@ class BodyError(UsageError):
 
 
 def cell_name(ip: Any) -> str:
-    """Give the name that tracebacks call the present cell by."""
-    return f"Cell In[{ip.execution_count}]"
+    """Return the name that tracebacks call the present cell by, with the number that stands beside it.
+
+    The shell's own count is of this cell in older IPythons, and of the next one in newer (9.18 counts up before it runs
+    a cell); which number a cell was compiled under is known by its file's name, so the cell is looked for on the stack.
+    It is the outermost: `%%capture` and the like run their body as a cell of its own, which nobody has typed.
+    """
+    found = None
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(_CELL):  # made by us: a background task that uses magics
+            found = name
+        elif words := ip.compile.format_code_name(name):
+            found = " ".join(words)
+        frame = frame.f_back
+    return found or f"{_CELL}{ip.execution_count}]"
 
 
 def compile_body(

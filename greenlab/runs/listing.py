@@ -99,6 +99,31 @@ class Listing(list[Row]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+class Killed(list[str]):
+    """The ids of what was killed, which shows as a sentence.
+
+    Attributes:
+        names: what they were, such as "task 3 (fetch)", in the same order.
+        ended: the ids of what did not run.
+    """
+
+    def __init__(self, killed: Iterable[tuple[str, str]] = (), ended: Iterable[str] = ()) -> None:
+        pairs = list(killed)
+        super().__init__(number for number, _ in pairs)
+        self.names = [name for _, name in pairs]
+        self.ended = list(ended)
+
+    def __repr__(self) -> str:
+        done = f"killed {_listed(self.names)}" if self.names else "nothing was killed"
+        if not self.ended:
+            return done
+        return f"{done}: {_listed(self.ended)} {'does' if len(self.ended) == 1 else 'do'} not run"
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
 def list_tasks(hub: GuestHub) -> Listing:
     """List what runs on a hub: background tasks, runs, and below each run its tasks, oldest first."""
     listing = Listing()
@@ -125,7 +150,7 @@ def _row_of(run_id: int, run: Run, held: Held) -> Row:
     return Row(f"{run_id}.{held.index}", "task", run.pool, state, age_s, held.where, held.worker)
 
 
-def kill(hub: GuestHub, ids: Iterable[str | int]) -> list[str]:
+def kill(hub: GuestHub, ids: Iterable[str | int]) -> Killed:
     """Kill background tasks and tasks of runs, and cancel runs, by their ids in `list_tasks`.
 
     Returns:
@@ -140,11 +165,20 @@ def kill(hub: GuestHub, ids: Iterable[str | int]) -> list[str]:
             "say what to kill, by the ids of %greenps: %greenkill 3, or %greenkill 3.17 for one task of a run"
         )
     tasks = {int(task.id): task for task in hub.tasks if not task.dead}
-    return [
-        f"{number}" if index is None else f"{number}.{index}"
-        for number, index in wanted
-        if number in tasks and _kill(tasks[number], index)
-    ]
+    killed, ended = [], []
+    for number, index in wanted:
+        said = f"{number}" if index is None else f"{number}.{index}"
+        if number in tasks and _kill(tasks[number], index):
+            killed.append((said, _name(tasks[number], index)))
+        else:
+            ended.append(said)
+    return Killed(killed, ended)
+
+
+def _name(task: Any, index: int | None) -> str:
+    if index is not None:
+        return f"task {index} of run {task.id}"
+    return f"run {task.id} ({task.about.label})" if isinstance(task.about, Run) else f"task {task.id} ({task.name})"
 
 
 def _parse(one: str | int) -> tuple[int, int | None]:

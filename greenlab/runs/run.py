@@ -209,7 +209,7 @@ class Run(Known):
             raise self._pool_error
         if self.source_error is not None:
             raise SourceError(
-                f"the items ended early, after {self.ledger.pulled:,}: {message_of(self.source_error)}"
+                f"the items ended early, after {self.ledger.pulled:,}: {message_of(self.source_error)}", self
             ) from self.source_error
         if not self.ledger.pulled and not self.cancelled:
             raise UsageError("there was nothing to run: the items are empty")
