@@ -92,7 +92,8 @@ def sleep(seconds: float, /) -> None:
     """As time.sleep; a green thread lets the others run meanwhile."""
     from greenlab.greening.scope import green_hub
 
-    if green_hub() is None:
+    hub = green_hub()
+    if hub is None or waiting.is_kernels(hub):
         _native_sleep(seconds)
     else:
         waiting.sleep(seconds)

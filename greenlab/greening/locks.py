@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.greening.scope import green_hub, same_owner, scope
-from greenlab.greening.waiting import NoThread, in_thread, sleep
+from greenlab.greening.waiting import NoThread, in_thread, is_kernels, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +166,8 @@ class Lock:
 
     def _wait(self, hub: GuestHub, timeout: float) -> bool:
         """Acquire on the hub, once a try has failed."""
+        if is_kernels(hub):
+            return bool(self._native.acquire(True, timeout))
         return acquire_green(hub, self._native, self._waiters, timeout)
 
     def release(self) -> None:

@@ -9,6 +9,7 @@ import _thread
 import errno
 import os
 import select
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,9 @@ _trampoline = eventlet.hubs.trampoline
 _native_sleep = time.sleep
 _native_poll = select.poll
 _start_thread = _thread.start_new_thread
+_getcurrent = greenlet.getcurrent
+_KERNELS = ("/ipykernel/iostream.py", "/ipykernel/kernelbase.py")
+_BETWEEN = ("/threading.py", "/greening/locks.py")
 
 READ, WRITE = select.POLLIN, select.POLLOUT
 
@@ -71,6 +75,19 @@ def ready(fd: int, event: int) -> bool:
     poll = _native_poll()
     poll.register(fd, event)
     return bool(poll.poll(0))
+
+
+def is_kernels(hub: GuestHub) -> bool:
+    """Tell whether it is the kernel that waits: for its output to be sent, or a little before it replies.
+
+    Such a wait is short. A cell that has ended, or was interrupted, is not to wait for green threads as well.
+    """
+    if _getcurrent() is not hub.root:
+        return False
+    frame: Any = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.endswith(_BETWEEN):
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.endswith(_KERNELS)
 
 
 def sleep(seconds: float) -> None:

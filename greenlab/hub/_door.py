@@ -44,6 +44,14 @@ class Door:
         # Queued before the flag is read, and the other side lowers the flag before it empties the queue:
         # whichever way the two interleave, either this call writes or the other side sees the entry.
         self._queue.append((callback, args))
+        self._signal()
+
+    def knock_first(self, callback: Callable[..., object], *args: Any) -> None:
+        """As `knock`, but before all others."""
+        self._queue.appendleft((callback, args))
+        self._signal()
+
+    def _signal(self) -> None:
         if not self._signalled:
             self._signalled = True
             try:

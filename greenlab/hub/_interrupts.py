@@ -1,99 +1,291 @@
 """What SIGINT does while the hub turns.
 
-Python runs a signal handler in whichever greenlet is current. With the default handler an interrupt of a waiting
-cell would be raised in a random background task, or in the hub itself. So while the main greenlet waits or pumps,
-this handler stands in:
+Python runs a signal handler in whichever greenlet is current. Left alone, the handler of an interrupted cell would
+raise in a random background task, or in the hub itself. So while the main greenlet waits or pumps, `Interrupts` stands
+in for the handler in force, whoever set it:
 
-* if a cell waits, the interrupt is raised in the main greenlet, at the wait, as soon as the hub gets its turn;
-* if the hub does not get its turn for `GRACE_S`, a green thread hogs it: the interrupt is raised in that one
-  (and the cell that waits still gets its own);
-* if no cell waits and nobody hogs, an interrupt means nothing, as in an idle kernel.
+* what the handler raises is raised in the main greenlet, at its wait, as soon as the hub gets its turn;
+* if the hub does not get its turn for `GRACE_S`, a green thread hogs it: that one gets a KeyboardInterrupt, also where
+  it waits in C, and the main greenlet its own before anybody else goes on;
+* SIGINT that is ignored stays ignored. Only that a kernel ignores it between two cells does not save a hog;
+* when a wait, or a turn for the host, ends, the handler is the one that was in force before, or one set meanwhile.
+
+A call that is stuck in C goes on after a signal (PEP 475), unless a handler raises. So the second look at a hog comes
+as a signal too: SIGURG to the main thread, which the system ignores by default, so that a late one does nothing.
+
+Must not import: greening, pools, runs, live, magics.
 """
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # typeshed has it as `signal` only
 import _thread
-import signal
+import asyncio
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from types import FrameType
 
     from greenlab.hub.guest import GuestHub
 
 GRACE_S = 0.3
+REST_S = 0.5
 
-_sleep = time.sleep
+SIGINT, _NUDGE = _signal.SIGINT, _signal.SIGURG
+_LOOKS = 200
+_sleep, _monotonic = time.sleep, time.monotonic
+_start_thread = _thread.start_new_thread
+_getcurrent = greenlet.getcurrent
+# The module without the enums of `signal`, which cost more than all the rest of a wait's preparations.
+_signal_of, _set_signal = _signal.getsignal, _signal.signal
+_HUB_FILES = ("greenlab/hub/", "eventlet/hubs/")
+_CALLS = {"answer", "__call__"}
+"""The hub's functions that call something of others', in which an error does no harm."""
 
 
 class Interrupts:
-    """The SIGINT handler of one hub."""
+    """The SIGINT handler of one hub.
+
+    Attributes:
+        pending: whether a signal has come whose handler has not been called yet.
+    """
 
     def __init__(self, hub: GuestHub) -> None:
         self._hub = hub
-        self._pending = False
-        self._hogged = False
+        self._handler = self._on_signal
+        self._nudged = self._on_nudge
+        self.pending = False
+        self._active = False
+        self._only_hogs = False
+        self._former: Any = None
+        self._former_nudge: Any = None
+        self._nudges = False
+        self._error: BaseException | None = None
+        self._seen: tuple[Any, ...] = ()
+        self._seen_s = 0.0
+        self._watches = 0
+        self._rest_until_s: float | None = None
+        self._skipped: list[tuple[Any, Any]] = []
 
-    def take_over(self) -> Callable[[], object]:
-        """Stand in for the handler in force, if it is one that we know.
+    # -- what the hub calls --------------------------------------------------------------------------------
+
+    def take_over(self, *, pumps: bool) -> None:
+        """Stand in for the handler in force. To be followed by `hand_back` and `settle`.
 
         ipykernel 7 sets Python's default handler around a synchronous cell, its own around an awaiting one, and
-        ignores SIGINT between cells. A handler of the user's is left alone.
+        ignores SIGINT between cells.
 
-        Returns:
-            what puts the former handler back.
+        Args:
+            pumps: whether the host loop pumps the hub, or else the main greenlet waits.
         """
         if _thread.get_ident() != _main_thread_id():
-            return _nothing  # only the main thread may set handlers, and only it is interrupted
-        former = signal.getsignal(signal.SIGINT)
-        known = (
-            former in (signal.default_int_handler, signal.SIG_IGN)
+            return  # only the main thread may set handlers, and only it is interrupted
+        former = _signal_of(SIGINT)
+        if former is not self._handler:
+            if former == _signal.SIG_IGN:
+                self._only_hogs = True
+                if not _is_kernel_ignoring(pumps=pumps):
+                    return  # to ignore it is also what child processes inherit
+            elif not callable(former):
+                return  # ends the process, or is not Python's
+            else:
+                # Raised in a kernel's loop, it would end the kernel.
+                self._only_hogs = pumps and former is _signal.default_int_handler and _kernel() is not None
+            self._former = former
+        self.pending = False
+        self._active = True
+        try:
+            _set_signal(SIGINT, self._handler)
+        except BaseException:  # an interrupt that came just before
+            self.hand_back()
+            raise
+
+    def hand_back(self) -> None:
+        """Put the former handler back."""
+        if not self._active:
+            return
+        if self._nudges:
+            self._nudges = False
+            if _signal_of(_NUDGE) is self._nudged:
+                _set_signal(_NUDGE, self._former_nudge)
+        if _signal_of(SIGINT) is self._handler:
+            _set_signal(SIGINT, self._former)
+        self._active = False
+        self._seen = ()
+        self._unskip()
+
+    def settle(self) -> None:
+        """Call the handler for a signal that nobody has seen to; in the main greenlet."""
+        if self.pending:
+            # What a wait was for came first, maybe by the same interrupt: it goes to child processes too.
+            self._call(sys._getframe(1))
+
+    def deliver(self) -> None:
+        """Call the handler for a signal that waits, from the hub; what it raises is raised in the main greenlet."""
+        hub = self._hub
+        self._unskip()
+        if not self.pending:
+            return
+        if not hub.blocking:
+            hub._host_in.switch()  # which pumps the hub, and sees that something is pending
+            return
+        try:
+            self._call(hub.waiter.gr_frame)
+        except KeyboardInterrupt:
+            hub.waiter.throw(KeyboardInterrupt)
+        except BaseException as error:
+            hub.waiter.throw(error)
+
+    def rests(self) -> bool:
+        """Tell whether the host should go without a turn of the hub, a while: who stopped a hog wants to get at it."""
+        if self._rest_until_s is None:
+            return False
+        now_s = _monotonic()
+        self._rest_until_s = self._rest_until_s or now_s + REST_S
+        if now_s < self._rest_until_s:
+            return True
+        self._rest_until_s = None
+        return False
+
+    def disown(self) -> None:
+        """Leave the signals to themselves, in a forked child."""
+        try:
+            self.hand_back()
+        except ValueError:
+            pass  # this is not its main thread
+
+    # -- signals -------------------------------------------------------------------------------------------
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """Runs in whichever greenlet is current."""
+        if not self._active:
+            # Somebody in a green thread set another handler, and put this one back when nobody waited any more.
+            if callable(self._former):
+                self._former(signum, frame)
+            return
+        hub = self._hub
+        if not self._only_hogs:
+            self.pending = True
+            hub.call_soon_threadsafe(_nothing)  # comes back from its poll, and delivers
+        if self._is_held():
+            self._watch()
+            self._look(frame)
+
+    def _on_nudge(self, signum: int, frame: FrameType | None) -> None:
+        if self._active and self._is_held():
+            self._look(frame)
+        if callable(self._former_nudge):
+            self._former_nudge(signum, frame)
+
+    def _is_held(self) -> bool:
+        hub = self._hub
+        return hub.busy and hub.turning and hub.owner() is not hub.root
+
+    def _look(self, frame: FrameType | None) -> None:
+        """See whether the hub stands where it stood at the last look, and has done so for long."""
+        hub, current = self._hub, _getcurrent()
+        seen = current, hub.turns, hub.switches
+        if seen != self._seen:
+            self._seen, self._seen_s = seen, _monotonic()
+        elif _monotonic() - self._seen_s >= 0.9 * GRACE_S and not (current is hub.greenlet and _is_hubs(frame)):
+            self._stop_hog(frame)
+
+    def _stop_hog(self, frame: FrameType | None) -> None:
+        self._seen = ()
+        if self.pending:
+            if self._calls_former():
+                try:
+                    self._call(frame)
+                except BaseException as error:
+                    self._error, self.pending = error, True
+                else:
+                    return
+            self._clear_the_way()
+        self._rest_until_s = 0.0  # which begins when the host next pumps the hub
+        raise KeyboardInterrupt
+
+    def _call(self, frame: FrameType | None) -> None:
+        """Call the handler that was in force when the signal came."""
+        self.pending = False
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        if self._calls_former():
+            self._former(SIGINT, frame)
+        elif self._only_hogs:
+            pass
+        elif self._former is not _signal.default_int_handler and not _is_in_cell(frame):
+            # A coroutine of an awaiting cell's waits natively. KeyboardInterrupt would end the kernel's loop.
+            self._former(SIGINT, frame)
+            if self._hub.blocking:
+                raise asyncio.CancelledError
+        else:
+            raise KeyboardInterrupt
+
+    def _calls_former(self) -> bool:
+        """Tell whether the handler decides what an interrupt does; Python's and the kernel's are known."""
+        former = self._former
+        return not (
+            self._only_hogs
+            or former is _signal.default_int_handler
             or getattr(former, "__module__", "") == "ipykernel.ipkernel"
         )
-        if not known:
-            return _nothing
-        signal.signal(signal.SIGINT, self._on_signal)
-        return lambda: signal.signal(signal.SIGINT, former)
 
-    def take(self) -> bool:
-        """Tell whether an interrupt came that has not been raised yet, and consider it raised."""
-        pending, self._pending = self._pending, False
-        return pending
+    # -- hogs ----------------------------------------------------------------------------------------------
 
-    def _on_signal(self, signum: int, frame: Any) -> None:
+    def _watch(self) -> None:
+        """Have the main thread look again, from time to time."""
+        if not self._nudges:
+            former = _signal_of(_NUDGE)
+            if former is None:
+                return
+            self._former_nudge, self._nudges = former, True
+            _set_signal(_NUDGE, self._nudged)
+        self._watches += 1
+        try:
+            _start_thread(self._nudge, (self._watches,))
+        except RuntimeError:
+            pass  # there are no more threads: the next interrupt looks
+
+    def _nudge(self, watch: int) -> None:
+        """Runs in a native thread, until the hub has gone on or another interrupt has come."""
         hub = self._hub
-        current = greenlet.getcurrent()
-        if self._hogged:
-            self._hogged = False
-            if current is not hub.greenlet:
-                raise KeyboardInterrupt
-        if current is hub.root:
-            if hub.blocking:
-                signal.default_int_handler(signum, frame)
-            return
-        if hub.blocking and not self._pending:
-            self._pending = True
-            hub.call_soon_threadsafe(self._raise_in_root)
-        if hub.busy and current is not hub.greenlet:
-            _thread.start_new_thread(self._watch_hog, (hub.turns,))
+        for _ in range(_LOOKS):
+            turns = hub.turns
+            _sleep(GRACE_S)
+            if not self._nudges or watch != self._watches or hub.closed_down:
+                return
+            if hub.turns != turns and not self.pending:
+                return
+            if hub.busy:
+                _signal.pthread_kill(hub.thread_id, _NUDGE)
 
-    def _raise_in_root(self) -> None:
-        if self._hub.blocking and self.take():
-            self._hub.waiter.throw(KeyboardInterrupt)
-
-    def _watch_hog(self, turns: int) -> None:
-        """Runs in a native thread: if the hub is still in the same turn after the grace, interrupt again."""
-        _sleep(GRACE_S)
+    def _clear_the_way(self) -> None:
+        """Let nobody go on before the main greenlet: there may be more that will hog the hub."""
         hub = self._hub
-        if hub.turns == turns and hub.busy and not hub.closed_down:
-            self._hogged = True
-            _thread.interrupt_main()
+        hub._door.knock_first(self.deliver)
+        for bucket in hub.listeners.values():
+            for listener in bucket.values():
+                if listener.cb is not _skip and listener.fileno != hub._door.fd:
+                    self._skipped.append((listener, listener.cb))
+                    listener.cb = _skip  # its descriptor is found ready again by the next poll
+
+    def _unskip(self) -> None:
+        while self._skipped:
+            listener, callback = self._skipped.pop()
+            if listener.cb is _skip:
+                listener.cb = callback
 
 
 def _nothing() -> None:
+    pass
+
+
+def _skip(_fileno: int) -> None:
     pass
 
 
@@ -101,3 +293,38 @@ def _main_thread_id() -> int | None:
     import threading
 
     return threading.main_thread().ident
+
+
+def _is_hubs(frame: FrameType | None) -> bool:
+    """Tell whether the hub's own code is at work, and not something that it has called."""
+    if frame is None:
+        return True
+    code = frame.f_code
+    return any(part in code.co_filename for part in _HUB_FILES) and code.co_name not in _CALLS
+
+
+def _kernel() -> Any:
+    """Return the application of the kernel that this process is, or None."""
+    module = sys.modules.get("ipykernel.kernelapp")
+    application: Any = getattr(module, "IPKernelApp", None)
+    return application.instance() if application is not None and application.initialized() else None
+
+
+def _is_kernel_ignoring(*, pumps: bool) -> bool:
+    """Tell whether it is the kernel that ignores SIGINT, between two cells, and not somebody's cell."""
+    application = _kernel()
+    if application is None:
+        return False
+    if pumps:
+        lock: Any = getattr(getattr(application, "kernel", None), "_main_asyncio_lock", None)
+        return lock is None or not lock.locked()
+    return not _is_in_cell(sys._getframe(1))
+
+
+def _is_in_cell(frame: FrameType | None) -> bool:
+    """Tell whether a frame was called by the code of a cell."""
+    while frame is not None:
+        if frame.f_code.co_name == "run_code" and frame.f_code.co_filename.endswith("interactiveshell.py"):
+            return True
+        frame = frame.f_back
+    return False

@@ -43,7 +43,7 @@ from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
 from greenlab.hub._reprs import hub_bundle, hub_words
 from greenlab.hub.host import HostLink
-from greenlab.hub.slices import SlicedHub
+from greenlab.hub.slices import SLICE_S, SlicedHub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,6 +166,7 @@ class GuestHub(SlicedHub):
         self.closed_down = True
         for bucket in (*self.listeners.values(), *self.secondaries.values()):
             bucket.clear()
+        self._interrupts.disown()
         poller: Any = getattr(self, "poll", None) or getattr(self, "kqueue", None)
         if hasattr(poller, "close"):
             poller.close()
@@ -263,6 +264,12 @@ class GuestHub(SlicedHub):
             self._link.arm(when)
         return when
 
+    def _turn(self) -> None:
+        """Begin a turn, or go on with it after a poll; an interrupt comes before all others."""
+        super()._turn()
+        if self._interrupts.pending:
+            self._interrupts.deliver()
+
     def squelch_generic_exception(self, exc_info: tuple[Any, Any, Any]) -> None:
         """As eventlet's: print what a callback raised. A closing hub has nothing to say."""
         if not self.closed_down:
@@ -294,19 +301,17 @@ class GuestHub(SlicedHub):
         self.ensure_greenlet()
         self.waiter = current
         self.holder = None
-        self.blocking = True
-        restore = self._interrupts.take_over()
+        self._interrupts.take_over(pumps=False)
         try:
+            self.blocking = True
             value = self.greenlet.switch()
         finally:
             self.blocking = False
             self.holder = self.root
-            restore()
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
             self._link.arm(self.clock())
-        if self._interrupts.take():
-            # What the wait was for came first, maybe by the same interrupt: it goes to child processes too.
-            raise KeyboardInterrupt
+            self._interrupts.hand_back()
+            self._interrupts.settle()
         return value
 
     def _pump(self) -> None:
@@ -315,19 +320,31 @@ class GuestHub(SlicedHub):
         current = _getcurrent()
         if self.closed_down or (self.turning and (self._pumping or current is not self.root)):
             return  # a loop that runs inside a green thread: the hub is turning already
+        if self._interrupts.rests():
+            self._link.arm(self.clock() + SLICE_S)
+            return
         self._host_in = current
         self.holder = None
         self.ensure_greenlet()
-        self._pumping = True
-        restore = self._interrupts.take_over()
+        self._interrupts.take_over(pumps=True)
         try:
+            self._pumping = True
             self.greenlet.switch()
-            while not self.parked and not self.greenlet.dead:
+            while not (self.parked or self.greenlet.dead or self._interrupts.pending):
                 # A late wake-up meant for a wait of the main greenlet that is long over.
                 self.greenlet.switch()
         finally:
             self._pumping = False
-            restore()
+            self._arm_for_next()
+            self._interrupts.hand_back()
+            self._interrupts.settle()
+
+    def _arm_for_next(self) -> None:
+        """Ask the host for a pump when the next timer is due, or soon, if the turn has been cut short."""
+        if not self.parked:
+            self.holder = self.root
+            self._link.arm(self.clock())
+            return
         self.prepare_timers()
         while self.timers and self.timers[0][1].called:
             heapq.heappop(self.timers)

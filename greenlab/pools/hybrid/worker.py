@@ -312,9 +312,6 @@ class Warden:
 
 def main(sock_fd: int, page_fd: int) -> None:
     """Be a process of the pool on these descriptors until the pool lets go; then leave."""
-    # The hub stands in for a SIGINT that is ignored, but leaves a handler alone.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    signal.siginterrupt(signal.SIGINT, False)
     marks = Marks(page_fd)
     os.close(page_fd)
     status = 1
