@@ -61,7 +61,7 @@ class Door:
             except OSError:
                 self._signalled = False  # closed: the hub is gone, and so is whoever would listen
 
-    def answer(self, on_error: Callable[[tuple[Any, Any, Any]], object]) -> None:
+    def answer(self, on_error: Callable[[tuple[Any, Any, Any]], object], after_each: Callable[[], object]) -> None:
         """Run what was queued. Called on the hub's thread when the descriptor is readable."""
         try:
             _read(self.fd, 4096)
@@ -76,6 +76,7 @@ class Door:
                 callback(*args)
             except BaseException:
                 on_error(sys.exc_info())
+            after_each()
         if self._queue:
             self.knock(_nothing)
 

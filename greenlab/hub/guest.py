@@ -32,7 +32,8 @@ import _thread
 import contextvars
 import heapq
 import weakref
-from time import monotonic
+from math import inf
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
 import greenlet
@@ -71,7 +72,6 @@ class GuestHub(SlicedHub):
         holder: the green thread that was started or resumed last, until it gives up the hub. It may have ended since.
         waiter: who waits while the hub blocks: the main greenlet, or one that others made for its code.
         hubs: the greenlets that the hub has run in: the present one, and any that died.
-        on_turn: called once, at the beginning of the next turn, or None; whoever rests while the hub does asks by it.
     """
 
     # With no "system" exceptions eventlet's loop prints what a callback raised, and goes on.
@@ -178,6 +178,9 @@ class GuestHub(SlicedHub):
         """Give up the hub until something switches back: every wait of every green thread comes through here."""
         current = _getcurrent()
         self.switches += 1
+        now_s = perf_counter()
+        if now_s >= self.look_at_s:
+            self.look(now_s)
         if current is self.root:
             return self.block(current)
         hub_greenlet = self.greenlet
@@ -192,6 +195,10 @@ class GuestHub(SlicedHub):
         try:
             return hub_greenlet.switch()
         finally:
+            now_s = perf_counter()
+            if now_s >= self.look_at_s:
+                now_s = self.look(now_s)  # at who was resumed before by a descriptor, and ended
+            self.held_since_s = now_s
             self.holder = current
 
     def ensure_greenlet(self) -> None:
@@ -216,12 +223,16 @@ class GuestHub(SlicedHub):
 
     def wait(self, seconds: float | None = None) -> None:
         """Poll once. Parked hubs come back from here when the host pumps them, or when the main greenlet waits."""
+        self.moved_on()
+        self.held_since_s = inf
         self.busy = False
         self.holder = None
         if self.closed_down:
             raise greenlet.GreenletExit  # thrown by `close` into a callback, which had to survive it
         if self._pumping:
             super().wait(0)
+            self.moved_on()
+            self.held_since_s = inf
             self.parked = True
             self.busy = False
             self.holder = None
@@ -307,6 +318,7 @@ class GuestHub(SlicedHub):
             value = self.greenlet.switch()
         finally:
             self.blocking = False
+            self.moved_on()
             self.holder = self.root
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
             self._link.arm(self.clock())
@@ -358,7 +370,7 @@ class GuestHub(SlicedHub):
         return fd
 
     def _answer_door(self, _fileno: int) -> None:
-        self._door.answer(self.squelch_generic_exception)
+        self._door.answer(self.squelch_generic_exception, self.moved_on)
 
 
 def _ignore(*_args: Any) -> None:

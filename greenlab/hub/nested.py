@@ -86,6 +86,7 @@ def wait(hub: GuestHub, current: Any) -> Any:
     try:
         return hub.greenlet.switch()
     finally:
+        hub.moved_on()
         hub.holder = holder
         if own:
             if owner.__dict__.get(_INNER) is current:

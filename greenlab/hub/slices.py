@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub._quiet import eventlet
+from greenlab.hub.holding import Holding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,14 +26,13 @@ FIRST_S = -1e9
 _AT_ONCE_S = 0.0005
 
 
-class SlicedHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
+class SlicedHub(Holding, _PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     """Eventlet's hub of this platform, in turns; see `GuestHub` for its attributes."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.turn_started_s = self.ready_s = self._polled_s = perf_counter()
         self.busy = False
-        self.on_turn: Callable[[], object] | None = None
 
     def do_poll(self, seconds: float) -> Any:
         """As eventlet's poll and epoll hubs: what is found ready is served from within `wait`, as part of a turn."""
@@ -57,10 +57,9 @@ class SlicedHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
 
     def _turn(self) -> None:
         self.busy = True
-        self.turn_started_s = perf_counter()
-        if self.on_turn is not None:
-            on_turn, self.on_turn = self.on_turn, None
-            on_turn()
+        self.turn_started_s = self.held_since_s = perf_counter()
+        if self.turn_started_s >= self.look_at_s:
+            self.look(self.turn_started_s)
 
     def fire_timers(self, when: float) -> None:
         """As eventlet's, but for a slice of time."""
@@ -77,10 +76,13 @@ class SlicedHub(_PlatformHub):  # type: ignore[misc]  # eventlet ships no types
             else:
                 self.ready_s = due + late_s
                 end_s = end_s or now_s + SLICE_S
+            self.held_since_s = now_s
             try:
                 timer()
             except BaseException:
                 self.squelch_timer_exception(timer, sys.exc_info())
             now_s = perf_counter()
+            if now_s >= self.look_at_s:
+                now_s = self.look(now_s)
             if 0 < end_s < now_s:
                 return

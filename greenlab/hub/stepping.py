@@ -63,7 +63,7 @@ class StepHub(GuestHub):
         self.switches = self.turns = 0
         self.turn_started_s = 0.0
         self.busy = self.blocking = self.closed_down = False
-        self.holder = self.on_turn = None
+        self.holder = None
         self.tasks = weakref.WeakSet()  # of its own: what is stepped is not listed among what runs
         self.parked = self._pumping = False
         self._link = HostLink(lambda: -1, lambda: None, self._clock)

@@ -1,8 +1,7 @@
 """The watchdog: who holds the hub, at which line, for how long, and who waits behind it.
 
-A native thread looks at the hub every quarter of `after_s`. If the hub turns and has not moved on since the last look,
-one green thread holds it: the watchdog samples its stack until the hub moves again, and says so if it held the hub
-for `after_s` (see `blocks` for what is counted).
+The hub times every hold itself (see `holding`) and tells of those that lasted `after_s`; what was the line's own
+doing of that, `hold` says. The line is seen by a native thread, which looks at the hub every quarter of `after_s`.
 
 Guarantees:
 
@@ -14,7 +13,7 @@ Guarantees:
 * what has been found is told on the hub's thread, and before a `watch` block is left.
 
 A cell that computes while the hub is parked keeps background tasks waiting too: while a run goes on, it is looked at
-as well, and blamed if something was due meanwhile. Without a run it is not: nobody would hear of it.
+as well, and blamed from when something was due. Without a run it is not: nobody would hear of it.
 
 Must not import: greening, pools, runs, live, magics.
 """
@@ -27,6 +26,7 @@ import math
 import sys
 from collections import deque
 from dataclasses import replace
+from sys import getswitchinterval
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -34,22 +34,27 @@ import greenlet
 
 from greenlab.errors import UsageError
 from greenlab.hub._clocks import ThreadClocks
-from greenlab.hub.blocks import Block, Hold, glance, read
+from greenlab.hub.blocks import Block
+from greenlab.hub.hold import Hold, glance, read
 from greenlab.hub.tasks import Task
 from greenlab.places import is_own, user_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from greenlab.hub.blocks import Reading
     from greenlab.hub.guest import GuestHub
+    from greenlab.hub.hold import Reading
+    from greenlab.places import Place
 
 __all__ = ["AFTER_S", "Block", "Watchdog", "watchdog_of"]
 
 AFTER_S = 0.1
 """How long the hub must have stood still to be called blocked, unless it is set otherwise."""
 _LOOKS = 4
-_FULL = 10
+_BEGUN = 0.1
+"""A hold that has lasted this part of `after_s` may become a block: its line is looked at."""
+_GLANCE_S, _READ_S = 0.001, 0.005
+"""So often the hub's thread reads its CPU time, and all its clocks, where the hub goes on."""
 _KEPT = 1000
 _NEVER_S = 3600.0
 _getcurrent = greenlet.getcurrent
@@ -72,17 +77,21 @@ class Watchdog:
         self._hub = hub
         self._clocks = ThreadClocks()
         self._own = self._clocks  # until the thread has made its own
+        self._slept_from_s, self._own_queued_s, self._missed_s = perf_counter(), 0.0, 0.0
+        self._last = read(self._clocks, 0.0)
+        self._read_s = self._last.now_s
         self._watchers: list[tuple[Callable[[Block], object], Any, float]] = []
         self._found: deque[tuple[Block, Any]] = deque()
-        # None or one. The hub's thread and the watchdog's both may end it.
-        self._holds: list[Hold] = []
-        self._flushed: object = None
+        self._holds: dict[float, Hold] = {}
+        self._parked: Hold | None = None
         self._closed = False
-        self._ending = _allocate()
         self._bell = _allocate()
         self._bell.acquire()
         self._ended = _allocate()
         self._ended.acquire()
+        self._resting = False
+        hub.on_look = self._hub_went_on
+        hub.look_at_s = 0.0
         _start_thread(self._watch, ())
 
     @property
@@ -98,6 +107,7 @@ class Watchdog:
         if not isinstance(value, (int, float)) or isinstance(value, bool) or not value > 0:
             raise UsageError(f"the hub is blocked after a number of seconds greater than 0, not {value!r}")
         self._after_s = value
+        self._hub.look_at_s = 0.0
         self._rouse()
 
     @property
@@ -109,7 +119,8 @@ class Watchdog:
     def close(self) -> None:
         """End the thread. Called when the hub stops."""
         self._closed = True
-        self._hub.on_turn = None
+        hub = self._hub
+        hub.on_look, hub.look_at_s = None, math.inf
         self._rouse()
         self._ended.acquire()
         self._clocks.close()
@@ -134,24 +145,21 @@ class Watchdog:
 
     def _watch(self) -> None:
         self._own = own = ThreadClocks()
+        hub, turns = self._hub, -1
         try:
-            progress, last, looks = None, read(self._clocks, own), 0
             while not self._closed:
-                self._bell.acquire(True, self._step_s)
-                former, progress = progress, self._progress()
-                late = perf_counter() - last.now_s - self._step_s > self._after_s / 2
-                if (progress == former or late) and self._is_held():
-                    last = self._look(progress, last, moved=progress != former)
-                    continue
-                self._end_hold()
                 if self._after_s == math.inf:
                     self._bell.acquire()
-                    progress = self._progress()
-                elif progress == former:
-                    self._rest(progress)
-                    progress = self._progress()
-                looks += 1
-                last = glance(last, self._clocks) if looks % _FULL else read(self._clocks, own)
+                    continue
+                self._sleep()
+                former, turns = turns, hub.turns
+                since_s = hub.held_since_s
+                if since_s != math.inf:
+                    self._look(since_s)
+                elif hub.parked and self._watchers:
+                    self._look_behind()
+                elif turns == former and not hub.busy:
+                    self._rest()
         finally:
             own.close()
             self._ended.release()
@@ -160,33 +168,30 @@ class Watchdog:
     def _step_s(self) -> float:
         return min(self._after_s / _LOOKS, _NEVER_S)
 
-    def _progress(self) -> object:
-        """Give what changes whenever the hub calls anything back.
+    def _sleep(self) -> None:
+        """Sleep for a step, and note for how long this thread then had to wait for the GIL."""
+        self._slept_from_s = perf_counter()
+        self._bell.acquire(True, self._step_s)
+        self._missed_s, self._own_queued_s = self._missed_so_far_s(), self._own.queued_s() or 0.0
+        self._slept_from_s = math.inf
 
-        A green thread that gives up the hub is counted. One that ends without having waited once is not; but it was
-        started from a timer, which is gone from the heap, or by a descriptor that is not listened to any more, or
-        by a knock that has been answered.
-        """
-        hub = self._hub
-        listeners = hub.listeners
-        return (
-            hub.switches, hub.turns, hub._door.answered, len(hub.timers), len(listeners[hub.READ]),
-            len(listeners[hub.WRITE]),
-        )  # fmt: skip
+    def _missed_so_far_s(self) -> float:
+        """From either thread: this one may want the GIL at this moment."""
+        late_s = perf_counter() - self._slept_from_s - self._step_s
+        if late_s < getswitchinterval():
+            return self._missed_s
+        return self._missed_s + max(0.0, late_s - (self._own.queued_s() or 0.0) + self._own_queued_s)
 
-    def _is_held(self) -> bool:
-        """Tell whether something keeps the hub from going on: a green thread, or a cell while the hub is parked."""
-        hub = self._hub
-        return hub.busy or (hub.parked and bool(self._watchers) and self._count_waiting() > 0)
+    def _read(self, now_s: float | None = None) -> Reading:
+        return read(self._clocks, self._missed_so_far_s(), now_s)
 
-    def _rest(self, progress: object) -> None:
-        """Wait for the hub's next turn; while somebody watches a parked hub, look again soon."""
+    def _rest(self) -> None:
+        """Wait for the hub's next turn."""
         hub = self._hub
-        if hub.parked and self._watchers:
-            return
-        hub.on_turn = self._rouse
-        if hub.busy or self._closed or self._progress() != progress:
-            hub.on_turn = None  # it turned just now, and may have looked before it was asked
+        self._resting = True
+        hub.look_at_s = 0.0
+        if hub.busy or self._closed:
+            self._resting = False  # it turned just now, and may have looked before it was asked
             return
         self._bell.acquire()
 
@@ -196,31 +201,46 @@ class Watchdog:
         except RuntimeError:
             pass  # it rings already
 
-    def _look(self, progress: object, former: Reading, *, moved: bool) -> Reading:
-        # Until the clocks are read, the GIL is not let go: the hub stands where it was found.
-        if moved:
-            self._end_hold()
-        hold = self._holds[0] if self._holds else None
-        if hold is None:
-            if self._flushed == progress:
-                # The hub's thread has ended it since this one last asked.
-                return read(self._clocks, self._own)
-            hold = Hold(progress, former, self._step_s, moved=moved)
-            self._holds.append(hold)
-        if perf_counter() - hold.started_s >= self._after_s / 2:
-            hold.sample(user_place(sys._current_frames().get(self._hub.thread_id)))
-            if hold.holder is None:
-                self._name(hold)
-        reading = read(self._clocks, self._own)
-        hold.look(reading)
-        if hold.held_s() >= self._after_s:
+    def _look(self, since_s: float) -> None:
+        """Look at the hold that began at `since_s`."""
+        held_s = perf_counter() - since_s
+        if held_s < _BEGUN * self._after_s:
+            return
+        hold = self._holds.get(since_s) or Hold(since_s, self._last)
+        place = user_place(sys._current_frames().get(self._hub.thread_id))
+        if hold.holder is None:
+            self._name(hold)
+        if self._hub.held_since_s != since_s:
+            return  # the GIL was lost meanwhile, and the hub has moved on: what was seen may be another one's
+        hold.sample(place)
+        self._holds[since_s] = hold
+        hold.look(self._read())
+        if held_s >= self._after_s / 2:
             hold.waiting = max(hold.waiting, self._count_waiting())
-        return reading
+
+    def _look_behind(self) -> None:
+        """Look at the cell, or whatever else the host runs, while the hub is parked: is something due meanwhile?"""
+        hub = self._hub
+        waiting = self._count_waiting()
+        if not waiting:
+            return
+        hold = self._parked
+        if hold is None:
+            due_s = [when for when, timer in (*hub.timers, *hub.next_timers) if not timer.called]
+            late_s = hub.clock() - min(due_s, default=math.inf)
+            now_s = perf_counter()
+            # A descriptor became ready at some time since the last look.
+            hold = Hold(now_s - (late_s if late_s > 0 else self._step_s / 2), self._last)
+            hold.holder = hub.root
+            hub.look_at_s = 0.0
+        hold.sample(user_place(sys._current_frames().get(hub.thread_id)))
+        hold.look(self._read())
+        hold.waiting = max(hold.waiting, waiting)
+        self._parked = hold
+        if not hub.parked:
+            self._parked = None  # it turned just now
 
     def _name(self, hold: Hold) -> None:
-        if self._hub.parked:
-            hold.holder = self._hub.root
-            return
         holder = self._hub.holder
         if holder is None or holder.dead:
             return
@@ -246,47 +266,52 @@ class Watchdog:
             ready = {fd for fd, _ in hub.poll.poll(0)}
         return due + len(ready - {hub._door.fd})
 
-    def _end_hold(self) -> None:
-        """End the hold that there is, if any: the hub has moved on. From either thread.
-
-        Whoever comes second waits for the first: what it finds must have been found before a `watch` block is left.
-        """
-        with self._ending:
-            try:
-                hold = self._holds.pop()
-            except IndexError:
-                return
-            if not hold.sampled or hold.held_s() < self._after_s:
-                return
-            end = read(self._clocks, self._own)
-            if hold.held_s(end) >= self._after_s:
-                block = hold.block(end)
-                self._found.append((replace(block, who=self._who(hold, block)), hold.job))
-                self._hub.call_soon_threadsafe(self._tell)
-
-    def _who(self, hold: Hold, block: Block) -> str:
+    def _who(self, hold: Hold, place: Place) -> str:
         if hold.index is not None:
             return f"task {hold.index}"
         if isinstance(hold.holder, Task):
             return f"Task {hold.holder.id} ({hold.holder.name})"
         if hold.holder is self._hub.root:
-            return "the cell" if is_own(block.filename) else "the host loop"
+            return "the cell" if is_own(place[0]) else "the host loop"
         return "" if hold.holder is None else "a green thread"
 
     # -- on the hub's thread -------------------------------------------------------------------------------
 
+    def _hub_went_on(self, started_s: float, ended_s: float) -> None:
+        """A hold has ended, or a turn begins: what comes next begins with fresh clocks. Called as `on_look`."""
+        before = self._last
+        if ended_s - self._read_s >= _READ_S:
+            self._last, self._read_s = self._read(ended_s), ended_s
+        else:
+            self._last = glance(before, ended_s)
+        self._hub.look_at_s = math.inf if self._after_s == math.inf else ended_s + min(_GLANCE_S, self._after_s)
+        if ended_s - started_s >= self._after_s:
+            hold = self._holds.pop(started_s, None) or Hold(started_s, before)
+            if hold.holder is None:
+                self._name(hold)
+            self._judge(hold)
+        self._holds.clear()  # the watchdog's thread finds none that goes on, until this is over
+        parked, self._parked = self._parked, None
+        if parked is not None and ended_s - parked.started_s >= self._after_s:
+            self._judge(parked)
+        if self._resting:
+            self._resting = False
+            self._rouse()
+
+    def _judge(self, hold: Hold) -> None:
+        hold.look(self._last)
+        place = hold.place or _place_here()
+        if place is not None and hold.is_block(self._after_s):
+            self._found.append((hold.block(place, self._who(hold, place)), hold.job))
+            self._hub.call_soon_threadsafe(self._tell)
+
     def _flush(self) -> None:
-        """Tell what has been found; also of a hold whose end the watchdog has not seen yet, or is just noting."""
-        if self._hub.closed_down:
-            return  # also in a process that was forked, where nobody would end what the watchdog's thread had begun
-        for hold in list(self._holds):
-            if hold.progress != self._progress():
-                self._flushed = hold.progress
-                if not hold.looked:
-                    hold.look(read(self._clocks, self._own))
-                self._end_hold()
-        with self._ending:
-            pass
+        """Tell what has been found; also of the caller's own hold, if it is long."""
+        hub = self._hub
+        if hub.closed_down:
+            return  # also in a process that was forked
+        if perf_counter() - hub.held_since_s >= self._after_s:
+            hub.moved_on()
         self._tell()
 
     def _tell(self) -> None:
@@ -298,3 +323,9 @@ class Watchdog:
                     continue  # it was over, or nearly, when this watcher came
                 foreign = block.index is not None and job is not None and whose is not job
                 report(replace(block, who=f"{block.who} of another run") if foreign else block)
+
+
+def _place_here() -> Place | None:
+    """Where the hub's thread goes on, if that is the user's own code: the best guess, where no line was seen."""
+    place = user_place(sys._getframe(1))
+    return place if place is not None and is_own(place[0]) else None

@@ -96,8 +96,11 @@ class Gate:
                 begin_s = perf_counter()
                 # One that begins has not passed through the hub's own `switch`, which notes who holds it.
                 hub.holder = worker = line.waiting.popleft()
+                hub.held_since_s = begin_s
                 worker.switch()
                 end_s = perf_counter()
+                if end_s >= hub.look_at_s:
+                    hub.look(end_s)
                 line.used_s += end_s - begin_s
                 if end_s > until_s:
                     return
