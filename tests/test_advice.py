@@ -17,6 +17,7 @@ from greenlab.runs.advice import (
     concurrency,
     plan_all,
     settle,
+    too_busy,
     worth_a_try,
 )
 
@@ -203,6 +204,22 @@ def test_measurements_have_the_last_word() -> None:
     assert advice is settle(advice, {})
     simpler = settle(advice, {"hybrid": 100.0 * CLOSE * 0.99, "green": 100.0})
     assert "green" == simpler.pool
+    assert (
+        "hybrid did 1.2 times as much on the sample, but 1,000 tasks end at most 20% sooner there, and green is simpler"
+        == simpler.reasons[0]
+    )
+    late = settle(advice, {"hybrid": 300.0, "green": 100.0}, tasks=10, startup_s={"hybrid": 0.3})
+    assert (
+        "hybrid did 3 times as much on the sample, but with its start-up 10 tasks do not end sooner there"
+        == (late.reasons[0])
+    )
+
+
+def test_on_a_busy_machine_the_costs_have_the_last_word_and_the_advice_says_how_to_repeat() -> None:
+    advice = too_busy(advise(COMPUTE, cores=2), "the machine was too busy")
+    assert ("prefork", "a guess") == (advice.pool, advice.sure)
+    assert "by its costs" == advice.reasons[0]
+    assert "run it again when the machine has less to do" in str(advice)
 
 
 def test_an_advice_depends_on_nothing_but_its_arguments() -> None:

@@ -24,7 +24,7 @@ import greenlab
 from greenlab.hub import eventlet
 from greenlab.magics import advising, options
 from greenlab.runs.advice import Accounting, Plan, Tried, advise
-from greenlab.runs.advising import Advising
+from greenlab.runs.advising import Advising, _why_busy
 
 if TYPE_CHECKING:
     from kernel import Kernel
@@ -192,6 +192,24 @@ def test_others_are_tried_too_where_a_pool_is_late_while_something_else_takes_th
     tried, _ = advising._try_all(WRITE, range(100))
     assert ["prefork", "threads"] == [one.plan.pool for one in tried][:2]
     assert "threads" == advising._settle(advise(WRITE, tasks=1000, cores=2), tried, {}).pool
+
+
+@pytest.mark.parametrize(
+    ("cost", "foreign", "says"),
+    [
+        (Accounting(0.02, 0.02, 0.0, 0.0), 0.5, "something else took up to 0.5 cores"),
+        (Accounting(0.02, 0.02, 0.0, 0.0, delay_s=0.01), 0.0, "tasks had to wait for a processor"),
+        (Accounting(0.02, 0.02, 0.0, 0.0), 0.0, ""),
+        (Accounting(0.1, 0.001, 0.0, 0.099), 1.0, ""),  # a server, on this machine
+    ],
+)
+def test_a_machine_is_too_busy_to_tell_if_what_computes_had_to_share_it(
+    cost: Accounting, foreign: float, says: str
+) -> None:
+    tried = [Tried(advise(cost, cores=2).plan, 10.0, 1.0, foreign_cores=foreign)]
+    why = _why_busy(cost, tried)
+    assert bool(says) == bool(why)
+    assert says in why
 
 
 def test_a_pool_that_does_what_it_should_is_tried_once() -> None:

@@ -290,6 +290,14 @@ def test_libraries_are_answered_from_the_table_under_any_name(kernel: Kernel) ->
     ]
 
 
+def test_of_several_libraries_those_that_exist_are_answered_and_others_suggested(kernel: Kernel) -> None:
+    value = kernel.run("%greencheck requests numpy sqlite psycopg").value
+    assert ["cooperates: requests", "CPU-bound: numpy", "no such module: sqlite", "cooperates: psycopg"] == [
+        line for line in value.splitlines() if line[0] != " "
+    ]
+    assert "there is no module 'sqlite', do you mean 'sqlite3'?" in value
+
+
 def test_a_bare_check_tells_of_what_is_loaded_but_not_of_the_kernels_own(kernel: Kernel) -> None:
     kernel.run("import sqlite3, redis")
     named = [line for line in kernel.run("%greencheck").value.splitlines() if line[0] != " "]
@@ -302,8 +310,8 @@ def test_a_bare_check_tells_of_what_is_loaded_but_not_of_the_kernels_own(kernel:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("reqests", "there is no module 'reqests' to check"),
-        ("redis reqests", "there is no module 'reqests' to check"),
+        ("reqests", "there is no module 'reqests', do you mean 'requests'?"),
+        ("reqests qqqqqqqq", "there is no module 'reqests', do you mean 'requests'?"),
         ("1 +", "'1 +' is no expression"),
         ("await pause()", "is no expression"),
         ("--times 2 f()", "takes a whole number of 5 or more"),

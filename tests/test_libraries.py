@@ -9,6 +9,7 @@ import functools
 import importlib
 import sys
 import types
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from greenlab.probes import libraries, look_around, look_up, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 CALLS: dict[str, Callable[..., Any]] = {
     "requests": zoo.fetch_by_requests,
@@ -119,8 +121,34 @@ def test_a_library_with_c_code_that_no_row_knows_is_unknown() -> None:
 
 
 def test_what_is_no_module_is_a_mistake() -> None:
-    with pytest.raises(UsageError, match="there is no module 'reqests' to check"):
+    with pytest.raises(UsageError, match="there is no module 'reqests', do you mean 'requests'"):
         look_up(["reqests"])
+
+
+def test_a_module_that_has_put_an_object_of_its_own_in_its_place_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kombulike.py").write_text(
+        "import sys, types\nclass Lazy(types.ModuleType): pass\nsys.modules[__name__] = Lazy(__name__)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("kombulike")
+    try:
+        assert module.__spec__ is None
+        assert ["likely cooperates"] == [answer.verdict for answer in look_up(["kombulike"])]
+    finally:
+        del sys.modules["kombulike"]
+
+
+def test_an_extension_that_lies_beside_its_package_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extension = f"_ducklike{EXTENSION_SUFFIXES[0]}"
+    for name in ("ducklike/__init__.py", extension, "ducklike-1.0.dist-info/METADATA"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("Metadata-Version: 2.1\nName: ducklike\nVersion: 1.0\n" * ("META" in name))
+    (tmp_path / "ducklike-1.0.dist-info/RECORD").write_text(f"ducklike/__init__.py,,\n{extension},,\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (answer,) = look_up(["ducklike"])
+    assert ("unknown", "C extensions of which nothing is known: _ducklike") == (answer.verdict, answer.why)
 
 
 def test_a_look_around_finds_rows_and_unknown_extensions_but_no_machinery() -> None:

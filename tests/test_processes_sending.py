@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import sys
 import threading
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import processes_kit
@@ -54,6 +56,15 @@ def test_large_values_travel_both_ways(pool: ProcessPool) -> None:
     blob = os.urandom(20 * MIB)
     job = run(pool, lambda x: x[::-1], [blob, b"", blob, "ü" * 100_000, [1, 2]])
     assert [blob[::-1], b"", blob[::-1], "ü" * 100_000, [2, 1]] == job.results
+
+
+def test_a_module_of_a_class_of_its_own_travels_by_name(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(ModuleType):
+        """As kombu's and celery's are."""
+
+    lazy = Lazy("colorsys")
+    monkeypatch.setitem(sys.modules, "colorsys", lazy)
+    assert ["colorsys"] == run(pool, lambda _: lazy.__name__, [1]).results
 
 
 def test_arrays_travel_and_may_be_written_to(pool: ProcessPool) -> None:

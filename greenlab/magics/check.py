@@ -88,7 +88,7 @@ def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
     if all(map(_DOTTED.fullmatch, rest.split())) and not callable(_value(ip.user_ns, rest)):
         if _is_bound(ip.user_ns, rest):
             raise UsageError(f"greencheck: {rest} is a value: give a call, such as %greencheck fetch({rest})")
-        return explain.check(*rest.split())  # which says what there is not
+        return explain.check(*(name or word for name, word in zip(names, rest.split(), strict=True)))
     return explain.check(_compile(ip, rest), times=asked.times, limit=asked.limit, name=rest)
 
 

@@ -8,12 +8,13 @@ Must not import: eventlet, asyncio, IPython.
 
 from __future__ import annotations
 
+import difflib
 import html
 import importlib.metadata
 import importlib.util
 import sys
 from dataclasses import dataclass
-from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.machinery import EXTENSION_SUFFIXES, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,10 @@ from greenlab.probes import libraries
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
+    from pathlib import PurePath
 
 UNKNOWN = "unknown"
+MISSING = "no such module"
 PURE = "likely cooperates"
 
 # What makes up a kernel with greenlab in it: nobody calls these in a task. (cryptography comes with eventlet's dns.)
@@ -43,7 +46,7 @@ class Answer:
 
     Attributes:
         name: as it was asked for.
-        verdict: one of the kinds of a `Verdict`, or "unknown", or "likely cooperates".
+        verdict: one of the kinds of a `Verdict`, or "unknown", "likely cooperates" or "no such module".
         why: the reason.
         fix: what to do, or nothing.
         measured: with which version, and how; or nothing.
@@ -85,12 +88,16 @@ class Answers(list[Answer]):
 
 
 def look_up(names: Iterable[str]) -> Answers:
-    """Answer for libraries by name.
+    """Answer for libraries by name; of several, also for those that do not exist, with what may have been meant.
 
     Raises:
-        UsageError: there is no such module, and no row of that name.
+        UsageError: there is no such module at all, and no row of that name.
     """
-    return Answers(map(_answer, names))
+    names = list(names)
+    answers = [_answer(name) for name in names]
+    if not any(answers):
+        raise UsageError(f"{_missing(names[0])}: give a module's name, or a call: %greencheck fetch(url)")
+    return Answers(answer or Answer(name, MISSING, _missing(name)) for name, answer in zip(names, answers, strict=True))
 
 
 def look_around(modules: Mapping[str, ModuleType] | None = None) -> Answers:
@@ -126,15 +133,19 @@ def is_library(name: str) -> bool:
     return libraries.find(name) is not None or _spec(name) is not None
 
 
-def _answer(name: str) -> Answer:
+def _missing(name: str) -> str:
+    """Say that there is no such module, and which name comes close."""
+    near = difflib.get_close_matches(name, {*libraries.KNOWN, *sys.stdlib_module_names, *sys.modules}, n=1)
+    return f"there is no module {name!r}" + (f", do you mean {near[0]!r}?" if near else " to check")
+
+
+def _answer(name: str) -> Answer | None:
     row = libraries.find(name)
     if row is not None:
         return _known(name, row)
     spec = _spec(name)
     if spec is None:
-        raise UsageError(
-            f"there is no module {name!r} to check: give a module's name, or a call: %greencheck fetch(url)"
-        )
+        return None
     if name.partition(".")[0] in sys.stdlib_module_names:
         return Answer(name, UNKNOWN, "a part of the standard library that was not measured by itself", _MEASURE)
     extensions = _extensions(spec)
@@ -160,22 +171,38 @@ def _unknown(name: str, extensions: list[str]) -> Answer:
 def _spec(name: str) -> Any:
     try:
         return importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
+    except ValueError:
+        # It is loaded, and has put an object of its own in its place, which has no `__spec__`: kombu 5.
+        parent = sys.modules.get(name.rpartition(".")[0])
+        return PathFinder.find_spec(name, getattr(parent, "__path__", None))
+    except (ImportError, AttributeError):
         return None
 
 
 def _extensions(spec: Any) -> list[str]:
-    """List the C extensions of a package, by the names of their files."""
-    if spec.origin and spec.origin.endswith(tuple(EXTENSION_SUFFIXES)):
+    """List the C extensions of a package, by the names of their files: in it, or beside it (duckdb's is `_duckdb`)."""
+    suffixes = tuple(EXTENSION_SUFFIXES)
+    if spec.origin and spec.origin.endswith(suffixes):
         return [spec.name]
-    return sorted(
-        {
-            path.name.partition(".")[0]
-            for place in spec.submodule_search_locations or ()
-            for suffix in EXTENSION_SUFFIXES
-            for path in Path(place).rglob(f"*{suffix}")
-        }
+    inside = (
+        path
+        for place in spec.submodule_search_locations or ()
+        for suffix in EXTENSION_SUFFIXES
+        for path in Path(place).rglob(f"*{suffix}")
     )
+    beside = (path for path in _installed_with(spec) if path.name.endswith(suffixes))
+    return sorted({path.name.partition(".")[0] for path in (*inside, *beside)})
+
+
+def _installed_with(spec: Any) -> Iterable[PurePath]:
+    """List the files of the distribution that brought a module; none where that is not known."""
+    top = spec.name.partition(".")[0]
+    for name in importlib.metadata.packages_distributions().get(top, ()):
+        files = importlib.metadata.distribution(name).files or ()
+        # Several distributions may share a namespace.
+        if spec.origin and any(spec.origin.endswith(f"/{file}") for file in files if file.suffix == ".py"):
+            return files
+    return ()
 
 
 def _top(module: Any) -> str | None:

@@ -14,7 +14,19 @@ from math import inf, nan
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
-from greenlab.runs.advice import CLOSE, STARTUP_S, TASKS, Advice, Plan, Tried, advise, settle, worth_a_try
+from greenlab.runs.advice import (
+    CLOSE,
+    STARTUP_S,
+    TASKS,
+    Advice,
+    Plan,
+    Tried,
+    advise,
+    is_delayed,
+    settle,
+    too_busy,
+    worth_a_try,
+)
 from greenlab.runs.legs import Leg
 from greenlab.runs.meter import Meter
 from greenlab.runs.plans import wider
@@ -169,8 +181,12 @@ class Advising:
         tried, cost = self._try_all(cost, items)
         measured = {one.plan.pool: one.startup_s for one in tried if one.startup_s is not None}
         startup_s = {**STARTUP_S, **measured}
-        advice = self._settle(self._advise(cost, startup_s), tried, startup_s)
-        advice = self._widen(advice, tried, items, cost)
+        advice = self._advise(cost, startup_s)
+        if why := _why_busy(cost, tried):
+            advice = too_busy(advice, why)
+        else:
+            advice = self._settle(advice, tried, startup_s)
+            advice = self._widen(advice, tried, items, cost)
         if failed:
             advice = replace(advice, doubts=[*advice.doubts, f"{failed} of {done} tasks of the sample failed"])
         return self._annotated(advice, tried, items, cost)
@@ -252,7 +268,8 @@ class Advising:
             return advice
         if any(one.elapsed_s < TELLING_S for one in tried if not one.why_not):
             doubts = [*advice.doubts, "the sample is over too soon for the tries to tell: a larger --sample would"]
-            return replace(advice, doubts=doubts, sure="a guess" if advice.sure == "a guess" else "likely")
+            agree = settle(advice, told, tasks=self.tasks, startup_s=startup_s).pool == advice.pool
+            return replace(advice, doubts=doubts, sure="likely" if agree and advice.sure != "a guess" else "a guess")
         return settle(advice, told, tasks=self.tasks, startup_s=startup_s)
 
     def _try(self, plan: Plan, items: Sequence[Any]) -> Tried:
@@ -291,6 +308,20 @@ class Advising:
             run.wait()
         finally:
             timer.cancel()
+
+
+def _why_busy(cost: Accounting, tried: Sequence[Tried]) -> str:
+    """Say that the machine had too much else to do for the tries to tell; nothing if it had not.
+
+    What tasks wait for may compute on this machine too, such as a server: only where tasks compute themselves does it
+    count what else did.
+    """
+    if is_delayed(cost):
+        return "the machine was too busy: tasks had to wait for a processor"
+    much = max((one.foreign_cores for one in tried if one.foreign_cores > FOREIGN), default=0.0)
+    if much and cost.cpu_s > cost.alone_s / 2:
+        return f"the machine was too busy: something else took up to {much:.1f} cores while pools were tried"
+    return ""
 
 
 def _allowed_s(one: Tried, cost: Accounting, items: Sequence[Any]) -> float:

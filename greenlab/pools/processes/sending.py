@@ -17,9 +17,11 @@ from __future__ import annotations
 
 import collections
 import functools
+import importlib
 import io
 import linecache
 import pickle
+import sys
 import traceback
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -146,13 +148,20 @@ def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
     """Keeps the file names of code, which cloudpickle 3.1.3 replaces by `<dynamic-code>`.
 
-    A cell's name is what tracebacks find its lines by.
+    A cell's name is what tracebacks find its lines by. And sends by name what stands for a module in `sys.modules`
+    and is of a class of its own, as kombu is and celery: cloudpickle does so for plain modules only.
     """
 
     dispatch_table: ClassVar = collections.ChainMap(
         {CodeType: lambda code: (_make_code, (code.co_filename, *machinery._code_reduce(code)))},
         cloudpickle.Pickler.dispatch_table,
     )
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As cloudpickle's."""
+        if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
+            return importlib.import_module, (obj.__name__,)
+        return super().reducer_override(obj)
 
 
 def _make_code(name: str, maker: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
