@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from greenlab import patched
 from greenlab.errors import (
     CancelledError,
     GreenlabError,
@@ -80,6 +81,7 @@ def __getattr__(name: str) -> Any:
     if name == "lab":
         return import_module("greenlab.lab")
     if name in _WHERE:
+        patched.refuse()
         value = globals()[name] = getattr(import_module(_WHERE[name]), name)
         return value
     raise AttributeError(f"module 'greenlab' has no attribute {name!r}")
@@ -91,6 +93,7 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(ip: Any) -> None:
     """Start the hub in the kernel, green its main thread, add the magics: `%load_ext greenlab`."""
+    patched.refuse()
     artist = None
     if getattr(ip, "kernel", None) is not None:
         from greenlab.live.artist import Artist

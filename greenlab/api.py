@@ -11,7 +11,7 @@ import operator
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from greenlab import greening, hub, pools
+from greenlab import greening, hub, patched, pools
 from greenlab import runs as _runs
 from greenlab.errors import SourceError, UsageError
 from greenlab.hub.watchdog import watchdog_of
@@ -47,13 +47,20 @@ def start(*, blocked_after: float | None = None) -> GuestHub:
         the hub.
 
     Raises:
-        UsageError: greenlab has been started in another thread.
+        UsageError: greenlab has been started in another thread, or somebody else has patched the process.
     """
+    patched.refuse()
     if not greening.may_green():
         raise UsageError("greenlab runs in one thread, and this is another one: call it where it was started")
+    new = hub.current() is None
     here = hub.start()
-    greening.green(here)
-    watchdog = watchdog_of(here)
+    try:
+        greening.green(here)
+        watchdog = watchdog_of(here)
+    except BaseException:
+        if new:
+            hub.stop()
+        raise
     if blocked_after is not None:
         watchdog.after_s = blocked_after
     return here
@@ -355,19 +362,6 @@ def _views(here: GuestHub, live: bool | None) -> Sequence[Any]:
     from greenlab.live import Artist, View
 
     return (View(here.call_soon_threadsafe, artist=here.keep("artist", Artist)),)
-
-
-def start_with(artist: Any) -> GuestHub:
-    """Start, and keep the process that draws, if it was started before; close it where there is one already."""
-    try:
-        here = start()
-        if artist is not None and here.keep("artist", lambda: artist) is not artist:
-            artist.close()
-    except BaseException:
-        if artist is not None:
-            artist.close()
-        raise
-    return here
 
 
 def _in_notebook() -> bool:

@@ -23,7 +23,8 @@ MAY = {
     "probes": {"places", "pools", "hub", "greening", "errors"},
     "runs": {"places", "pools", "hub", "greening", "errors"},
     "live": {"runs", "hub", "errors"},
-    "api": {"places", "live", "runs", "pools", "greening", "hub", "errors"},
+    "patched": {"errors"},
+    "api": {"patched", "places", "live", "runs", "pools", "greening", "hub", "errors"},
     "choose": {"places", "api", "runs", "pools", "hub", "errors"},
     "compare": {"places", "api", "live", "runs", "pools", "hub", "errors"},
     "explain": {"places", "api", "probes", "runs", "pools", "hub", "errors"},
@@ -42,7 +43,20 @@ MAY = {
         "errors",
     },
     "__main__": {"errors", "lab"},
-    "__init__": {"api", "choose", "compare", "explain", "errors", "hub", "lab", "live", "magics", "probes", "runs"},
+    "__init__": {
+        "api",
+        "choose",
+        "compare",
+        "explain",
+        "errors",
+        "hub",
+        "lab",
+        "live",
+        "magics",
+        "patched",
+        "probes",
+        "runs",
+    },
 }
 # What each part of the pools may import of the pools, beside itself and the package's own few functions.
 WITHIN_POOLS: dict[str, set[str]] = {

@@ -43,10 +43,19 @@ _COOPERATING = frozenset((
 
 
 def green(hub: GuestHub) -> None:
-    """Make the standard library cooperate on the thread of `hub`. It is put back when the hub stops."""
+    """Make the standard library cooperate on the thread of `hub`. It is put back with the hub, or if this fails."""
     if is_green():
         return
     scope.open(hub)
+    try:
+        _replace()
+    except BaseException:
+        ungreen()
+        raise
+    hub.close_with(ungreen)
+
+
+def _replace() -> None:
     patches = _patches
     patches.replace(time, "sleep", sleep)
     for room in (sockets, tls, names, selecting, pollers, processes, locks, local, loops, kernel):
@@ -58,7 +67,6 @@ def green(hub: GuestHub) -> None:
     _imported.exchange(patches.pairs())
     _adoption.adopt()
     _databases.switch()
-    hub.close_with(ungreen)
 
 
 def ungreen() -> None:

@@ -161,7 +161,7 @@ def load(ip: Any, artist: Any = None) -> None:
         ip: the shell.
         artist: the process that draws, if it has been started; it is closed if there is one already.
     """
-    api.start_with(artist)
+    _start_with(artist)
     if getattr(ip, _KEY, None) is not None:
         return
     magics = Magics(ip)
@@ -171,6 +171,18 @@ def load(ip: Any, artist: Any = None) -> None:
             ip.register_magic_function(_plain(getattr(magics, name), magics.help_of(name)), kind, name)
     ip.Completer.custom_matchers.extend(magics.matchers)
     ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
+
+
+def _start_with(artist: Any) -> None:
+    """Start, and keep the process that draws, if it was started before; close it where there is one already."""
+    try:
+        here = api.start()
+        if artist is not None and here.keep("artist", lambda: artist) is not artist:
+            artist.close()
+    except BaseException:
+        if artist is not None:
+            artist.close()
+        raise
 
 
 def unload(ip: Any) -> None:
