@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.greening.scope import green_hub
 from greenlab.greening.waiting import NoThread, in_thread
+from greenlab.hub import eventlet
 
 if TYPE_CHECKING:
     from greenlab.greening.patches import Patches
@@ -60,6 +61,12 @@ def _threaded(name: str) -> Any:
 
 def patch(patches: Patches) -> None:
     """Make the look-ups of the socket module cooperate."""
-    patches.replace(socket, "getaddrinfo", getaddrinfo)
+    green = {"getaddrinfo": getaddrinfo}
     for name in ("gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"):
-        patches.replace(socket, name, _threaded(name))
+        green[name] = _threaded(name)
+    native = {name: getattr(socket, name) for name in green}
+    # eventlet's own socket modules took the native ones when they were imported, if its resolver was off then.
+    for module in (socket, eventlet.green._socket_nodns, eventlet.green.socket):
+        for name, lookup in green.items():
+            if getattr(module, name) is native[name]:
+                patches.replace(module, name, lookup)

@@ -32,6 +32,8 @@ _LEFT_ALONE = {
     "IPython", "asyncio", "comm", "concurrent", "debugpy", "eventlet", "gevent", "greenlab", "greenlet", "ipykernel",
     "jupyter_client", "jupyter_core", "multiprocessing", "prompt_toolkit", "pydevd", "tornado", "traitlets", "zmq",
 }  # fmt: skip
+# eventlet keeps copies of the standard library's modules under names of this kind: the original ones are to stay so.
+_ALONE_BY_PREFIX = ("_pydev", "__original_module_", "__patched_module_")
 
 
 def left_alone(module: Any) -> bool:
@@ -39,7 +41,7 @@ def left_alone(module: Any) -> bool:
     if not isinstance(module, str):
         return False  # a class may say anything of its module
     top = module.partition(".")[0]
-    return top in _LEFT_ALONE or top.startswith("_pydev")
+    return top in _LEFT_ALONE or top.startswith(_ALONE_BY_PREFIX)
 
 
 class Scope:
