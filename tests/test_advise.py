@@ -341,7 +341,7 @@ def test_tab_and_help_know_it_and_auto(kernel: Kernel) -> None:
     def complete(code: str) -> Any:
         kernel.client.complete(code)
         while True:
-            message = kernel.client.get_shell_msg(timeout=10)
+            message = kernel.client.get_shell_msg(timeout=60)
             if message["msg_type"] == "complete_reply":
                 return message["content"]["matches"]
 

@@ -156,7 +156,7 @@ def test_a_mistake_is_one_clear_error_of_the_cell(kernel: Kernel, code: str, say
 def complete(kernel: Kernel, code: str) -> list[str]:
     kernel.client.complete(code)
     while True:
-        message = kernel.client.get_shell_msg(timeout=10)
+        message = kernel.client.get_shell_msg(timeout=60)
         if message["msg_type"] == "complete_reply":
             matches: list[str] = message["content"]["matches"]
             return matches
@@ -174,7 +174,7 @@ def test_tab_offers_the_options_and_the_pools_one_after_another(kernel: Kernel) 
 def test_help_lists_the_options(kernel: Kernel, magic: str, option: str) -> None:
     kernel.client.execute(f"%%{magic}?", silent=False)
     while True:
-        message = kernel.client.get_shell_msg(timeout=10)
+        message = kernel.client.get_shell_msg(timeout=60)
         if message["msg_type"] == "execute_reply" and message["content"].get("payload"):
             break
     text = message["content"]["payload"][0]["data"]["text/plain"]

@@ -335,7 +335,7 @@ def test_tab_offers_the_options_and_the_known_libraries(kernel: Kernel) -> None:
 def test_help_says_that_the_call_is_made_for_real(kernel: Kernel) -> None:
     kernel.client.execute("%greencheck?", silent=False)
     while True:
-        message = kernel.client.get_shell_msg(timeout=10)
+        message = kernel.client.get_shell_msg(timeout=60)
         if message["msg_type"] == "execute_reply" and message["content"].get("payload"):
             break
     text = message["content"]["payload"][0]["data"]["text/plain"]

@@ -300,7 +300,7 @@ def test_a_run_leaves_a_picture_and_its_numbers_in_the_notebook(kernel: Kernel) 
 def complete(kernel: Kernel, code: str) -> list[str]:
     kernel.client.complete(code)
     while True:
-        message = kernel.client.get_shell_msg(timeout=10)
+        message = kernel.client.get_shell_msg(timeout=60)
         if message["msg_type"] == "complete_reply":
             matches: list[str] = message["content"]["matches"]
             return matches
@@ -327,7 +327,7 @@ def test_tab_in_the_iterable_completes_python(kernel: Kernel) -> None:
 def test_help_lists_the_options(kernel: Kernel) -> None:
     kernel.client.execute("%%greenrun?", silent=False)
     while True:
-        message = kernel.client.get_shell_msg(timeout=10)
+        message = kernel.client.get_shell_msg(timeout=60)
         if message["msg_type"] == "execute_reply" and message["content"].get("payload"):
             break
     text = message["content"]["payload"][0]["data"]["text/plain"]
