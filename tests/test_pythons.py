@@ -6,7 +6,6 @@ import _queue
 import _thread
 import inspect
 import os
-import queue
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import greenlab
-from greenlab.greening import adopted, locks, replaced, waiting
+from greenlab.greening import adopted, locks, queues, replaced, waiting
 from greenlab.magics import check, options
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def test_what_stands_for_a_native_object_has_all_its_methods(make: Any) -> None:
 
 @pytest.mark.parametrize(
     ("native", "green"),
-    [(_thread.LockType, locks.Lock), (_thread.RLock, locks.RLock), (_queue.SimpleQueue, queue._PySimpleQueue)],  # type: ignore[attr-defined]
+    [(_thread.LockType, locks.Lock), (_thread.RLock, locks.RLock), (_queue.SimpleQueue, queues.SimpleQueue)],
 )
 def test_what_is_made_in_place_of_a_native_object_has_all_its_methods(native: Any, green: Any) -> None:
     assert set() == set(dir(native)) - set(dir(green)) - TYPING

@@ -16,7 +16,20 @@ import _thread
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening import kernel, local, locks, loops, names, pollers, processes, selecting, sockets, tls, waiting
+from greenlab.greening import (
+    kernel,
+    local,
+    locks,
+    loops,
+    names,
+    pollers,
+    processes,
+    queues,
+    selecting,
+    sockets,
+    tls,
+    waiting,
+)  # fmt: skip
 from greenlab.greening.adopted import Adoption
 from greenlab.greening.databases import Databases
 from greenlab.greening.imported import Imported
@@ -58,7 +71,7 @@ def green(hub: GuestHub) -> None:
 def _replace() -> None:
     patches = _patches
     patches.replace(time, "sleep", sleep)
-    for room in (sockets, tls, names, selecting, pollers, processes, locks, local, loops, kernel):
+    for room in (sockets, tls, names, selecting, pollers, processes, locks, queues, local, loops, kernel):
         room.patch(patches)
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):

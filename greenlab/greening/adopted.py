@@ -26,12 +26,13 @@ import time
 import types
 from collections import deque
 from queue import Empty
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import greenlet
 
 from greenlab.greening.local import AdoptedLocal, NativeLocal, original
 from greenlab.greening.locks import Lock, Waiter, check_timeout, reacquire, wake_next
+from greenlab.greening.queues import SimpleQueue
 from greenlab.greening.scope import green_hub, left_alone, same_owner, scope
 
 if TYPE_CHECKING:
@@ -193,41 +194,25 @@ class AdoptedRLock:
         return repr(self._native)
 
 
-class AdoptedQueue:
-    """A green SimpleQueue over C's."""
+class AdoptedQueue(SimpleQueue):
+    """A green SimpleQueue over C's that others may hold by itself."""
 
-    __slots__ = ("__weakref__", "_native", "_waiters", "empty", "get_nowait", "qsize")
+    __slots__ = ()
 
-    def __init__(self, native: Any) -> None:
-        self._native = native
-        self._waiters: deque[Waiter] = deque()
-        self.empty, self.qsize, self.get_nowait = native.empty, native.qsize, native.get_nowait
+    def __new__(cls, native: Any) -> Self:
+        return cls._over(native)
 
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        """As queue.SimpleQueue.put."""
-        self._native.put(item, block, timeout)
-        if self._waiters:
-            wake_next(self._waiters)
-
-    def put_nowait(self, item: Any) -> None:
-        """As queue.SimpleQueue.put_nowait."""
-        self.put(item, False)
-
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        """As queue.SimpleQueue.get."""
-        hub = green_hub()
-        if hub is None or not block or (timeout is not None and timeout <= 0):
-            return self._native.get(block, timeout)
+    def _wait(self, hub: GuestHub, end: float | None) -> Any:
         got: list[Any] = []
 
         def taken() -> bool:
             try:
-                got.append(self.get_nowait())
+                got.append(self._native.get(False))
             except Empty:
                 return False
             return True
 
-        if not _wait_until(hub, taken, self._waiters, -1 if timeout is None else timeout):
+        if not _wait_until(hub, taken, self._waiters, -1 if end is None else max(0.0, end - _monotonic())):
             raise Empty
         return got[0]
 

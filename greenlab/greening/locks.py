@@ -18,7 +18,6 @@ Condition, Event, Semaphore, Barrier and queue.Queue are Python code over these 
 from __future__ import annotations
 
 import _thread
-import queue
 import threading
 import time
 from collections import deque
@@ -55,7 +54,8 @@ class Waiter:
     def wake(self) -> None:
         """Let the waiter try again. From any thread."""
         self.woken = True
-        if _get_ident() == self.hub.thread_id:
+        # In the hub itself a finalizer or a signal handler runs, maybe within its poll, which then goes on.
+        if _get_ident() == self.hub.thread_id and _getcurrent() is not self.hub.greenlet:
             self.hub.schedule_call_global(0, self._resume)
         else:
             self.hub.call_soon_threadsafe(self._resume)
@@ -329,7 +329,7 @@ def _join_by_asking(thread: threading.Thread, timeout: float | None) -> None:
 
 
 def patch(patches: Patches) -> None:
-    """Make the primitives of threading, and the queues above them, work across green and OS threads."""
+    """Make the primitives of threading, and what is made of them, work across green and OS threads."""
     for module, names in (
         (threading, ("Lock", "_allocate_lock")),
         (_thread, ("allocate_lock", "allocate")),
@@ -339,5 +339,3 @@ def patch(patches: Patches) -> None:
     for module, name in ((threading, "RLock"), (_thread, "RLock"), (threading, "_CRLock")):
         patches.replace(module, name, RLock)
     patches.replace(threading.Thread, "join", join)
-    # C's SimpleQueue waits on a lock of its own; the Python one is the same over a Semaphore.
-    patches.replace(queue, "SimpleQueue", queue._PySimpleQueue)  # type: ignore[attr-defined]

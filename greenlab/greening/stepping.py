@@ -15,7 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening import adopted, locks
+from greenlab.greening import adopted, locks, queues
 from greenlab.greening.patches import Patches
 from greenlab.greening.scope import scope
 from greenlab.hub import eventlet
@@ -35,6 +35,7 @@ _CLOCKS = (
     (queue, "time"),
     (locks, "_monotonic"),
     (adopted, "_monotonic"),
+    (queues, "_monotonic"),
 )
 _CLOCKS_NS = ("monotonic_ns", "perf_counter_ns", "time_ns")
 

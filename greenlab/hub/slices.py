@@ -29,6 +29,8 @@ _AT_ONCE_S = 0.0005
 class SlicedHub(Holding, _PlatformHub):  # type: ignore[misc]  # eventlet ships no types
     """Eventlet's hub of this platform, in turns; see `GuestHub` for its attributes."""
 
+    next_timers: list[Any]
+
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.turn_started_s = self.ready_s = self._polled_s = perf_counter()
@@ -60,6 +62,15 @@ class SlicedHub(Holding, _PlatformHub):  # type: ignore[misc]  # eventlet ships 
         self.turn_started_s = self.held_since_s = perf_counter()
         if self.turn_started_s >= self.look_at_s:
             self.look(self.turn_started_s)
+
+    def prepare_timers(self) -> None:
+        """As eventlet's, but what is added meanwhile, by a finalizer or a signal handler, is kept for the next time."""
+        added, self.next_timers = self.next_timers, []
+        for item in added:
+            if item[1].called:
+                self.timers_canceled -= 1
+            else:
+                heapq.heappush(self.timers, item)
 
     def fire_timers(self, when: float) -> None:
         """As eventlet's, but for a slice of time."""

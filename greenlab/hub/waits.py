@@ -50,6 +50,7 @@ _RULES = (
     ("/greenlab/greening/adopted.py", "AdoptedQueue.", Wait("queue", "an item of a queue", 4)),
     ("/greenlab/greening/adopted.py", "", LOCK),
     ("/greenlab/greening/locks.py", "", LOCK),
+    ("/greenlab/greening/queues.py", "", Wait("queue", "an item of a queue", 4)),
     ("/threading.py", "Condition.", Wait("lock", "a condition", 2)),
     ("/threading.py", "Event.", Wait("lock", "an event", 3)),
     ("/threading.py", "Semaphore.", Wait("lock", "a semaphore", 3)),
