@@ -29,7 +29,7 @@ from greenlab.greening import (
     sockets,
     tls,
     waiting,
-)  # fmt: skip
+)
 from greenlab.greening.adopted import Adoption
 from greenlab.greening.databases import Databases
 from greenlab.greening.imported import Imported

@@ -7,8 +7,12 @@ pauses of up to 50 ms.
 
 from __future__ import annotations
 
+import _socket
+import fcntl
 import io
 import os
+import re
+import socket
 import stat
 import subprocess
 import warnings
@@ -21,28 +25,69 @@ if TYPE_CHECKING:
     from greenlab.greening.patches import Patches
 
 _read, _write, _waitpid, _wait = os.read, os.write, os.waitpid, os.wait
+_Socket: Any = _socket.socket
 _pidfd_open = getattr(os, "pidfd_open", None)
 _CHUNK = 4096  # PIPE_BUF: a pipe that polls as writable takes this much without blocking
 
 
 def _wait_ready(fd: int, event: int) -> None:
-    """Wait until `fd` is ready, if it is one that can keep its caller waiting."""
-    if ready(fd, event) or stat.S_ISREG(os.fstat(fd).st_mode) or not os.get_blocking(fd):
-        return
-    wait_fd(fd, event)
+    """Wait until `fd` is ready, if the native call would wait, rather than succeed or fail at once."""
+    if not ready(fd, event) and _keeps_waiting(fd, event):
+        wait_fd(fd, event)
+
+
+def _keeps_waiting(fd: int, event: int) -> bool:
+    """Tell whether a call on a descriptor that is not ready waits: not on the wrong end of a pipe, say."""
+    mode, flags = os.fstat(fd).st_mode, fcntl.fcntl(fd, fcntl.F_GETFL)
+    if stat.S_ISREG(mode) or flags & os.O_NONBLOCK:
+        return False
+    if flags & os.O_ACCMODE == (os.O_WRONLY if event == READ else os.O_RDONLY):
+        return False
+    if stat.S_ISSOCK(mode):
+        return not _listens(fd)
+    # Of the system's nameless ones, these two can be neither read nor written.
+    return bool(stat.S_IFMT(mode)) or not {"eventpoll", "pidfd"} & set(_kind(fd))
+
+
+def _listens(fd: int) -> bool:
+    sock = _Socket(fileno=fd)
+    try:
+        return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+    finally:
+        sock.detach()
+
+
+def _kind(fd: int) -> list[str]:
+    try:
+        return re.findall(r"\w+", os.readlink(f"/proc/self/fd/{fd}"))  # noqa: PTH115 (a name, not a path)
+    except OSError:
+        return []  # no such folder here
+
+
+def _is_small(fd: int, length: int) -> bool:
+    """Tell whether this is less than the eight bytes of an eventfd or a timerfd, which refuse it at once."""
+    return length < 8 and not stat.S_IFMT(os.fstat(fd).st_mode) and bool({"eventfd", "timerfd"} & set(_kind(fd)))
 
 
 def read(fd: int, length: int, /) -> bytes:
-    if green_hub() is not None:
+    if green_hub() is not None and _is_number(fd) and _is_number(length) and length and not _is_small(fd, length):
         _wait_ready(fd, READ)
     return _read(fd, length)
 
 
 def write(fd: int, data: Any, /) -> int:
-    if green_hub() is None or stat.S_ISREG(os.fstat(fd).st_mode) or not os.get_blocking(fd):
+    if green_hub() is None or not _is_number(fd):
         return _write(fd, data)
-    with memoryview(data) as view, view.cast("B") as rest:
+    try:
+        view = memoryview(data).cast("B")
+    except TypeError:
+        return _write(fd, data)  # C says what is wrong with it
+    with view as rest:
         sent, total = 0, len(rest)
+        if not total or _is_small(fd, total) or (not ready(fd, WRITE) and not _keeps_waiting(fd, WRITE)):
+            return _write(fd, data)
+        if stat.S_ISREG(os.fstat(fd).st_mode) or not os.get_blocking(fd):
+            return _write(fd, data)
         while True:
             _wait_ready(fd, WRITE)
             # A blocking write returns only when all is written, so this one does too, a safe piece at a time.
@@ -51,8 +96,13 @@ def write(fd: int, data: Any, /) -> int:
                 return sent
 
 
+def _is_number(value: Any) -> bool:
+    """Tell whether this can be a descriptor or a length: C says what is wrong with all else."""
+    return isinstance(value, int) and value >= 0
+
+
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
-    if green_hub() is None or options & os.WNOHANG:
+    if green_hub() is None or not isinstance(pid, int) or not isinstance(options, int) or options & os.WNOHANG:
         return _waitpid(pid, options)
     pidfd = -1
     if _pidfd_open is not None and pid > 0 and not options:
@@ -84,19 +134,21 @@ class PipeIO(io.FileIO):
     """The raw file of a subprocess pipe; its reads and writes cooperate."""
 
     def readinto(self, buffer: Any, /) -> int | None:
-        if green_hub() is not None:
+        if green_hub() is not None and self.readable() and _can_take(buffer):
             _wait_ready(self.fileno(), READ)
         return super().readinto(buffer)
 
     def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]
-        if size is None or size < 0:
+        if green_hub() is None or not self.readable():
+            return super().read(size)
+        if size is None or (isinstance(size, int) and size < 0):
             return self.readall()
-        if green_hub() is not None:
+        if _is_number(size) and size:
             _wait_ready(self.fileno(), READ)
         return super().read(size)
 
     def readall(self) -> bytes:
-        if green_hub() is None:
+        if green_hub() is None or not self.readable():
             return super().readall()
         chunks = []
         while chunk := self.read(65536):
@@ -104,7 +156,18 @@ class PipeIO(io.FileIO):
         return b"".join(chunks)
 
     def write(self, data: Any, /) -> int:
+        if not self.writable() or not os.get_blocking(self.fileno()):
+            return super().write(data)
         return write(self.fileno(), data)
+
+
+def _can_take(buffer: Any) -> bool:
+    """Tell whether something can be read into this."""
+    try:
+        with memoryview(buffer) as view:
+            return not view.readonly and bool(view.nbytes)
+    except TypeError:
+        return False
 
 
 class _PipeModule:

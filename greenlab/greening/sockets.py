@@ -41,6 +41,7 @@ _monotonic = time.monotonic
 _get_ident = _thread.get_ident
 
 _DONTWAIT = socket.MSG_DONTWAIT
+_NO_WAIT = _DONTWAIT | getattr(socket, "MSG_ERRQUEUE", 0)
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
 _NATIVE = 0.0  # what `_patience` answers for a caller who must not, or does not want to, wait on the hub
 
@@ -86,9 +87,14 @@ def _retry(sock: Any, timeout: float | None, event: int, call: Callable[..., Any
 def _polled(sock: Any, timeout: float | None, event: int, call: Callable[..., Any], *args: Any) -> Any:
     """Make a call that may wait natively, once it need not."""
     deadline = _Deadline(sock, timeout)
-    while not ready(deadline.fd, event):
+    while deadline.fd >= 0 and not ready(deadline.fd, event):
         deadline.wait(event)
     return call(*args)
+
+
+def _at_once(flags: Any) -> bool:
+    """Tell whether the caller's own flags ask not to wait, or are none."""
+    return not isinstance(flags, int) or bool(flags & _NO_WAIT)
 
 
 # The four that programs live on begin with the question whose answer is "another thread", before any other.
@@ -100,7 +106,7 @@ def recv(self: Any, bufsize: int, flags: int = 0, /) -> bytes:
         data = _recv(self, bufsize, flags)
         return data
     timeout = _patience(self)
-    if timeout == _NATIVE or not isinstance(bufsize, int) or bufsize < 0:
+    if timeout == _NATIVE or not isinstance(bufsize, int) or bufsize < 0 or (flags and _at_once(flags)):
         data = _recv(self, bufsize, flags)
     elif timeout is None:
         data = _retry(self, None, READ, _recv, self, bufsize, flags | _DONTWAIT)
@@ -117,14 +123,17 @@ def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         got = _recv_into(self, buffer, nbytes, flags)
         return got
     timeout = _patience(self)
-    if timeout == _NATIVE:
+    if timeout == _NATIVE or (flags and _at_once(flags)):
         got = _recv_into(self, buffer, nbytes, flags)
     elif timeout is None:
         got = _retry(self, None, READ, _recv_into, self, buffer, nbytes, flags | _DONTWAIT)
     elif flags or nbytes:
         got = _polled(self, timeout, READ, _recv_into, self, buffer, nbytes, flags)
     else:
-        got = _retry(self, timeout, READ, _os_readv, _fileno(self), [buffer])
+        try:
+            got = _retry(self, timeout, READ, _os_readv, _fileno(self), [buffer])
+        except BufferError:
+            got = _recv_into(self, buffer)  # refuses it in its own words
     return got
 
 
@@ -134,7 +143,7 @@ def send(self: Any, data: Any, flags: int = 0, /) -> int:
         sent = _send(self, data, flags)
         return sent
     timeout = _patience(self)
-    if timeout == _NATIVE:
+    if timeout == _NATIVE or (flags and _at_once(flags)):
         sent = _send(self, data, flags)
     elif timeout is None:
         sent = _retry(self, None, WRITE, _send, self, data, flags | _DONTWAIT)
@@ -150,7 +159,7 @@ def sendall(self: Any, data: Any, flags: int = 0, /) -> None:
         _sendall(self, data, flags)
         return
     timeout = _patience(self)
-    if timeout == _NATIVE:
+    if timeout == _NATIVE or isinstance(data, str) or (flags and _at_once(flags)):
         _sendall(self, data, flags)
         return
     deadline = _Deadline(self, timeout)
@@ -186,6 +195,8 @@ def _with_flags(name: str, event: int, before: int) -> Any:
             # C gives no keyword for the flags, so the ancillary data before them are filled in: none.
             args = (*args, 0 if event == READ else ())
         flags = args[before] if len(args) > before else 0
+        if flags and _at_once(flags):
+            return native(self, *args)
         return _retry(self, None, event, native, self, *args[:before], flags | _DONTWAIT, *args[before + 1 :])
 
     return method
@@ -193,7 +204,7 @@ def _with_flags(name: str, event: int, before: int) -> Any:
 
 def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
     timeout = _patience(self)
-    if timeout == _NATIVE:
+    if timeout == _NATIVE or (flags and _at_once(flags)):
         return _c.recvfrom_into(self, buffer, nbytes, flags)
     if timeout is None:
         return _retry(self, None, READ, _c.recvfrom_into, self, buffer, nbytes, flags | _DONTWAIT)
@@ -207,6 +218,9 @@ def sendto(self: Any, data: Any, *args: Any) -> int:
         sent = _c.sendto(self, data, *args)
         return sent
     flags, address = args if len(args) == 2 else (0, args[0])
+    if flags and _at_once(flags):
+        sent = _c.sendto(self, data, *args)
+        return sent
     address = _resolved(self, address)
     if timeout is None:
         sent = _retry(self, None, WRITE, _c.sendto, self, data, flags | _DONTWAIT, address)
@@ -219,8 +233,8 @@ def accept_raw(self: Any) -> Any:
     # accept() takes no flags. If another process takes the connection between the poll and the call, a socket
     # without a timeout waits natively for the next one: share listeners between processes with a timeout set.
     timeout = _patience(self)
-    if timeout == _NATIVE:
-        return _c._accept(self)
+    if timeout == _NATIVE or (timeout is None and not self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
+        return _c._accept(self)  # does not wait: one that does not listen is refused
     return _polled(self, timeout, READ, _c._accept, self)
 
 
@@ -228,7 +242,7 @@ def _resolved(self: Any, address: Any) -> Any:
     """Look a host name up cooperatively: C's connect would do it natively."""
     if self.family in (socket.AF_INET, socket.AF_INET6) and isinstance(address, tuple) and len(address) >= 2:
         host = address[0]
-        if isinstance(host, str) and host and host != "<broadcast>":
+        if isinstance(host, str) and host and host != "<broadcast>" and "\0" not in host:
             found = socket.getaddrinfo(host, None, self.family, self.type, self.proto)
             return (found[0][4][0], *address[1:])
     return address
@@ -239,6 +253,11 @@ def connect_ex(self: Any, address: Any, /) -> int:
     code: int
     if timeout == _NATIVE:
         code = _c.connect_ex(self, address)
+        return code
+    try:
+        _settimeout(self, timeout)
+    except OSError:
+        code = _c.connect_ex(self, address)  # closed: it cannot wait
         return code
     address = _resolved(self, address)
     deadline = _Deadline(self, timeout)
@@ -270,7 +289,11 @@ def connect(self: Any, address: Any, /) -> None:
     if timeout == _NATIVE:
         _c.connect(self, address)
         return
-    code = connect_ex(self, address)
+    try:
+        code = connect_ex(self, address)
+    except (TypeError, OverflowError):
+        _c.connect(self, address)  # says the same of its own name, before it waits
+        raise
     if code == errno.EAGAIN and timeout is not None:
         raise TimeoutError("timed out")
     if code:
