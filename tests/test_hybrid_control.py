@@ -145,6 +145,7 @@ def test_tasks_that_refuse_to_die_end_with_their_process(pool: HybridPool) -> No
 def test_a_run_may_be_killed_at_any_moment_and_nothing_of_it_goes_on(pool: HybridPool, tmp_path: Path) -> None:
     log = tmp_path / "log"
     rng = random.Random(11)
+    pool.start(FakeJob(abs, []))
     for _ in range(50):
         job = FakeJob(note_to(log, 0.003), range(100_000), concurrency=20)
         thread = eventlet.spawn(pool.run, job)

@@ -83,6 +83,14 @@ def test_every_task_ends_once_with_its_own_value(pool: Any) -> None:
     assert (1000, 1000, 0) == (ledger.pulled, ledger.done, ledger.failed)
 
 
+def test_a_limit_that_is_never_reached_costs_nothing(pool: Any) -> None:
+    if pool.name == "prefork":  # its concurrency is how many workers there are
+        return
+    for items in (range(1000), iter(range(1000))):
+        ledger = work(pool, double, items, concurrency=10**7)
+        assert [2 * i for i in range(1000)] == ledger.values
+
+
 def test_a_task_that_raises_fails_alone(pool: Any) -> None:
     ledger = work(pool, fail_odd, range(10))
     assert [1, 3, 5, 7, 9] == sorted(ledger.errors)

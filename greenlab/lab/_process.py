@@ -7,7 +7,7 @@ Guarantees:
   the server reads its stdin, a pipe that closes with us (the server's half is in `_server.py`);
 * `start()` and `stop()` may be called twice, and a stopped server may be started again.
 
-Must not import: asyncio (the caller's process does not need it), anything of greenlab but errors.
+Must not import: asyncio (the caller's process does not need it), anything of greenlab but errors and children.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from greenlab.children import undebugged
 from greenlab.errors import GreenlabError, UsageError
 
 if TYPE_CHECKING:
@@ -60,13 +61,14 @@ class ServerProcess:
         if self._process is not None and self._status(self._process) is None:
             return self
         self.stop()
-        self._process = subprocess.Popen(  # noqa: S603  our own module, run by the interpreter that runs us
-            # -P: a notebook's folder may hold a random.py or a queue.py that the server must not import.
-            [sys.executable, "-P", "-m", self._module, json.dumps(self._options())],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
-        )
+        with undebugged():
+            self._process = subprocess.Popen(  # noqa: S603  our own module, run by the interpreter that runs us
+                # -P: a notebook's folder may hold a random.py or a queue.py that the server must not import.
+                [sys.executable, "-P", "-m", self._module, json.dumps(self._options())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
+            )
         self._starter_pid = os.getpid()
         # Else `urls = FeedHub().start().urls(9)` would lose its server with the last reference to it.
         atexit.register(self.stop)

@@ -27,6 +27,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from greenlab.children import undebugged
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -180,16 +182,17 @@ def _launch(fd: int) -> subprocess.Popen[bytes]:
     root = str(Path(__file__).parents[2])
     code = f"import sys; {root!r} in sys.path or sys.path.insert(0, {root!r})"
     code += "; from greenlab.live.easel import main; main()"
-    return subprocess.Popen(  # noqa: S603  # our own interpreter and code
-        [sys.executable, "-P", "-c", code],
-        stdin=fd,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"MPLBACKEND": "agg"},
-        # Front ends signal the kernel's whole process group. Not a session: Linux weighs sessions against each other
-        # before it looks at niceness within one (sched_autogroup), and the artist would draw as if it were not nice.
-        process_group=0,
-    )
+    # Front ends signal the kernel's whole process group. Not a session: Linux weighs sessions against each other
+    # before it looks at niceness within one (sched_autogroup), and the artist would draw as if it were not nice.
+    with undebugged():
+        return subprocess.Popen(  # noqa: S603  # our own interpreter and code
+            [sys.executable, "-P", "-c", code],
+            stdin=fd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"MPLBACKEND": "agg"},
+            process_group=0,
+        )
 
 
 def _eventlet() -> Any:

@@ -8,7 +8,9 @@ tracebacks show the lines of the cell with the numbers that the reader sees.
 from __future__ import annotations
 
 import ast
+import keyword
 import linecache
+import re
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _FUNCTION = "task"
 _ITEM = "item"
+_EXPANDED = re.compile(r"\{([^{}]*)\}|\$(\w+)")
+_NAME = re.compile(r"[A-Za-z_]\w*")
 _CELL = "Cell In["
 
 
@@ -73,6 +77,7 @@ def compile_body(
     _refuse(body, magic)
     if isinstance(body[-1], ast.Expr):
         body[-1] = ast.copy_location(ast.Return(body[-1].value), body[-1])
+    body[:0] = _names_in_commands(tree)
     function = _function(target or "i", body)
     ast.increment_lineno(tree, 1)  # the magic itself is line 1
     code = compile(ast.fix_missing_locations(ast.Module([function], [])), name, "exec", dont_inherit=True)
@@ -95,6 +100,29 @@ def _parse(ip: Any, cell: str, name: str) -> ast.Module:
             f"line {(error.lineno or 0) + 1} of the cell: {error.msg}" + (f": {what}" if what else "")
         ) from None
     return tree
+
+
+def _names_in_commands(tree: ast.Module) -> list[ast.stmt]:
+    """Name what `!command {name} $name` will ask for, or else it would not travel to a worker process.
+
+    Returns:
+        the statement `lambda: (name, …)`, which does nothing; or none.
+    """
+    commands = [
+        node.args[0].value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("system", "getoutput")
+        and ast.unparse(node.func.value) == "get_ipython()"
+        and node.args
+        and isinstance(node.args[0], ast.Constant)
+    ]
+    expanded = " ".join(" ".join(parts) for command in commands for parts in _EXPANDED.findall(str(command)))
+    names = sorted({name for name in _NAME.findall(expanded) if not keyword.iskeyword(name)})
+    if not names:
+        return []
+    return [ast.copy_location(ast.parse(f"lambda: ({', '.join(names)},)").body[0], tree.body[0])]
 
 
 def _refuse(body: list[ast.stmt], magic: str) -> None:

@@ -1,7 +1,8 @@
 """The green pool: tasks as green threads of this process.
 
 A pool with `-c 500` is 500 long-lived green threads that pull from one job, not a green thread a task: a task then
-costs a fraction of a microsecond beyond its own work. They take turns at the gate, see `greenlab.pools.gate`.
+costs a fraction of a microsecond beyond its own work. They take turns at the gate, see `greenlab.pools.gate`. Above a
+thousand they are made as all that there are have had a task, so a limit that is never reached costs nothing.
 
 Each of these green threads has attributes that tell what it does: `greenlab_job`, `greenlab_index` (-1 between two
 tasks) and `greenlab_started_s`.
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
 
 _NONE = -1
+_AT_ONCE = 1000
 
 
 class GreenPool:
@@ -99,6 +101,7 @@ class _Crew:
         self._gate = gate
         self._line = gate.join()
         self._greenlets: set[Any] = set()
+        self._fresh = 0  # those that have not had a task yet
         self._killed = False
         self._ended = eventlet.event.Event()
 
@@ -112,15 +115,16 @@ class _Crew:
 
     def grow(self, least: int = 0) -> None:
         """Hire what is missing, where there may be work for it: the concurrency may be raised during the run."""
-        missing = self.job.concurrency - len(self._greenlets)
-        hint = self.job.size_hint()
-        for _ in range(max(least, missing if hint is None else min(missing, hint))):
+        hint, count = self.job.size_hint(), len(self._greenlets)
+        wanted = min(self.job.concurrency - count, max(_AT_ONCE, count))
+        for _ in range(max(least, wanted if hint is None else min(wanted, hint))):
             worker = greenlet.greenlet(self._work, self.hub.greenlet)
             # A greenlet begins with an empty context, and output goes by it.
             worker.gr_context = copy_context()
             worker.greenlab_job = whole_of(self.job)
             worker.greenlab_index = _NONE
             self._greenlets.add(worker)
+            self._fresh += 1
             self._gate.start(self._line, worker)
 
     def held(self) -> list[Held]:
@@ -169,12 +173,18 @@ class _Crew:
         if job.timeout_s is not None:
             func = _limited(func, job.timeout_s)
         crew, gate, line = self._greenlets, self._gate, self._line
+        fresh = True
         while True:
             try:
                 index, item = pull()
             except StopIteration:
                 return
             self.in_flight += 1
+            if fresh:
+                fresh = False
+                self._fresh -= 1
+                if not self._fresh:
+                    self.grow()
             started = perf_counter()
             me.greenlab_started_s = started
             me.greenlab_index = index

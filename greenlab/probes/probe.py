@@ -18,6 +18,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from greenlab.children import undebugged
 from greenlab.errors import NotSendableError
 from greenlab.pools.processes import sending
 from greenlab.probes.figures import DONE, Figures
@@ -69,7 +70,7 @@ def _ask(request: bytes) -> Figures:
     path = [entry for entry in sys.path if isinstance(entry, str)]
     ours, theirs = socket.socketpair()
     with ours:
-        with theirs:
+        with theirs, undebugged():
             process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *path],
                 pass_fds=[theirs.fileno()],

@@ -1,5 +1,7 @@
 """The hybrid pool against one green process: URLs that take 100 ms, tasks that wait and compute, tasks of nothing.
 
+Also how the two compare for every number in flight from few to many, and how tiny tasks that slow ones follow fare.
+
 Run as `python tests/benchmarks/bench_hybrid.py [--quick]`. Contenders alternate in one process, warm. The server
 sleeps 100 ms a request and says little, in a process of its own, so that it costs less than a client; but it shares
 the cores with the clients, and whatever else runs takes its part too. So beside each rate stands where the
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 WORKERS, CONCURRENCY, LATENCY_S = 2, 2_000, 0.1
+SWEPT = 50, 100, 200, 500, 1_000, 2_000
 GREEN, HYBRID, PREFORK = "green", f"hybrid -w {WORKERS}", f"prefork -w {WORKERS}"
 OPTIONS: dict[str, dict[str, Any]] = {
     GREEN: {"pool": "green"},
@@ -130,10 +133,18 @@ class Meter:
         self.spent_s = [after - before for before, after in zip(self.before, self.now(), strict=True)]
 
 
-def measure(meter: Meter, name: str, func: Callable[[Any], Any], items: list[Any]) -> Figure:
+def tiny_then_slow(seconds: float) -> None:
+    """Do nothing, or wait."""
+    if seconds:
+        time.sleep(seconds)
+
+
+def measure(
+    meter: Meter, name: str, func: Callable[[Any], Any], items: list[Any], concurrency: int = CONCURRENCY
+) -> Figure:
     """Run the tasks once."""
     with meter:
-        run = greenlab.run(func, items, concurrency=CONCURRENCY, live=False, **OPTIONS[name])
+        run = greenlab.run(func, items, concurrency=concurrency, live=False, **OPTIONS[name])
     assert len(items) == run.counts["succeeded"], run.errors
     return Figure(len(items) / run.elapsed_s, *(spent_s / len(items) for spent_s in meter.spent_s))
 
@@ -171,6 +182,33 @@ def compare(
     _measure.show_ratio("what these cores allow, by the costs above", bounds, "none")
 
 
+def sweep(meter: Meter, url: str, rounds: int) -> None:
+    """Alternate green and hybrid, for each number in flight."""
+    for concurrency in SWEPT:
+        urls = [url] * min(20_000, concurrency * 40)
+        found: dict[str, list[float]] = {GREEN: [], HYBRID: []}
+        for name in found:
+            measure(meter, name, fetch, urls[: concurrency * 2], concurrency)
+        for _ in range(rounds):
+            for name, rates in found.items():
+                rates.append(measure(meter, name, fetch, urls, concurrency).rate)
+        _measure.show(f"URLs of 100 ms, {concurrency} in flight", "tasks/s", found)
+        target = "≥ 1.2" if concurrency == 500 else "≥ 1, where cores are free"
+        _measure.show_ratio(f"{HYBRID} against {GREEN}", _measure.divide(found[HYBRID], found[GREEN]), target)
+
+
+def change(rounds: int) -> None:
+    """Time a thousand tasks of nothing, and a hundred of half a second, a hundred in flight."""
+    found: dict[str, list[float]] = {GREEN: [], HYBRID: []}
+    for _ in range(rounds + 1):
+        for name, taken in found.items():
+            run = greenlab.run(tiny_then_slow, [0] * 1000 + [0.5] * 100, concurrency=100, live=False, **OPTIONS[name])
+            taken.append(run.elapsed_s)
+    found = {name: taken[1:] for name, taken in found.items()}
+    _measure.show("1,000 tasks of nothing, then 100 of 0.5 s", "s", found)
+    _measure.show_ratio(f"{HYBRID} against {GREEN}", _measure.divide(found[HYBRID], found[GREEN]), "≤ 1.2")
+
+
 def main() -> None:
     # Each fetch in flight is a descriptor, of the client and of the server, which is spawned below.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -185,6 +223,8 @@ def main() -> None:
     greenlab.start()
     try:
         both = GREEN, HYBRID
+        sweep(meter, urls[0], rounds)
+        change(rounds)
         compare("URLs of 100 ms, urllib", meter, both, fetch, urls, rounds, "≥ 1.5, when the server is not the limit")
         for compute_s, tasks in ((0.0002, 20_000), (0.001, 8_000)):
             title = f"wait 100 ms, compute {compute_s * 1e3:g} ms"

@@ -23,25 +23,35 @@ RESULTS: Final = 37  # many results: indexes, starts, ends and values
 KILLED: Final = 38  # the task was ended as asked
 HOLDS: Final = 39  # answers HELD: a list of (index, start, place)
 ENDED: Final = 40  # answers END: nothing of the job runs any more
+RETURNED: Final = 42  # tasks that were recalled, and so not begun: a list of (index, how-manieth)
 BLOCKED: Final = 41  # a task held the hub: a `Block`
 
 NOBODY: Final = (1 << 64) - 1  # the index of a print that is of no task
 
 
 class Marks:
-    """Memory that the pool shares with one process: of each job there, how many tasks have begun.
+    """Memory that the pool shares with one process: three words of each job there.
 
-    A process takes the tasks of a job in the order in which they were sent, and counts here before it begins one.
-    The counts survive its death: they tell which tasks were lost, and which never began.
+    A process takes the tasks of a job in the order in which they were sent, and each is the how-manieth that it was.
+
+    Attributes:
+        begun: the task that the process turned to last, written before it looks at `recall` and begins it. It survives
+            the process, and so tells which tasks were lost with it, and which never began.
+        recall: written by the pool: no task up to this one shall be begun any more. Whoever writes it, and reads
+            `begun` a moment later, knows that none above that has been begun, nor ever will be.
+        running: how many tasks have begun and not ended.
     """
 
-    COUNT: Final = Page.SIZE // 8
+    COUNT: Final = Page.SIZE // 24
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, Page.SIZE)
-        self.begun = memoryview(self._map).cast("Q")
+        words = memoryview(self._map).cast("Q")
+        self.begun, self.recall, self.running = (words[i * self.COUNT : (i + 1) * self.COUNT] for i in range(3))
 
     def close(self) -> None:
         """Let the memory go."""
         self.begun.release()
+        self.recall.release()
+        self.running.release()
         self._map.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
@@ -21,15 +21,19 @@ from greenlab.pools.processes.wire import Bytes, Parcel
 from greenlab.pools.protocol import Held
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from greenlab.pools.hybrid.job import Active
 
 Event = eventlet.event.Event
 
-_AHEAD_S: Final = 0.005  # how much work a process may have waiting
+_AHEAD_S: Final = 0.025
+"""How much work a process may have waiting: more than what a result needs to the kernel and the next task back, where
+both wait for the processor, or else slots stand idle. What lies behind tasks that turn out slow is recalled."""
 _MOST_AHEAD: Final = 512
-_MEMORY_S: Final = 0.02  # over how long the pace of a process is measured
+_MEMORY_S: Final = 0.05  # over how long the pace of a process is measured
+_PAUSE_S: Final = 0.002
+"""A reading costs some 50 µs, which is 20 % of a task that fetches: of short ones, several are read at once."""
 _STREAMS: Final = {wire.STDOUT: "stdout", wire.STDERR: "stderr"}
 _NOTHING: Final = Parcel(wire.NOTHING, [])
 
@@ -38,14 +42,32 @@ Entry = tuple[int, float, Any]
 """A task at a process: the how-manieth of its job there, when it was sent, and its item."""
 
 
+class Office(Protocol):
+    """What a link asks of the pool."""
+
+    def welcome(self, link: Link) -> None:
+        """Take the process into service: it has said that it is ready."""
+
+    def wake_all(self) -> None:
+        """Look again at what may be sent: there is room at a process."""
+
+    def watch(self) -> None:
+        """See to what waits at a process while another one could take it: tasks have ended here."""
+
+    def give_again(self, active: Active, tasks: list[tuple[int, Any]]) -> None:
+        """Give to other processes what this one did not begin."""
+
+
 class Stint:
     """What one process has of one job.
 
     Attributes:
-        slot: where the process counts the tasks that have begun, see `Marks`.
+        slot: where the process counts its tasks, see `Marks`.
         share: how many tasks it was told to have in flight.
         outstanding: the tasks that were sent and have not ended, by index.
         ended: an event that comes when nothing of the job runs there any more.
+        seen: how many had begun when somebody looked.
+        silent: whether tasks were recalled, and the process has said nothing since.
     """
 
     def __init__(self, active: Active, slot: int, share: int) -> None:
@@ -54,9 +76,12 @@ class Stint:
         self.share = share
         self.outstanding: dict[int, Entry] = {}
         self.ended = Event()
+        self.seen = 0
+        self.silent = False
         self._sent = 0
         self._pace = 0.0  # ends a second, of late
         self._paced_s = perf_counter()
+        self._task_s = 0.0  # how long a task takes, of late
 
     @property
     def sent(self) -> int:
@@ -68,16 +93,27 @@ class Stint:
         self._sent += 1
         self.outstanding[index] = (self._sent, perf_counter(), item)
 
-    def note_ends(self, count: int) -> None:
-        """Measure the pace: an average that forgets within `_MEMORY_S`."""
+    def note_ends(self, count: int, duration_s: float) -> None:
+        """Measure the pace, an average that forgets within `_MEMORY_S`, and how long the tasks took, all together."""
         now_s = perf_counter()
         past_s, self._paced_s = now_s - self._paced_s, now_s
         self._pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S) + count / max(_MEMORY_S, past_s)
+        self._task_s += min(1.0, count / self.share) * (duration_s / count - self._task_s)
+
+    @property
+    def _ahead(self) -> int:
+        """How many tasks may wait there, beyond those that are in flight.
+
+        Of tasks that take long, many may end at once: it is by Little's law that these are not many a second.
+        """
+        past_s = perf_counter() - self._paced_s
+        pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S)
+        return min(_MOST_AHEAD, int(_AHEAD_S * min(pace, self.share / max(self._task_s, 1e-9))))
 
     @property
     def room(self) -> int:
         """How many tasks may be sent now; 0 also when so few may that it is better to wait."""
-        ahead = min(_MOST_AHEAD, int(self._pace * _AHEAD_S))
+        ahead = self._ahead
         count = len(self.outstanding)
         room = self.share + ahead - count
         return room if count < self.share or 2 * room >= max(ahead, 1) else 0
@@ -88,20 +124,16 @@ class Link(Process):
 
     Args:
         actives: the jobs that run, by number.
-        welcome: called when the process has said that it is ready.
-        wake: called when there is room again for every job.
+        office: the pool.
     """
 
-    def __init__(
-        self, actives: Mapping[int, Active], welcome: Callable[[Link], None], wake: Callable[[], None]
-    ) -> None:
+    def __init__(self, actives: Mapping[int, Active], office: Office) -> None:
         super().__init__()
         self.marks = Marks(self.page_fd)
         self.stints: dict[int, Stint] = {}
         self.posts = 0
         self._actives = actives
-        self._welcome = welcome
-        self._wake = wake
+        self._office = office
         self._ending: dict[int, Stint] = {}
         self._slots = list(range(Marks.COUNT))
         self._answers: dict[int, Any] = {}
@@ -110,6 +142,12 @@ class Link(Process):
     def load(self) -> int:
         """How many tasks were sent and have not ended, and how many jobs are still to end."""
         return sum(len(stint.outstanding) for stint in self.stints.values()) + len(self._ending)
+
+    @property
+    def pause_s(self) -> float:
+        """For how long not to read: what is in flight there is less than what it has."""
+        stints = self.stints.values()
+        return _PAUSE_S if stints and all(len(one.outstanding) > one.share for one in stints) else 0.0
 
     def begin(self) -> None:
         """As Process: it says itself when its hub turns."""
@@ -132,8 +170,7 @@ class Link(Process):
         stint = self.stints.get(active.number)
         if stint is None or not stint.outstanding:
             return 0
-        begun, waiting = self.marks.begun[stint.slot], len(stint.outstanding)
-        return max(0, min(waiting, begun - (stint.sent - waiting)))
+        return min(len(stint.outstanding), self.marks.running[stint.slot])
 
     def room(self, active: Active, share: int) -> int:
         """How many tasks of a job may be sent now."""
@@ -144,7 +181,66 @@ class Link(Process):
             return share if self._slots else 0
         if stint.share != share:
             self.tell_share(active, share)
-        return stint.room
+        return 0 if stint.silent else stint.room
+
+    # --- what is not begun
+
+    def waiting(self, active: Active) -> int:
+        """How many tasks of a job the process has not turned to yet."""
+        stint = self.stints.get(active.number)
+        if stint is None or not stint.outstanding:
+            return 0
+        last = stint.outstanding[next(reversed(stint.outstanding))][0]
+        return max(0, last - self.marks.begun[stint.slot])
+
+    def stands(self, active: Active) -> bool:
+        """Whether tasks of a job wait here, and few or none have begun since this was asked last."""
+        stint = self.stints[active.number]
+        begun = self.marks.begun[stint.slot]
+        moved, stint.seen = begun - stint.seen, begun
+        return not stint.silent and self.waiting(active) > 2 * moved
+
+    def recall(self, active: Active) -> None:
+        """Forbid the process to begin what it has not begun; what it turns to nevertheless it returns."""
+        stint = self.stints[active.number]
+        self.marks.recall[stint.slot] = stint.sent
+        stint.silent = True
+
+    def take_back(self, active: Active) -> list[tuple[int, Any]]:
+        """Take the tasks that the process will never begin, a moment (a millisecond will do) after `recall`.
+
+        The process writes `begun` before it looks at `recall`. So whatever is later than what is read here meets the
+        recall, however late that is: also when the process is stopped for ever.
+        """
+        stint = self.stints.get(active.number)
+        if stint is None:
+            return []
+        begun, recall = self.marks.begun[stint.slot], self.marks.recall[stint.slot]
+        found = [
+            (index, item)
+            for index, (nth, _, item) in stint.outstanding.items()
+            if begun < nth <= recall and index not in active.sentences
+        ]
+        for index, _ in found:
+            del stint.outstanding[index]
+        return found
+
+    def _take_returned(self, stint: Stint, body: Bytes) -> None:
+        """Give to others what the process turned to when it had been recalled, and so did not begin."""
+        active, again = stint.active, []
+        for index, nth in pickle.loads(body):
+            entry = stint.outstanding.get(index)
+            if entry is None or entry[0] != nth:  # it was taken back, and may have been sent again
+                continue
+            del stint.outstanding[index]
+            error = active.sentences.pop(index, None)
+            if error is None:
+                again.append((index, entry[2]))
+            else:
+                now_s = perf_counter()
+                active.tell(index, entry[1], now_s, None, error)
+        if again:
+            self._office.give_again(active, again)
 
     # --- to the process
 
@@ -153,7 +249,7 @@ class Link(Process):
         stint = self.stints.get(active.number)
         if stint is None:
             slot = self._slots.pop()
-            self.marks.begun[slot] = 0
+            self.marks.begun[slot] = self.marks.recall[slot] = self.marks.running[slot] = 0
             stint = self.stints[active.number] = Stint(active, slot, share)
             body = pickle.dumps((slot, share, active.job.timeout_s, active.blocked_after_s, active.body), 5)
             parts = [*wire.frame(wire.JOB, active.number, 0, Parcel(wire.PICKLED, [body])), *parts]
@@ -197,7 +293,11 @@ class Link(Process):
     def take(self) -> None:
         """Read once, and tell jobs how their tasks ended; see `Process.take`."""
         printed = Printed()
-        for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
+        touched: dict[int, Stint] = {}
+        arrived = self.inbox.read()
+        for stint in self.stints.values():
+            stint.silent = False
+        for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in arrived:
             if kind in _STREAMS:
                 active = self._actives.get(number_of_job)
                 if active is not None:
@@ -205,7 +305,7 @@ class Link(Process):
                 continue
             printed.flush()
             if kind == frames.READY:
-                self._welcome(self)
+                self._office.welcome(self)
             elif kind == frames.ENDED:
                 stint = self._ending.pop(number_of_job)
                 self._slots.append(stint.slot)
@@ -220,14 +320,20 @@ class Link(Process):
                 stint = self.stints[number_of_job]
                 if kind == frames.RESULTS:
                     self._take_results(stint, body)
+                elif kind == frames.RETURNED:
+                    self._take_returned(stint, body)
                 else:
                     self._take_end(stint, number, kind, (start_s, end_s), (form, buffers, body))
-                stint.active.wake()
+                touched[number_of_job] = stint
         printed.flush()
+        for stint in touched.values():
+            stint.active.wake()
+        if touched:
+            self._office.watch()
 
     def _take_results(self, stint: Stint, body: Bytes) -> None:
         ends = list(zip(*pickle.loads(body), strict=True))
-        stint.note_ends(len(ends))
+        stint.note_ends(len(ends), sum(end_s - start_s for _, start_s, end_s, _ in ends))
         outstanding, sentences, tell = stint.outstanding, stint.active.sentences, stint.active.tell
         for index, start_s, end_s, value in ends:
             if outstanding.pop(index, None) is not None:
@@ -240,7 +346,7 @@ class Link(Process):
     ) -> None:
         if stint.outstanding.pop(index, None) is None:
             return
-        stint.note_ends(1)
+        stint.note_ends(1, times_s[1] - times_s[0])
         sentence = stint.active.sentences.pop(index, None)
         if kind == frames.KILLED:
             stint.active.tell(index, *times_s, None, sentence)
@@ -254,7 +360,7 @@ class Link(Process):
 
     def written(self) -> None:
         """There is room again."""
-        self._wake()
+        self._office.wake_all()
 
     def close(self) -> None:
         """As Process; nobody waits any longer for its answers."""

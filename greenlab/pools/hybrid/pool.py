@@ -3,7 +3,8 @@
 In each process the tasks of a job are green threads of the very same green pool that the kernel uses, so that time
 limits, slices and contexts are alike; the standard library cooperates there too. Each process may have its share
 in flight (`concurrency` divided by the processes), and is sent one more task as one ends: a slow process does not
-hold back what another could do. Short tasks go ahead, as many as the process ends in 5 ms at its pace of late.
+hold back what another could do. Some go ahead, as many as it ends in 25 ms at its pace of late, and are recalled
+where they would wait for long while slots stand idle elsewhere.
 Who works is up to `Fleet`, who gets which task to `feeding`; what runs in a process is `worker`.
 
 Guarantees:
@@ -14,9 +15,9 @@ Guarantees:
 * a time limit, too, stops a task that computes: the process raises `TaskTimeoutError` in it, and in no other;
 * jobs that run at the same time share the processes; an idle pool wakes nobody.
 
-Bounds: a process holds many tasks, so its death costs all that it had begun, and results of its last millisecond
+Bounds: a process holds many tasks, so its death costs all that it had begun, and results of its last two milliseconds
 (or of the turn of its hub) that it had not sent; `resume()` or retries run just these again. A task that computes
-holds up the others of its process; a short task that was sent ahead may sit behind a slow one.
+holds up those of its process that have begun.
 When a run is cancelled, a process that does not end its tasks within 0.5 s (it computes, or is stopped) is killed;
 within 5 s, if tasks of other runs would be lost with it. What is deaf to signals (a C call that does not return) is
 deaf to the time limit too.
@@ -28,7 +29,7 @@ from __future__ import annotations
 
 import itertools
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from greenlab.errors import CancelledError, GreenlabError
 from greenlab.hub import eventlet
@@ -61,13 +62,13 @@ class HybridPool:
     def __init__(self, blocked_after: Callable[[], float] = lambda: AFTER_S) -> None:
         self._blocked_after = blocked_after
         self._active: dict[int, Active] = {}
-        self._feeder = Feeder()
+        self._feeder = Feeder(self._active)
         self._jobs = itertools.count(1)
         self._questions = itertools.count(1)
         self._fleet: Fleet[Link] = Fleet("greenlab.pools.hybrid.worker", self._make_link, self)
 
     def _make_link(self) -> Link:
-        return Link(self._active, self._fleet.welcome, self.wake_all)
+        return Link(self._active, self)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -127,6 +128,8 @@ class HybridPool:
             raise
         finally:
             del self._active[active.number]
+            if not self._active:
+                self._feeder.stop()
             for link in self._fleet.processes:
                 link.end(active)
 
@@ -175,6 +178,7 @@ class HybridPool:
         """End the processes; runs that are under way raise. The pool may be started again."""
         for active in self._active.values():
             active.stop(GreenlabError("the pool was closed while it ran tasks"))
+        self._feeder.stop()
         self._fleet.close()
 
     def _hear_out(self, active: Active) -> None:
@@ -235,14 +239,29 @@ class HybridPool:
                 error = active.sentences.pop(index, None) or link.loss(status)
                 active.tell(index, sent_s, now_s, None, error)
             if unbegun:
-                self._feeder.give_again(active, unbegun)
+                self.give_again(active, unbegun)
 
     def failed(self, error: GreenlabError) -> None:
         """End the runs; see `Owner`."""
         for active in self._active.values():
             active.stop(error)
 
+    # --- what the links ask for; see `Office`
+
+    def welcome(self, link: Link) -> None:
+        """Take a process into service."""
+        self._fleet.welcome(link)
+
     def wake_all(self) -> None:
         """Let every job look for room again."""
         for active in self._active.values():
             active.wake()
+        self.watch()
+
+    def watch(self) -> None:
+        """See to what waits at a process while another one could take it."""
+        self._feeder.watch()
+
+    def give_again(self, active: Active, tasks: list[tuple[int, Any]]) -> None:
+        """Give to other processes what one did not begin."""
+        self._feeder.give_again(active, tasks)

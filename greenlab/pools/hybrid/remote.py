@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
+    from greenlab.pools.hybrid.frames import Marks
 
 _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, one after another
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
@@ -79,7 +80,7 @@ class RemoteJob:
     Args:
         office: where results go.
         number: the job's number.
-        begun: where to count tasks that have begun; `slot` is the place.
+        marks: where to count tasks that have begun, and to see what is recalled; `slot` is the place.
         share: how many tasks may be in flight here.
         timeout_s: how long one may take, or None.
         body: the pickled setting and function.
@@ -92,7 +93,7 @@ class RemoteJob:
         self,
         office: Office,
         number: int,
-        begun: memoryview[int],
+        marks: Marks,
         slot: int,
         share: int,
         timeout_s: float | None,
@@ -105,7 +106,7 @@ class RemoteJob:
         self.inside = 0  # tasks whose function has been called and has not returned
         self.when_empty: Callable[[], object] | None = None
         self._office = office
-        self._begun, self._slot = begun, slot
+        self._marks, self._slot = marks, slot
         self._body: Bytes = body
         self._func: Any = None
         self._opening = eventlet.semaphore.Semaphore(1)
@@ -123,9 +124,14 @@ class RemoteJob:
         """The function, once it has been unpickled."""
         return self._call
 
+    @property
+    def has_more(self) -> bool:
+        """Whether tasks wait here."""
+        return bool(self._queue)
+
     def size_hint(self) -> int | None:
-        """Say that it is not known: the kernel has more, or not."""
-        return None
+        """Say what has come, and that more may come."""
+        return len(self._queue) + 1
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Do nothing: here tasks print for themselves."""
@@ -137,15 +143,19 @@ class RemoteJob:
 
     def pull(self) -> tuple[int, Any]:
         """Take the next task, or wait for one."""
-        queue = self._queue
+        queue, marks, slot = self._queue, self._marks, self._slot
         while True:
             if queue and self._running < self.concurrency:
                 task = queue.popleft()
                 self._pulled += 1
-                self._begun[self._slot] = self._pulled
+                marks.begun[slot] = self._pulled
+                if self._pulled <= marks.recall[slot]:
+                    self._return(task)
+                    continue
                 if task is None:  # killed while it waited
                     continue
                 self._running += 1
+                marks.running[slot] = self._running
                 if queue and self._idle:
                     self.wake()
                 if self._func is None:
@@ -242,6 +252,21 @@ class RemoteJob:
             else:
                 self._idle.remove(me)
 
+    def _return(self, task: tuple[int, Any] | None) -> None:
+        """Say which tasks are not begun, being recalled: this one, and those behind it."""
+        queue, recall, returned = self._queue, self._marks.recall[self._slot], []
+        while True:
+            if task is not None:
+                returned.append((task[0], self._pulled))
+            if not queue or self._pulled >= recall:
+                break
+            task = queue.popleft()
+            self._pulled += 1
+        self._marks.begun[self._slot] = self._pulled
+        parcel = Parcel(wire.PICKLED, [pickle.dumps(returned, 5)])
+        self._office.send(wire.frame(frames.RETURNED, self.number, 0, parcel))
+        self._office.post_soon(self, perf_counter())
+
     def _call(self, item: Any) -> Any:
         me: Any = greenlet.getcurrent()
         this_task.set((self, me.greenlab_index))
@@ -274,6 +299,7 @@ class RemoteJob:
 
     def _end(self, index: int) -> None:
         self._running -= 1
+        self._marks.running[self._slot] = self._running
         self._office.end_output((self, index))
         if self._queue and self._idle:  # whoever calls may be one too many, and leave
             self.wake()

@@ -1,7 +1,7 @@
 """A process of the hybrid pool: a hub, a greened standard library, and the green pool, which runs what is sent.
 
 The main greenlet only waits; a green thread reads what the kernel says. Results are sent together: those of one
-turn of the hub, or of a millisecond, in one go.
+turn of the hub, or of a millisecond or two, in one go.
 
 Guarantees:
 
@@ -53,7 +53,8 @@ if TYPE_CHECKING:
 
 trampoline = eventlet.hubs.trampoline
 
-_TOGETHER_S: Final = 0.001  # results that end within this are sent together
+_TOGETHER_S: Final = 0.001  # results that end within this are sent together …
+_TOGETHER_AHEAD_S: Final = 0.002  # … and within this, where more tasks are at hand
 _LOOK_S: Final = 0.02  # how often to look whether a task holds the hub
 _NOTHING: Final = Parcel(wire.NOTHING, [])
 _NEVER: Final = float("inf")
@@ -137,7 +138,7 @@ class Worker:
         self, number: int, slot: int, share: int, timeout_s: float | None, blocked_after_s: float, body: bytes
     ) -> None:
         watchdog_of(self.hub).after_s = blocked_after_s
-        job = RemoteJob(self, number, self._marks.begun, slot, share, timeout_s, body)
+        job = RemoteJob(self, number, self._marks, slot, share, timeout_s, body)
         self._jobs[number] = job
         self._warden.watch(job)
         self._runners[number] = eventlet.spawn(self._run, job)
@@ -186,10 +187,11 @@ class Worker:
     def post_soon(self, job: RemoteJob, now_s: float) -> None:
         """Send what there is: now, or if that was only just done, in the hub's next turn."""
         self.unsent[job.number] = job
-        if now_s - self._posted_s > _TOGETHER_S:
+        past_s = now_s - self._posted_s
+        if past_s > (_TOGETHER_AHEAD_S if job.has_more else _TOGETHER_S):
             self.post()
         elif self._timer is None:
-            self._timer = self.hub.schedule_call_global(0, self.post)
+            self._timer = self.hub.schedule_call_global(_TOGETHER_AHEAD_S - past_s if job.has_more else 0, self.post)
 
     def post(self) -> None:
         """Send what there is. On the hub's thread, also in the middle of a task."""

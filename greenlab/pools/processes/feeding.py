@@ -7,6 +7,7 @@ Must not import: runs, live, magics, eventlet.green.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from greenlab.hub import eventlet
@@ -72,9 +73,13 @@ class Feeder(Generic[A]):
 
     def replace(self, active: A, tasks: Iterable[tuple[int, Any]]) -> None:
         """Give to other processes what one did not begin; waits, so this is for a green thread of its own."""
+        left = deque(tasks)
         try:
-            for index, item in tasks:
-                self._place(active, index, item)
+            while left:
+                batch, room = self._await_room(active)
+                while left and room > 0:
+                    room -= batch.add(*left.popleft())
+                batch.post()
         except Exception as error:  # that of its run, or one that its run must have
             active.stop(error)
 

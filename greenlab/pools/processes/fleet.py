@@ -7,6 +7,7 @@ Guarantees:
 * a process that has died is replaced at once; if they die as soon as they start, the fleet gives up and says so;
 * a process that must leave takes nothing new, and leaves when it has done what it holds; its replacement is forked
   meanwhile;
+* after modules were reloaded here, a start replaces the processes, which have the old ones;
 * processes outlive no fork server, but the fleet outlives both; at its own end, what processes started ends with them;
 * nothing here blocks, and a fleet with nothing to do wakes nobody: no timer, no polling.
 
@@ -26,6 +27,7 @@ from greenlab.hub import eventlet
 from greenlab.pools.processes import forkserver
 from greenlab.pools.processes.forkserver import ForkServer
 from greenlab.pools.processes.process import Process
+from greenlab.pools.processes.reloads import Reloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,6 +76,7 @@ class Fleet(Generic[P]):
         self._server: ForkServer | None = None
         self._listener: Any = None
         self._asked: deque[P] = deque()  # those that are being forked
+        self._reloads = Reloads()
         self._starting = Semaphore(1)
         self._changed = Event()
         self._trouble: GreenlabError | None = None
@@ -97,6 +100,10 @@ class Fleet(Generic[P]):
             GreenlabError: no process could be started, or the fleet was closed meanwhile.
         """
         with self._starting:
+            if self._reloads.look():
+                for process in self.processes:
+                    if not process.retiring:
+                        self._let_go(process)
             self._trouble = None
             self._stillborn = 0
             self.adjust()

@@ -34,6 +34,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from greenlab import pools
+from greenlab.children import undebugged
+from greenlab.pools.processes import shell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +64,7 @@ class ForkServer:
     def __init__(self, module: str) -> None:
         path = [entry for entry in sys.path if isinstance(entry, str)]
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as stack, _sigint_held():
+        with theirs, contextlib.ExitStack() as stack, _sigint_held(), undebugged():
             stack.callback(ours.close)
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
                 [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), module, *path],
@@ -228,6 +230,7 @@ class _Server:
         try:
             os.setpgid(0, 0)
             pools.enter_worker()
+            shell.install()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             if self._die_with_parent is not None:

@@ -30,6 +30,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
+from greenlab.pools.processes import shell
 from greenlab.pools.processes.wire import (
     ERROR,
     NOTHING,
@@ -158,7 +159,11 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
     )
 
     def reducer_override(self, obj: Any) -> Any:
-        """As cloudpickle's."""
+        """As cloudpickle; but the notebook's shell, for which `!command` asks, becomes a worker's, and modules go by name."""
+        if shell.is_shell(obj):
+            return shell.WorkerShell, ()
+        if shell.is_getter(obj):
+            return shell.make_getter, ()
         if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
             return importlib.import_module, (obj.__name__,)
         return super().reducer_override(obj)
