@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,6 +9,7 @@ from kernel import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 POOLS = pytest.mark.parametrize("pool", ["prefork", "hybrid"])
 
@@ -106,4 +106,4 @@ def debug(kernel: Kernel, seq: int, command: str, **arguments: Any) -> None:
     client = kernel.client
     request = {"type": "request", "seq": seq, "command": command, "arguments": arguments}
     client.control_channel.send(client.session.msg("debug_request", request))
-    assert client.control_channel.get_msg(timeout=30)["content"]["success"]
+    assert client.control_channel.get_msg(timeout=60)["content"]["success"]

@@ -284,9 +284,10 @@ def test_a_function_that_crashes_each_process_as_it_is_unpickled_costs_tasks_not
 
 def test_the_tasks_of_an_idle_process_that_was_killed_are_not_lost(pool: ProcessPool) -> None:
     for _ in range(20):
-        os.kill(pool.pids[0], signal.SIGKILL)
+        victim = pool.pids[0]
+        os.kill(victim, signal.SIGKILL)
         assert [0, 1, 2, 3] == run(pool, abs, range(4)).results
-        until(lambda: len(pool.pids) == 2)
+        until(lambda victim=victim: victim not in pool.pids and len(pool.pids) == 2)
 
 
 def test_the_pool_outlives_its_fork_server(pool: ProcessPool) -> None:

@@ -61,7 +61,7 @@ def probe(call: Callable[[], Any], name: str, *, times: int = TIMES, limit_s: fl
 
 
 def _culprit(call: Any) -> str:
-    name, value = sending._find_culprit("", call, [])
+    name, value = sending.find_culprit(call)
     what = sending.type_name(value)
     return f"{name!r} ({what})" if name else f"a {what}"
 

@@ -26,6 +26,8 @@ ENDED: Final = 40  # answers END: nothing of the job runs any more
 RETURNED: Final = 42  # tasks that were recalled, and so not begun: a list of (index, how-manieth)
 BLOCKED: Final = 41  # a task held the hub: a `Block`
 
+BROKEN: Final = 43  # why this process ends: it cannot serve
+
 NOBODY: Final = (1 << 64) - 1  # the index of a print that is of no task
 
 

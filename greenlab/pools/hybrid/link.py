@@ -11,6 +11,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
@@ -132,6 +133,8 @@ class Link(Process):
         self.marks = Marks(self.page_fd)
         self.stints: dict[int, Stint] = {}
         self.posts = 0
+        self._useful = False
+        self._broken: BaseException | None = None
         self._actives = actives
         self._office = office
         self._ending: dict[int, Stint] = {}
@@ -142,6 +145,16 @@ class Link(Process):
     def load(self) -> int:
         """How many tasks were sent and have not ended, and how many jobs are still to end."""
         return sum(len(stint.outstanding) for stint in self.stints.values()) + len(self._ending)
+
+    @property
+    def useful(self) -> bool:
+        """Whether it did more than to start, and to say why it ends."""
+        return self._useful
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a task runs there."""
+        return any(self.marks.running[stint.slot] for stint in self.stints.values())
 
     @property
     def pause_s(self) -> float:
@@ -304,8 +317,11 @@ class Link(Process):
                     printed.add(active, _STREAMS[kind], None if number == NOBODY else number, body)
                 continue
             printed.flush()
+            self._useful = self._useful or kind not in (frames.READY, frames.BROKEN)
             if kind == frames.READY:
                 self._office.welcome(self)
+            elif kind == frames.BROKEN:
+                self.break_off(GreenlabError(str(body, "utf-8", "replace")))
             elif kind == frames.ENDED:
                 stint = self._ending.pop(number_of_job)
                 self._slots.append(stint.slot)
@@ -330,6 +346,8 @@ class Link(Process):
             stint.active.wake()
         if touched:
             self._office.watch()
+        if self._broken is not None:
+            raise self._broken
 
     def _take_results(self, stint: Stint, body: Bytes) -> None:
         ends = list(zip(*pickle.loads(body), strict=True))
@@ -350,8 +368,12 @@ class Link(Process):
         sentence = stint.active.sentences.pop(index, None)
         if kind == frames.KILLED:
             stint.active.tell(index, *times_s, None, sentence)
-        else:
-            stint.active.tell(index, *times_s, *sending.load_end(index, kind, *sent))
+            return
+        try:
+            value, error = sending.load_end(index, kind, *sent)
+        except BaseException as fault:  # its task has been run, and so have those whose ends were read with it
+            self._broken, value, error = fault, None, sending.unreadable(index, fault)
+        stint.active.tell(index, *times_s, value, error)
 
     def _answer(self, question: int, body: Bytes) -> None:
         event = self._answers.pop(question, None)

@@ -307,7 +307,7 @@ class RemoteJob:
     def _send_by_itself(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
         try:
             parcel = sending.dump(value)
-        except Exception as cause:
+        except BaseException as cause:
             self._send_error(index, started_s, ended_s, sending.unsendable_result(value, cause))
             return
         self._office.send(wire.frame(wire.RESULT, self.number, index, parcel, (started_s, ended_s)))
@@ -316,7 +316,7 @@ class RemoteJob:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_next):
             trace = trace.tb_next
-        error.__traceback__ = trace  # from the user's own frames on: `dump_error` leaves out the first
+        sending.set_traceback(error, trace)  # from the user's own frames on: `dump_error` leaves out the first
         parcel = sending.dump_error(error)
         self._office.send(wire.frame(wire.ERROR, self.number, index, parcel, (started_s, ended_s)))
 

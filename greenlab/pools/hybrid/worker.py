@@ -29,7 +29,7 @@ import socket
 import sys
 from collections import deque
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import greenlet
 
@@ -99,7 +99,10 @@ class Worker:
         os.register_at_fork(after_in_child=self._let_go)
         self.send(wire.frame(frames.READY, 0, 0, _NOTHING))
         self._write()
-        eventlet.spawn(self._read).wait()
+        try:
+            eventlet.spawn(self._read).wait()
+        except BaseException as error:
+            self.give_up(error)
 
     # --- from the kernel
 
@@ -149,10 +152,9 @@ class Worker:
                 self._pool.run(job)
         except greenlet.GreenletExit:
             pass
-        except BaseException:  # then nothing can be said of its tasks: the pool counts them as lost
+        except BaseException as error:  # then nothing can be said of its tasks: the pool counts them as lost
             sys.excepthook(*sys.exc_info())
-            self.post()
-            os._exit(1)
+            self.give_up(error)
         finally:
             del self._runners[job.number]
             self._leave(job)
@@ -177,6 +179,13 @@ class Worker:
         self._warden.forget(job)
         self.send(wire.frame(frames.ENDED, job.number, 0, _NOTHING))
         self._write()
+
+    def give_up(self, error: BaseException) -> NoReturn:
+        """Say why this process can serve no longer, and end it."""
+        why = f"{type(error).__name__}: {error}"
+        self.send(wire.frame(frames.BROKEN, 0, 0, Parcel(wire.RAW, [why.encode("utf-8", "replace")])))
+        self.post()
+        os._exit(1)
 
     # --- to the kernel
 

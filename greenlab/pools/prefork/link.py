@@ -164,6 +164,7 @@ class Link(Process):
     def _take(self) -> bool:
         """Read once; return whether the worker says that it has more memory than it may."""
         actives, full = self._actives, False
+        broken: BaseException | None = None
         printed = Printed()
         for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
             if kind in _STREAMS:
@@ -192,10 +193,15 @@ class Link(Process):
             if form == wire.NOTHING:  # the most frequent of short ends
                 active.tell(index, start_s, end_s, None)
                 continue
-            value, error = sending.load_end(index, kind, form & ~wire.SHARED, buffers, whole)
+            try:
+                value, error = sending.load_end(index, kind, form & ~wire.SHARED, buffers, whole)
+            except BaseException as fault:  # its task has been run, and so have those whose ends were read with it
+                broken, value, error = fault, None, sending.unreadable(index, fault)
             active.tell(index, start_s, end_s, value, error)
         printed.flush()
         self.silent = False
+        if broken is not None:
+            raise broken
         return full
 
     # --- what is not begun

@@ -197,7 +197,7 @@ class Worker:
             return [HEAD.pack(wire.RESULT, wire.PICKLED, 0, job, number, len(body), start_s, end_s), body]
         try:
             parcel = sending.dump(value)
-        except Exception as cause:
+        except BaseException as cause:
             return self._failure(job, number, start_s, end_s, sending.unsendable_result(value, cause))
         return self._outward.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 get_hub = eventlet.hubs.get_hub
+GreenletExit = eventlet.greenlet.GreenletExit
 
 
 class Batch(Protocol):
@@ -80,7 +81,9 @@ class Feeder(Generic[A]):
                 while left and room > 0:
                     room -= batch.add(*left.popleft())
                 batch.post()
-        except Exception as error:  # that of its run, or one that its run must have
+        except GreenletExit:
+            raise
+        except BaseException as error:  # that of its run, or one that its run must have
             active.stop(error)
 
     def _place(self, active: A, index: int, item: Any) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 Event = eventlet.event.Event
+GreenletExit = eventlet.greenlet.GreenletExit
 trampoline = eventlet.hubs.trampoline
 Semaphore = eventlet.semaphore.Semaphore
 
@@ -254,6 +255,11 @@ class Fleet(Generic[P]):
                     eventlet.sleep(pause_s)
         except (EOFError, OSError):
             self.kill(process)  # it has died, or lost its mind: its end is told by the fork server
+        except GreenletExit:
+            raise
+        except BaseException as error:  # what it sent, or what it wanted here, cannot be dealt with
+            process.break_off(error)
+            self.kill(process)
 
     def _hear(self, process: P) -> bool:
         """Read once; return whether there was something to read."""
@@ -261,7 +267,7 @@ class Fleet(Generic[P]):
             process.take()
         except BlockingIOError:
             return False
-        if not process.spoken:  # so it can live here
+        if not process.spoken and process.useful:
             process.spoken = True
             self._stillborn = 0
         return True
@@ -277,15 +283,22 @@ class Fleet(Generic[P]):
         """Read the last words of a process, and put another in its place."""
         if process not in self.processes:  # the fleet was closed
             return
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while self._hear(process):
                 pass
+        except (EOFError, OSError):
+            pass
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            process.break_off(error)
         self._stillborn += not process.spoken and not process.at_work
         self.processes.remove(process)
         self._owner.lost(process, status)
         process.close()
         if self._stillborn > 5 * self.target + 10:
-            self._give_up(GreenlabError("workers die as soon as they start: is there memory for them?"))
+            why = process.failure or "is there memory for them?"
+            self._give_up(GreenlabError(f"workers die as soon as they start: {why}"))
         else:
             self.adjust()
         self._note_change()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
 
 Event = eventlet.event.Event
+GreenletExit = eventlet.greenlet.GreenletExit
 
 
 class Active:
@@ -83,7 +84,9 @@ class Active:
         """Pickle an item for its way to a process; a task whose item cannot be sent fails, and there is None."""
         try:
             return sending.dump(item)
-        except Exception as cause:
+        except GreenletExit:  # the run is being cancelled
+            raise
+        except BaseException as cause:
             now_s = perf_counter()
             self.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
             return None
@@ -98,7 +101,7 @@ class Active:
                 self.job.succeed(index, start_s, end_s, value)
             else:
                 self.job.fail(index, start_s, end_s, error)
-        except Exception as broken:  # the job itself, whose run must not wait for ever
+        except BaseException as broken:  # the job itself, whose run must not wait for ever
             self.stop(broken)
 
     def write(self, stream: str, text: str, index: int | None) -> None:
@@ -114,7 +117,7 @@ class Active:
             return
         try:
             take(*what)
-        except Exception as broken:
+        except BaseException as broken:
             self.stop(broken)
 
 

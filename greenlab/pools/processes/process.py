@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from greenlab.pools.processes.forkserver import ForkServer
 
 trampoline = eventlet.hubs.trampoline
+GreenletExit = eventlet.greenlet.GreenletExit
 
 
 class Process:
@@ -34,6 +35,8 @@ class Process:
         open: whether it takes tasks.
         retiring: whether it is to leave.
         dead: whether it has ended.
+        failure: why it is useless, if that is known: what broke the loop that reads from it or writes to it, here or
+            there.
         gone: an event that comes when all that it held has been accounted for.
         page_fd: a descriptor of the memory shared with it, until `hand_over`.
     """
@@ -51,6 +54,7 @@ class Process:
         self.pid = 0
         self.ready = self.spoken = self.open = self.retiring = self.dead = False
         self.gone = eventlet.event.Event()
+        self.failure: BaseException | None = None
         self._reader: Any = None
         self._writer: Any = None
 
@@ -65,6 +69,11 @@ class Process:
     def at_work(self) -> bool:
         """Whether a task runs there: if it dies now, that task may be why."""
         return False
+
+    @property
+    def useful(self) -> bool:
+        """Whether what it has said shows that it can live here."""
+        return True
 
     @property
     def pause_s(self) -> float:
@@ -123,16 +132,30 @@ class Process:
         try:
             while not self.outbox.write():
                 trampoline(self.sock, write=True)
+            self._writer = None
+            self.written()
         except OSError:
             return
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            self.break_off(error)
         finally:
             self._writer = None
-        self.written()
+
+    def break_off(self, error: BaseException) -> None:
+        """Give the process up, its connection being of no use: its reader finds that closed, and has it killed."""
+        if self.failure is None:
+            self.failure = error
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def loss(self, status: int) -> WorkerLostError:
         """Say what becomes of a task that was lost with it; `status` is as `os.wait` gives it."""
         code = os.waitstatus_to_exitcode(status)
-        return WorkerLostError(self.pid, signal=-code) if code < 0 else WorkerLostError(self.pid, exitcode=code)
+        lost = WorkerLostError(self.pid, signal=-code) if code < 0 else WorkerLostError(self.pid, exitcode=code)
+        lost.__cause__ = self.failure
+        return lost
 
     def dismiss(self) -> None:
         """Let the process leave, which it does when it finds nothing more to read."""

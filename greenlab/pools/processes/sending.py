@@ -8,7 +8,9 @@ Guarantees:
 * what cannot be sent is named: the variable that the function uses, the item's index, the result's type;
 * a class of the notebook keeps its identity: an instance that comes back is one of the notebook's own class,
   and that class is left as it is;
-* an error that would not survive the journey is replaced where it was raised by one that names it.
+* an error that would not survive the journey is replaced where it was raised by one that names it;
+* whatever the user's own pickling raises (`__reduce__`, `__setstate__`, `__str__` …), SystemExit too, is a failure of
+  the task whose value it was.
 
 Must not import: eventlet, asyncio, IPython; worker processes load this.
 """
@@ -23,14 +25,14 @@ import linecache
 import pickle
 import sys
 import traceback
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
-from greenlab.pools.processes import shell
+from greenlab.pools.processes import culprits, shell
 from greenlab.pools.processes.wire import (
     ERROR,
     NOTHING,
@@ -44,11 +46,10 @@ from greenlab.pools.processes.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PLAIN = frozenset({int, float, bool, complex, type(None), str, bytes})
 _NOTHING = Parcel(NOTHING, [])
-_DEEPEST = 12
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is a cause to read, not an error to handle
@@ -159,7 +160,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
     )
 
     def reducer_override(self, obj: Any) -> Any:
-        """As cloudpickle; but the notebook's shell, for which `!command` asks, becomes a worker's, and modules go by name."""
+        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, and a module of a subclass goes by name."""
+        if isinstance(obj, BaseException) and _is_frozen(obj):
+            return _make_frozen, (type(obj), obj.args, vars(obj))
         if shell.is_shell(obj):
             return shell.WorkerShell, ()
         if shell.is_getter(obj):
@@ -167,6 +170,18 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
         if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
             return importlib.import_module, (obj.__name__,)
         return super().reducer_override(obj)
+
+
+def _is_frozen(error: BaseException) -> bool:
+    """Whether it is of a frozen dataclass: an exception is unpickled by setting attributes, which that forbids."""
+    params = getattr(type(error), "__dataclass_params__", None)
+    return getattr(params, "frozen", False) and type(error).__reduce__ is BaseException.__reduce__
+
+
+def _make_frozen(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
 
 
 def _make_code(name: str, maker: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
@@ -231,11 +246,16 @@ def dump_function(func: Any) -> bytes:
     try:
         data = _dump_by_value(func)
     except Exception as error:
-        name, value = _find_culprit("", func, [])
+        name, value = find_culprit(func)
         what = f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
         hint = "make it inside the task, or use -p green"
         raise NotSendableError(f"cannot send {what} to a worker process: {hint}") from error
     return pickle.dumps((_sources(func), data), 5)
+
+
+def find_culprit(func: Any) -> tuple[str, Any]:
+    """Return the innermost of what a function uses that cannot be pickled, and its name, if it has one."""
+    return culprits.find("", func, [], _is_sendable)
 
 
 def load_function(data: Bytes) -> Any:
@@ -265,7 +285,7 @@ def _sources(func: Any) -> dict[str, list[str]]:
             if entry is not None and len(entry) == 4 and entry[1] is None:
                 found[name] = entry[2]
         if isinstance(value, FunctionType | MethodType | functools.partial):
-            todo.extend(part for _, part in _parts("", value))
+            todo.extend(part for _, part in culprits.parts("", value))
     return found
 
 
@@ -277,72 +297,22 @@ def _is_sendable(value: object) -> bool:
     return True
 
 
-def _find_culprit(name: str, value: Any, above: list[object]) -> tuple[str, Any]:
-    """Follow what cannot be pickled down to the innermost thing that has a name."""
-    if len(above) < _DEEPEST:
-        for part_name, part in _parts(name, value):
-            if not any(part is one for one in above) and not _is_sendable(part):
-                return _find_culprit(part_name, part, [*above, value])
-    return name, value
-
-
-def _parts(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What the pickle of a value would hold, each with the name by which its author knows it."""
-    if isinstance(value, FunctionType):
-        yield from _captures(value)
-    elif isinstance(value, MethodType):
-        yield name, value.__func__
-        yield "self", value.__self__
-    elif isinstance(value, functools.partial):
-        yield name, value.func
-        yield from ((f"argument {i}", part) for i, part in enumerate(value.args))
-        yield from value.keywords.items()
-    elif isinstance(value, dict):
-        yield from ((f"{name}[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, list | tuple):
-        yield from ((f"{name}[{i}]", part) for i, part in enumerate(value))
-    elif isinstance(value, type):
-        yield from ((f"{value.__name__}.{key}", part) for key, part in vars(value).items() if key[:2] != "__")
-    elif hasattr(value, "__dict__") and not isinstance(value, ModuleType):
-        yield from ((f"{name}.{key}" if name else key, part) for key, part in vars(value).items())
-
-
-def _captures(func: FunctionType) -> Iterator[tuple[str, Any]]:
-    for cell_name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        try:
-            yield cell_name, cell.cell_contents
-        except ValueError:  # a closure's variable that is not bound yet
-            continue
-    for global_name in sorted(_names(func.__code__)):
-        if global_name in func.__globals__:
-            yield global_name, func.__globals__[global_name]
-    defaults = func.__defaults__ or ()
-    positional = func.__code__.co_varnames[: func.__code__.co_argcount]
-    yield from zip(positional[len(positional) - len(defaults) :], defaults, strict=True)
-    yield from (func.__kwdefaults__ or {}).items()
-
-
-def _names(code: CodeType) -> set[str]:
-    inner = (const for const in code.co_consts if isinstance(const, CodeType))
-    return set(code.co_names).union(*map(_names, inner))
-
-
 # --- what is said when it cannot be sent --------------------------------------------------------------------
 
 
-def unsendable_item(index: int, item: object, cause: Exception) -> NotSendableError:
+def unsendable_item(index: int, item: object, cause: BaseException) -> NotSendableError:
     """Make the error of a task whose item cannot be pickled."""
     what = f"item {index} ({type_name(item)})"
     return _caused(f"cannot send {what} to a worker process: make it inside the task, or use -p green", cause)
 
 
-def unsendable_result(value: object, cause: Exception) -> NotSendableError:
+def unsendable_result(value: object, cause: BaseException) -> NotSendableError:
     """Make the error of a task whose result cannot be pickled."""
     what = f"the task's result (a {type_name(value)}) cannot be sent back from a worker"
     return _caused(f"{what}: return plain data, or use -p green", cause)
 
 
-def _caused(message: str, cause: Exception) -> NotSendableError:
+def _caused(message: str, cause: BaseException) -> NotSendableError:
     error = NotSendableError(message)
     error.__cause__ = cause
     return error
@@ -354,16 +324,19 @@ def _caused(message: str, cause: Exception) -> NotSendableError:
 def dump_error(error: BaseException) -> Parcel:
     """Pickle what a task raised, with its traceback as text; called in the worker, where it was raised."""
     trace = error.__traceback__.tb_next if error.__traceback__ else None
-    text = "".join(traceback.format_exception(type(error), error, trace))
+    name, message = type_name(error), _message(error)
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:  # its `str()` raised what traceback lets through
+        text = "".join(["Traceback (most recent call last):\n", *traceback.format_tb(trace), f"{name}: {message}\n"])
     try:
         data = _dump_by_value(error)
         survives = isinstance(pickle.loads(data), BaseException)
-    except Exception:
+    except BaseException:
         survives = False
     if not survives:
-        stand_in = RemoteTaskError(type_name(error), _message(error))
-        data = pickle.dumps(stand_in, 5)
-    return Parcel(PICKLED, [pickle.dumps((data, type_name(error), _message(error), text), 5)])
+        data = pickle.dumps(RemoteTaskError(name, message), 5)
+    return Parcel(PICKLED, [pickle.dumps((data, name, message, text), 5)])
 
 
 def load_error(body: Bytes) -> BaseException:
@@ -371,10 +344,10 @@ def load_error(body: Bytes) -> BaseException:
     data, name, message, text = pickle.loads(body)
     try:
         loaded = load(PICKLED, 0, data, has_class)
-    except Exception:  # it needs something that only the worker has
+    except BaseException:  # it needs something that only the worker has
         loaded = None
     error = loaded if isinstance(loaded, BaseException) else RemoteTaskError(name, message)
-    error.__cause__ = RemoteTraceback(text)
+    _set_cause(error, RemoteTraceback(text))
     return error
 
 
@@ -384,12 +357,26 @@ def load_end(index: int, kind: int, form: int, buffers: int, body: Bytes) -> tup
         if kind == ERROR:
             return None, load_error(body)
         return load(form, buffers, body, has_class), None
-    except Exception as cause:
-        return None, _caused(f"the result of task {index} cannot be read here: {cause}", cause)
+    except BaseException as cause:
+        return None, unreadable(index, cause)
+
+
+def unreadable(index: int, cause: BaseException) -> NotSendableError:
+    """Make the error of a task whose end cannot be read in the kernel."""
+    return _caused(f"the result of task {index} cannot be read here: {_message(cause) or type_name(cause)}", cause)
+
+
+def set_traceback(error: BaseException, trace: TracebackType | None) -> None:
+    """Set what an exception may forbid to set: a frozen dataclass does."""
+    BaseException.with_traceback(error, trace)
+
+
+def _set_cause(error: BaseException, cause: BaseException) -> None:
+    vars(BaseException)["__cause__"].__set__(error, cause)
 
 
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:
+    except BaseException:
         return "<its str() failed>"

@@ -27,8 +27,11 @@ def pack(func: Any) -> Packed:
         NotSendableError: something that the function uses cannot be pickled; the message names it.
     """
     path = [entry for entry in sys.path if isinstance(entry, str)]
-    # Not pathlib: it would be loaded in every worker process.
-    return os.getcwd(), path, dict(os.environ), sending.dump_function(func)  # noqa: PTH109
+    try:
+        cwd = os.getcwd()  # noqa: PTH109 - not pathlib: it would be loaded in every worker process
+    except OSError:  # it has been deleted
+        cwd = ""
+    return cwd, path, dict(os.environ), sending.dump_function(func)
 
 
 class Arrivals:
