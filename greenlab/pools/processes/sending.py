@@ -160,7 +160,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
     )
 
     def reducer_override(self, obj: Any) -> Any:
-        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, and a module of a subclass goes by name."""
+        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, and odd modules go by name."""
         if isinstance(obj, BaseException) and _is_frozen(obj):
             return _make_frozen, (type(obj), obj.args, vars(obj))
         if shell.is_shell(obj):
