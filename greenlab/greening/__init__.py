@@ -31,6 +31,7 @@ from greenlab.greening import (
     waiting,
 )
 from greenlab.greening.adopted import Adoption
+from greenlab.greening.captured import Captured
 from greenlab.greening.databases import Databases
 from greenlab.greening.imported import Imported
 from greenlab.greening.patches import Patches
@@ -44,6 +45,7 @@ __all__ = ["green", "is_green", "may_green", "native", "replaced", "ungreen"]
 
 _patches = Patches()
 _imported = Imported()
+_captured = Captured()
 _adoption = Adoption()
 _databases = Databases()
 _native_sleep = time.sleep
@@ -77,7 +79,9 @@ def _replace() -> None:
     for owner in (eventlet, eventlet.patcher):
         patches.replace(owner, "monkey_patch", monkey_patch)
     patches.replace(eventlet.patcher, "is_monkey_patched", is_monkey_patched)
-    _imported.exchange(patches.pairs())
+    pairs = patches.pairs()
+    _imported.exchange(pairs)
+    _captured.exchange(pairs, aside=(patches.kept(), _imported.kept()))
     _adoption.adopt()
     _databases.switch()
 
@@ -92,6 +96,7 @@ def ungreen() -> None:
     _adoption.undo()
     _databases.restore()
     _imported.restore(pairs)
+    _captured.restore(pairs)
 
 
 def is_green() -> bool:

@@ -2,9 +2,8 @@
 
 Guarantees: only module globals that *are* a replaced object, by identity, are changed, and each is changed back to
 what it was; names that a library imported while they were replaced become what stands in the standard library again.
-The kernel's own machinery, the standard library's and greenlab's are left alone. Attributes of classes and objects
-are left alone too: a function that sits in a class is called with another first argument, and what an object was
-given is its own affair.
+The kernel's own machinery, the standard library's (but for a few) and greenlab's are left alone. What stands elsewhere
+than in a module is `captured`'s affair.
 """
 
 from __future__ import annotations
@@ -16,6 +15,9 @@ from greenlab.greening.scope import left_alone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# Modules of the standard library that keep names of others, and call them for whoever calls them.
+_OF_THE_LIBRARY = {"_pyio", "_threading_local", "multiprocessing.dummy", "pty"}
 
 
 class Imported:
@@ -31,6 +33,10 @@ class Imported:
             if id(value) in new_of:
                 self._changed.append((namespace, key, value))
                 namespace[key] = new_of[id(value)]
+
+    def kept(self) -> list[Any]:
+        """Give the list itself of what was changed."""
+        return self._changed
 
     def restore(self, pairs: list[tuple[Any, Any]]) -> None:
         """Put back what was replaced, and replace what was imported meanwhile."""
@@ -52,7 +58,9 @@ class Imported:
 def _names() -> Iterator[tuple[dict[str, Any], str, Any]]:
     """Give the global names of all modules that are not left alone."""
     for name, module in list(sys.modules.items()):
-        if left_alone(name) or (name.partition(".")[0] in sys.stdlib_module_names and name != "__main__"):
+        if name not in _OF_THE_LIBRARY and (
+            left_alone(name) or (name.partition(".")[0] in sys.stdlib_module_names and name != "__main__")
+        ):
             continue
         namespace = getattr(module, "__dict__", None)
         if isinstance(namespace, dict):

@@ -9,8 +9,7 @@ Guarantees: `__init__` runs again, with the arguments of the first call, in each
 does in each thread; a task's values are freed when the task ends or the local goes, whichever is first.
 
 Locals that were made before are the threads' own still, with two exceptions: plain ones that a module or an object
-holds are adopted (see `adopted`), and subclasses of the native class get these methods (`patch`). Of an instance
-made before, the arguments of `__init__` are not known: a task that touches it starts with none.
+holds are adopted (see `adopted`), and subclasses of the native class get these methods (`patch`).
 
 `threading.get_ident()` and `current_thread()` stay what they are: green tasks run in the hub's OS thread, and say so.
 That keeps libraries right that hand the ident to the system (signals, `sys._current_frames`), that ask whether this
@@ -20,6 +19,7 @@ is the main thread, or that may be used only in the thread that made them (sqlit
 from __future__ import annotations
 
 import _thread
+import gc
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -92,7 +92,19 @@ def _arguments(self: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         except AttributeError:
             return (), {}
         return kept
-    return (), {}
+    # Made before, or of a class that was. C keeps the arguments for threads to come, and shows them to the collector
+    # alone, after what a subclass adds: the type, the arguments, keywords if there are any, its own tables.
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    for each in gc.get_referents(self)[::-1]:
+        if type(each) is dict and each and all(type(key) is str for key in each):
+            kwargs = each
+        elif type(each) is tuple:
+            args = each
+            break
+        elif isinstance(each, type):
+            break
+    return args, kwargs
 
 
 def _attribute_of_class(self: Any, name: str) -> Any:
@@ -231,7 +243,8 @@ def patch(patches: Patches) -> None:
     for owner in (_thread, threading):
         patches.replace(owner, "local" if owner is threading else "_local", Local)
     for owner in _subclasses(NativeLocal) - {Local, AdoptedLocal} - _subclasses(Local):
-        if left_alone(owner.__module__):
+        # A manager's proxies keep a connection a thread: one for two tasks, and a put waits behind the get it is for.
+        if left_alone(owner.__module__) and owner.__module__ != "multiprocessing.util":
             continue
         for name, method in (
             ("__getattribute__", getattribute), ("__setattr__", setattribute), ("__delattr__", delattribute)

@@ -35,6 +35,10 @@ class Patches:
         """List what is replaced now, as (owner's name, attribute)."""
         return [(getattr(owner, "__name__", str(owner)), name) for owner, name, _ in self._done]
 
+    def kept(self) -> list[Any]:
+        """Give the list itself of what was replaced."""
+        return self._done
+
     def pairs(self) -> list[tuple[Any, Any]]:
         """List (original, replacement) of what stands in modules: what others may have imported by name."""
         return [
