@@ -242,6 +242,8 @@ def _answered(kernel: Kernel, cell: Cell) -> bool:
             message = kernel.client.get_shell_msg(timeout=0.3)
         except queue.Empty:
             return False
+        except ValueError:
+            continue  # half of one reply and half of another: the kernel was interrupted while it sent
         if message["parent_header"].get("msg_id") == cell.msg_id:
             return True
 
