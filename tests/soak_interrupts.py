@@ -15,8 +15,10 @@ sets SIGINT back, or a second one while it logs the first: 3 times in 4,007 inte
 from __future__ import annotations
 
 import argparse
+import os
 import queue
 import random
+import signal
 import tempfile
 import threading
 import time
@@ -48,17 +50,27 @@ GREEN = (
 )
 # A kernel dies of a KeyboardInterrupt that reaches its loop, and without a word: this says where it came from.
 PREPARE = """
-import asyncio.events, threading, time, traceback
+import asyncio.events, gc, greenlet, signal, threading, time, traceback
+_words = open({path!r}, "a")
 
-def _run(self, former=asyncio.events.Handle._run):
+def _note_death(self, former=asyncio.events.Handle._run):
     try:
         former(self)
     except KeyboardInterrupt:
-        with open({path!r}, "w") as file:
-            file.write(traceback.format_exc())
+        _words.write(traceback.format_exc())
+        _words.flush()
         raise
 
-asyncio.events.Handle._run = _run
+asyncio.events.Handle._run = _note_death
+
+def _note_waits(signum, frame):
+    _words.write("".join(traceback.format_stack(frame)))
+    for each in gc.get_objects():
+        if isinstance(each, greenlet.greenlet) and each.gr_frame is not None:
+            _words.write(f"\\n{each}\\n" + "".join(traceback.format_stack(each.gr_frame)[-12:]))
+    _words.flush()
+
+signal.signal(signal.SIGUSR1, _note_waits)
 """
 PREPARE_GREEN = """
 import greenlab, greenlab.api
@@ -184,6 +196,9 @@ class Soak:
                 self._check(kernel)
         except queue.Empty:
             dead = not kernel.manager.is_alive()
+            if not dead:
+                os.kill(kernel.manager.provisioner.pid, signal.SIGUSR1)  # it writes where each greenlet stands
+                time.sleep(1)
             words = self._last_words.read_text()
             own = dead and "KeyboardInterrupt" in words and "/greenlab/" not in words
             tally.own_deaths += own

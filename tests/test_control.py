@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import greenlab
-from greenlab import pools
+from greenlab import hub, pools
 from greenlab.api import prepare
 from greenlab.hub import eventlet
 from greenlab.runs import Latency
@@ -361,3 +361,25 @@ def test_a_task_may_cancel_its_own_run() -> None:
 def test_an_option_that_a_pool_cannot_keep_is_refused_up_front(pool: str, option: str, flag: str) -> None:
     with pytest.raises(greenlab.UsageError, match=f"{pool} pool does not replace workers: {flag} goes with -p prefork"):
         greenlab.run(abs, [1], pool=pool, **{option: 5})
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_run_that_is_interrupted_as_it_starts_has_ended(monkeypatch: Any, known: bool) -> None:
+    spawn = hub.spawn
+    ran = []
+
+    def interrupted(*args: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def spawn_interrupted(*args: Any) -> Any:
+        task = spawn(*args)
+        if not known:
+            raise KeyboardInterrupt
+        task.link = interrupted
+        return task
+
+    monkeypatch.setattr("greenlab.runs.run.spawn", spawn_interrupted)
+    with pytest.raises(greenlab.RunInterrupted) as caught:
+        greenlab.run(ran.append, range(3))
+    eventlet.sleep(0.01)
+    assert ([], False, True) == (ran, caught.value.run.running, caught.value.run.cancelled)

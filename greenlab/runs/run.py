@@ -97,6 +97,8 @@ class Run(Known):
 
     def _drive(self) -> None:
         """Run the tasks, in a green thread of its own, so that a run may be waited for or left."""
+        if self._ended_s is not None:
+            return  # cancelled by an interrupt that came before its driver was known
         try:
             begin = perf_counter()
             self._pool.start(self.ledger)
@@ -125,10 +127,15 @@ class Run(Known):
 
     def _settle(self, _driver: Any) -> None:
         """End a run whose driver was killed before it began: nothing has run, and no observer has heard of it."""
-        if self.running:
+        if self._ended_s is None:
             self.ledger.stopped = self.cancelled = True
             self._ended_s = perf_counter()
             self._finished.send(None)
+
+    def _settle_dead(self) -> None:
+        """End a run whose driver is dead: an interrupt of `start` or `cancel` may have kept it from being linked."""
+        if self._driver is not None and self._driver.dead:
+            self._settle(self._driver)
 
     def _note_block(self, block: Block) -> None:
         self._blocks.append(block)
@@ -151,6 +158,7 @@ class Run(Known):
             UsageError: the caller is a task that this run waits for, so that neither would ever end.
         """
         self._cell_waits = greenlet.getcurrent() is self._hub.root
+        self._settle_dead()
         try:
             if timeout is None:
                 with waiting_for(self.ledger):
@@ -181,6 +189,7 @@ class Run(Known):
             self._hub.schedule_call_global(0, self._driver.kill)
             return
         self._driver.kill()
+        self._settle_dead()
         if not self._inside():
             self._finished.wait()
 
