@@ -27,17 +27,18 @@ from greenlab.errors import (
 
 if TYPE_CHECKING:
     from greenlab import lab
-    from greenlab.api import kill, native, offload, ps, run, spawn, start, stop, wait_async
-    from greenlab.choose import advise, route, task
-    from greenlab.compare import race, sweep
-    from greenlab.explain import check, stepper, trace
+    from greenlab.advising.advice import Advice
+    from greenlab.api.advise import advise, route, task
+    from greenlab.api.compare import race, sweep
+    from greenlab.api.explain import check, stepper, trace
+    from greenlab.api.run import run
+    from greenlab.api.session import kill, native, offload, ps, spawn, start, stop, wait_async
+    from greenlab.comparing.race import Race
+    from greenlab.comparing.sweep import Sweep
     from greenlab.hub import Task
     from greenlab.runs import Run
-    from greenlab.runs.advice import Advice
-    from greenlab.runs.race import Race
-    from greenlab.runs.stepper import Stepper
-    from greenlab.runs.sweep import Sweep
-    from greenlab.runs.timeline import Timeline
+    from greenlab.tracing.stepper import Stepper
+    from greenlab.tracing.timeline import Timeline
 
 __version__ = "0.1.0"
 
@@ -50,30 +51,30 @@ __all__ = [
 ]  # fmt: skip
 
 _WHERE = {
-    "Advice": "greenlab.runs.advice",
-    "Race": "greenlab.runs.race",
+    "Advice": "greenlab.advising.advice",
+    "Race": "greenlab.comparing.race",
     "Run": "greenlab.runs",
-    "Stepper": "greenlab.runs.stepper",
-    "Sweep": "greenlab.runs.sweep",
+    "Stepper": "greenlab.tracing.stepper",
+    "Sweep": "greenlab.comparing.sweep",
     "Task": "greenlab.hub",
-    "Timeline": "greenlab.runs.timeline",
-    "advise": "greenlab.choose",
-    "check": "greenlab.explain",
-    "kill": "greenlab.api",
-    "native": "greenlab.api",
-    "offload": "greenlab.api",
-    "ps": "greenlab.api",
-    "race": "greenlab.compare",
-    "route": "greenlab.choose",
-    "run": "greenlab.api",
-    "spawn": "greenlab.api",
-    "start": "greenlab.api",
-    "stepper": "greenlab.explain",
-    "stop": "greenlab.api",
-    "sweep": "greenlab.compare",
-    "task": "greenlab.choose",
-    "trace": "greenlab.explain",
-    "wait_async": "greenlab.api",
+    "Timeline": "greenlab.tracing.timeline",
+    "advise": "greenlab.api.advise",
+    "check": "greenlab.api.explain",
+    "kill": "greenlab.api.session",
+    "native": "greenlab.api.session",
+    "offload": "greenlab.api.session",
+    "ps": "greenlab.api.session",
+    "race": "greenlab.api.compare",
+    "route": "greenlab.api.advise",
+    "run": "greenlab.api.run",
+    "spawn": "greenlab.api.session",
+    "start": "greenlab.api.session",
+    "stepper": "greenlab.api.explain",
+    "stop": "greenlab.api.session",
+    "sweep": "greenlab.api.compare",
+    "task": "greenlab.api.advise",
+    "trace": "greenlab.api.explain",
+    "wait_async": "greenlab.api.session",
 }
 
 
@@ -96,10 +97,10 @@ def load_ipython_extension(ip: Any) -> None:
     patched.refuse()
     artist = None
     if getattr(ip, "kernel", None) is not None:
-        from greenlab.live.artist import Artist
+        from greenlab.live.drawing.client import DrawingClient
 
         # Its process imports matplotlib while this one imports eventlet.
-        artist = Artist()
+        artist = DrawingClient()
         artist.start()
     from greenlab import magics
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from greenlab import pools
-from greenlab.runs import auto
-from greenlab.runs.advice import Plan
+from greenlab.advising import auto_pool
+from greenlab.advising.advice import Plan
 
 if TYPE_CHECKING:
     import pytest
@@ -20,8 +20,8 @@ POOLS = (*pools.NAMES, *MOVING)
 def make_pool(hub: GuestHub, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Give the pool of a name of `POOLS`. The hub's stop ends it."""
     if name in pools.NAMES:
-        return auto.get_pool(hub, name)
-    monkeypatch.setattr(auto, "LEAST_TASKS", 2)
-    monkeypatch.setattr(auto, "LEAST_S", 0.0)
+        return auto_pool.get_pool(hub, name)
+    monkeypatch.setattr(auto_pool, "LEAST_TASKS", 2)
+    monkeypatch.setattr(auto_pool, "LEAST_S", 0.0)
     target = name.removeprefix("auto to ")
-    return auto.AutoPool(hub, choose=lambda *_: Plan(target, 1, None, 1.0, "", 1.0))
+    return auto_pool.AutoPool(hub, choose=lambda *_: Plan(target, 1, None, 1.0, "", 1.0))

@@ -15,7 +15,7 @@ from live_doubles import Shown
 
 import greenlab
 from greenlab import greening, hub
-from greenlab.live import Artist, faces
+from greenlab.live import DrawingClient, displays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,9 +70,9 @@ def started() -> Iterator[hub.GuestHub]:
 
 
 @pytest.fixture
-def artist() -> Iterator[Artist]:
+def artist() -> Iterator[DrawingClient]:
     """A process that draws, once a test starts it."""
-    with Artist() as made:
+    with DrawingClient() as made:
         yield made
     assert made.pid is None
     assert [] == psutil.Process().children()
@@ -92,8 +92,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
     ) -> None:
         seen.append(Shown(bundle, metadata or {}, display_id, update))
 
-    monkeypatch.setattr(faces, "_display", display)
-    monkeypatch.setattr(faces, "_in_kernel", lambda: True)
+    monkeypatch.setattr(displays, "_display", display)
+    monkeypatch.setattr(displays, "_in_kernel", lambda: True)
     return seen
 
 

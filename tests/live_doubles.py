@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from greenlab.hub import eventlet
-from greenlab.live.columns import Columns
-from greenlab.live.source import Facts, Records, Samples
+from greenlab.live.samples import Columns
+from greenlab.live.snapshot import Facts, Records, Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,11 +15,11 @@ import greenlet
 import pytest
 
 import greenlab
-from greenlab.api import prepare
+from greenlab.advising import cost_sample
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 from greenlab.hub.account import Spent, accounts_of
 from greenlab.hub.gil import GilProbe
-from greenlab.runs import sampling
 
 
 @pytest.fixture(autouse=True)
@@ -153,8 +153,8 @@ def test_the_probe_tells_what_keeps_the_gil_from_what_releases_it() -> None:
 
 def test_a_stop_in_the_middle_of_a_sample_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     ended = []
-    end = sampling.Sample.end
-    monkeypatch.setattr(sampling.Sample, "end", lambda sample: ended.append(1) or end(sample))  # type: ignore[func-returns-value]
+    end = cost_sample.CostSample.end
+    monkeypatch.setattr(cost_sample.CostSample, "end", lambda sample: ended.append(1) or end(sample))  # type: ignore[func-returns-value]
     run = prepare(time.sleep, [30], pool="auto").start()
     while not run.in_flight:
         eventlet.sleep(0.001)

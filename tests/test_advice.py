@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from greenlab.runs.advice import (
+from greenlab.advising.advice import (
     CLOSE,
     MOST_GREEN,
     MOST_THREADS,
     SIMPLEST_FIRST,
-    Accounting,
+    TaskCost,
     advise,
     concurrency,
     plan_all,
@@ -22,8 +22,8 @@ from greenlab.runs.advice import (
 )
 
 
-def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: Any) -> Accounting:
-    return Accounting(cpu + blocked + wait, cpu, blocked, wait, **others)
+def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: Any) -> TaskCost:
+    return TaskCost(cpu + blocked + wait, cpu, blocked, wait, **others)
 
 
 FETCH = cost(cpu=0.0003, wait=0.15)
@@ -37,7 +37,7 @@ BOTH = cost(cpu=0.05, blocked=0.05)
 NOTHING = cost(cpu=1e-6)
 
 
-def mix(percent: int) -> Accounting:
+def mix(percent: int) -> TaskCost:
     return cost(cpu=0.001 * percent, wait=0.1 - 0.001 * percent)
 
 
@@ -63,7 +63,7 @@ def mix(percent: int) -> Accounting:
         (NOTHING, 1000, "green"),
     ],
 )
-def test_the_pool_follows_from_what_a_task_costs(what: Accounting, tasks: int, pool: str) -> None:
+def test_the_pool_follows_from_what_a_task_costs(what: TaskCost, tasks: int, pool: str) -> None:
     advice = advise(what, tasks=tasks, cores=2)
     assert pool == advice.pool, str(advice)
 
@@ -108,7 +108,7 @@ def test_never_more_in_flight_than_tasks_or_than_the_pool_takes() -> None:
     ("what", "cores", "workers"),
     [(COMPUTE, 1, None), (COMPUTE, 2, 2), (COMPUTE, 4, 4), (KEEPER, 2, 7), (FETCH, 4, None)],
 )
-def test_workers_are_as_many_as_gain_something(what: Accounting, cores: int, workers: int | None) -> None:
+def test_workers_are_as_many_as_gain_something(what: TaskCost, cores: int, workers: int | None) -> None:
     assert workers == advise(what, cores=cores).workers
 
 
@@ -157,7 +157,7 @@ def test_a_close_second_is_named() -> None:
 INF = float("inf")
 
 
-def tried(what: Accounting, total_s: dict[str, float]) -> list[str]:
+def tried(what: TaskCost, total_s: dict[str, float]) -> list[str]:
     """List the pools that are tried, if all tasks take so long; as long as expected where nothing is said."""
     advice = advise(what, cores=2)
     known: dict[str, float] = {}
@@ -179,7 +179,7 @@ def tried(what: Accounting, total_s: dict[str, float]) -> list[str]:
     ],
 )
 def test_plausible_pools_are_tried_and_others_if_these_fall_short(
-    what: Accounting, total_s: dict[str, float], pools: list[str]
+    what: TaskCost, total_s: dict[str, float], pools: list[str]
 ) -> None:
     assert pools == tried(what, total_s)
 
@@ -187,10 +187,10 @@ def test_plausible_pools_are_tried_and_others_if_these_fall_short(
 def test_how_long_a_sample_takes_follows_from_a_plan() -> None:
     green = next(plan for plan in advise(SLEEP, cores=2).plans if plan.pool == "green")
     assert green.concurrency == 1000
-    assert pytest.approx(0.1) == green.takes_s(0.1, 20)  # all of them at once
-    assert pytest.approx(0.3) == green.takes_s(0.1, 2001)
+    assert pytest.approx(0.1) == green.duration_s(0.1, 20)  # all of them at once
+    assert pytest.approx(0.3) == green.duration_s(0.1, 2001)
     compute = next(plan for plan in advise(COMPUTE, cores=2).plans if plan.pool == "prefork")
-    assert pytest.approx(20 * 0.02 / 2, rel=0.1) == compute.takes_s(0.02, 20)
+    assert pytest.approx(20 * 0.02 / 2, rel=0.1) == compute.duration_s(0.02, 20)
 
 
 def test_measurements_have_the_last_word() -> None:

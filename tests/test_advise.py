@@ -21,10 +21,11 @@ import pytest
 from nbclient import NotebookClient
 
 import greenlab
+from greenlab.advising.advice import Plan, TaskCost, Tried, advise
+from greenlab.advising.trials import Advising, _why_busy
 from greenlab.hub import eventlet
-from greenlab.magics import advising, options
-from greenlab.runs.advice import Accounting, Plan, Tried, advise
-from greenlab.runs.advising import Advising, _why_busy
+from greenlab.magics import advise as magic
+from greenlab.magics import options
 
 if TYPE_CHECKING:
     from kernel import Kernel
@@ -169,7 +170,7 @@ def scripted(**rates: float) -> Scripted:
     return made
 
 
-WRITE = Accounting(0.004, 0.0015, 0.0025, 0.0)  # a file, whose disk is busy with all the others
+WRITE = TaskCost(0.004, 0.0015, 0.0025, 0.0)  # a file, whose disk is busy with all the others
 
 
 def test_more_in_flight_are_tried_while_that_helps() -> None:
@@ -197,14 +198,14 @@ def test_others_are_tried_too_where_a_pool_is_late_while_something_else_takes_th
 @pytest.mark.parametrize(
     ("cost", "foreign", "says"),
     [
-        (Accounting(0.02, 0.02, 0.0, 0.0), 0.5, "something else took up to 0.5 cores"),
-        (Accounting(0.02, 0.02, 0.0, 0.0, delay_s=0.01), 0.0, "tasks had to wait for a processor"),
-        (Accounting(0.02, 0.02, 0.0, 0.0), 0.0, ""),
-        (Accounting(0.1, 0.001, 0.0, 0.099), 1.0, ""),  # a server, on this machine
+        (TaskCost(0.02, 0.02, 0.0, 0.0), 0.5, "something else took up to 0.5 cores"),
+        (TaskCost(0.02, 0.02, 0.0, 0.0, delay_s=0.01), 0.0, "tasks had to wait for a processor"),
+        (TaskCost(0.02, 0.02, 0.0, 0.0), 0.0, ""),
+        (TaskCost(0.1, 0.001, 0.0, 0.099), 1.0, ""),  # a server, on this machine
     ],
 )
 def test_a_machine_is_too_busy_to_tell_if_what_computes_had_to_share_it(
-    cost: Accounting, foreign: float, says: str
+    cost: TaskCost, foreign: float, says: str
 ) -> None:
     tried = [Tried(advise(cost, cores=2).plan, 10.0, 1.0, foreign_cores=foreign)]
     why = _why_busy(cost, tried)
@@ -307,7 +308,7 @@ def test_an_iterator_that_raises_is_told(started: Any) -> None:
 
 
 def test_the_line_takes_what_makes_sense() -> None:
-    parser = advising.make_parser()
+    parser = magic.make_parser()
     asked = options.parse(parser, "--sample 7 --seconds 3 --timeout 2 -o a x in y").options
     assert (7, 3.0, 2.0, "a") == (asked.sample, asked.seconds, asked.timeout, asked.out)
     with pytest.raises(greenlab.UsageError, match="no option -c"):

@@ -18,10 +18,11 @@ from autos import MOVING, make_pool
 
 import greenlab
 from greenlab import pools
-from greenlab.api import prepare
+from greenlab.advising import auto_pool
+from greenlab.advising.advice import Plan, TaskCost
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
-from greenlab.runs import Ledger, auto
-from greenlab.runs.advice import Accounting, Plan
+from greenlab.runs import Ledger
 
 
 @pytest.fixture(autouse=True)
@@ -29,8 +30,8 @@ def _hub(started: Any) -> Any:
     return started
 
 
-def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: Any) -> Accounting:
-    return Accounting(cpu + blocked + wait, cpu, blocked, wait, **others)
+def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: Any) -> TaskCost:
+    return TaskCost(cpu + blocked + wait, cpu, blocked, wait, **others)
 
 
 def job(left: int | None, concurrency: int = 100, workers: int = 2) -> Any:
@@ -58,11 +59,11 @@ def job(left: int | None, concurrency: int = 100, workers: int = 2) -> Any:
     ],
 )
 def test_the_rest_goes_where_it_ends_clearly_sooner(
-    monkeypatch: pytest.MonkeyPatch, what: Accounting, left: int | None, pool: str
+    monkeypatch: pytest.MonkeyPatch, what: TaskCost, left: int | None, pool: str
 ) -> None:
     monkeypatch.setattr(pools, "count_cores", lambda: 2)
     startup_s = {"prefork": 0.3, "hybrid": 0.6}
-    assert pool == auto.choose_plan(what, job(left), startup_s).pool
+    assert pool == auto_pool.choose_plan(what, job(left), startup_s).pool
 
 
 # -- real tasks ----------------------------------------------------------------------------------------------
@@ -91,7 +92,7 @@ def test_what_waits_stays_in_green_and_comes_to_its_full_concurrency() -> None:
     run = prepare(nap, range(1000), pool="auto", concurrency=100)
     assert list(range(1000)) == run.complete().results
     assert run.moved.startswith("stayed in green: a task waits ")
-    assert (True, 100) == (at_once[5] <= auto.FIRST, max(at_once))
+    assert (True, 100) == (at_once[5] <= auto_pool.FIRST, max(at_once))
 
 
 def test_what_blocks_without_computing_moves_to_threads() -> None:
@@ -108,12 +109,12 @@ def test_what_blocks_without_computing_moves_to_threads() -> None:
 def test_what_computes_is_seen_to_compute_and_to_keep_the_gil(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
-    def choose(what: Accounting, *_: Any) -> Plan:
+    def choose(what: TaskCost, *_: Any) -> Plan:
         seen.append(what)
         return Plan("prefork", 1, 1, 1.0, "", 1.0)
 
     ledger = Ledger(compute, range(40), concurrency=20)
-    auto.AutoPool(greenlab.start(), choose).run(ledger)
+    auto_pool.AutoPool(greenlab.start(), choose).run(ledger)
     (what,) = seen
     assert what.cpu_s == pytest.approx(0.01, rel=0.2)
     assert what.cpu_free_s < what.cpu_s / 2
@@ -125,7 +126,7 @@ def test_what_computes_is_seen_to_compute_and_to_keep_the_gil(monkeypatch: pytes
 def test_a_wait_for_the_hub_that_others_hold_is_no_wait_of_a_task() -> None:
     seen = []
 
-    def choose(what: Accounting, *_: Any) -> Plan:
+    def choose(what: TaskCost, *_: Any) -> Plan:
         seen.append(what)
         return Plan("green", 1, None, 1.0, "", 1.0)
 
@@ -134,7 +135,7 @@ def test_a_wait_for_the_hub_that_others_hold_is_no_wait_of_a_task() -> None:
         compute(0)
 
     ledger = Ledger(wait_and_compute, range(30), concurrency=10)
-    auto.AutoPool(greenlab.start(), choose).run(ledger)
+    auto_pool.AutoPool(greenlab.start(), choose).run(ledger)
     (what,) = seen
     # Ten at once queue for the hub for some 90 ms each.
     assert 0.018 < what.wait_s < 0.06
@@ -148,7 +149,7 @@ def test_what_holds_the_hub_for_long_is_moved_before_many_have_run() -> None:
 
     run = greenlab.run(block, range(20), pool="auto", live=False)
     here = run.results.count(threading.get_ident())
-    assert auto.LEAST_LONG <= here <= 5
+    assert auto_pool.LEAST_LONG <= here <= 5
     assert f"moved to threads after {here} tasks" in run.moved
 
 

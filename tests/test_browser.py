@@ -29,9 +29,9 @@ CELLS = [
     "%%greenrun -n 3\ni",
     "_run.plot()",
     "%%greenrun -c 5 -n 1000000\nimport time\ntime.sleep(0.05)\nif i % 50 == 7: raise ValueError(i)",
-    "import sys\nsys.modules['greenlab.live.widgets'] = None",
+    "import sys\nsys.modules['greenlab.live.widget_display'] = None",
     f"%%greenrun -c 20 -n 2400\n{FOREVER}",
-    "del sys.modules['greenlab.live.widgets']",
+    "del sys.modules['greenlab.live.widget_display']",
     f"%%greenrace -p green,threads -c 10 -n 100 --repeat 2\n{FOREVER}",
 ]
 WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE = range(len(CELLS))

@@ -14,12 +14,12 @@ import pytest
 from nbclient import NotebookClient
 
 from greenlab import UsageError, pools
-from greenlab.magics import comparing, options
+from greenlab.magics import compare, options
 
 if TYPE_CHECKING:
     from kernel import Kernel
 
-PARSERS = comparing.make_parsers()
+PARSERS = compare.make_parsers()
 ROOT = Path(__file__).parents[1]
 
 

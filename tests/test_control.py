@@ -15,10 +15,10 @@ import pytest
 
 import greenlab
 from greenlab import hub, pools
-from greenlab.api import prepare
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 from greenlab.runs import Latency
-from greenlab.runs.digest import KEPT, Histogram
+from greenlab.runs.aggregate import KEPT, Histogram
 from greenlab.runs.latency import latency_of
 
 POOLS = pools.NAMES

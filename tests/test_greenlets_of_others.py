@@ -18,7 +18,7 @@ import greenlet
 import pytest
 
 import greenlab
-from greenlab.api import prepare
+from greenlab.api.run import prepare
 from greenlab.hub.trace import record
 
 if TYPE_CHECKING:

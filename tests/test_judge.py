@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenlab.probes import judge
-from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Place, Sample
+from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Measurement, Place
 from greenlab.probes.judge import (
     BLOCKS,
     COMPUTES,
@@ -22,13 +22,13 @@ from greenlab.probes.judge import (
 from greenlab.probes.verdict import Verdict
 
 
-def sample(cpu: float, blocked: float, waited: float, delay: float = 0.0, scale: float = 0.1) -> Sample:
+def sample(cpu: float, blocked: float, waited: float, delay: float = 0.0, scale: float = 0.1) -> Measurement:
     """Make a sample of these shares of `scale` seconds."""
     held = cpu + blocked + delay
-    return Sample((held + waited) * scale, held * scale, cpu * scale, delay * scale, held * scale)
+    return Measurement((held + waited) * scale, held * scale, cpu * scale, delay * scale, held * scale)
 
 
-def figures(*samples: Sample, gil: float = 0.0, piece_s: float = 0.005, **others: Any) -> Figures:
+def figures(*samples: Measurement, gil: float = 0.0, piece_s: float = 0.005, **others: Any) -> Figures:
     """Make the figures of a probe that came to its end; `gil` is the share in which no other thread could run."""
     missed_s = 20 * piece_s if gil else 0.0
     made = Figures(

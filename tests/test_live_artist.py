@@ -17,7 +17,7 @@ from live_doubles import records, samples, wait_until
 from greenlab.hub import eventlet
 
 if TYPE_CHECKING:
-    from greenlab.live import Artist
+    from greenlab.live import DrawingClient
 
 
 def is_gone(pid: int) -> bool:
@@ -27,7 +27,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def test_the_artist_starts_when_told_and_draws_more_than_once(artist: Artist) -> None:
+def test_the_artist_starts_when_told_and_draws_more_than_once(artist: DrawingClient) -> None:
     assert artist.pid is None
     assert artist.draw(samples(), 1.0) is None
     artist.start()
@@ -41,7 +41,7 @@ def test_the_artist_starts_when_told_and_draws_more_than_once(artist: Artist) ->
     assert pid == artist.pid
 
 
-def test_the_hub_turns_while_the_artist_draws(artist: Artist) -> None:
+def test_the_hub_turns_while_the_artist_draws(artist: DrawingClient) -> None:
     turns = []
 
     def turn() -> None:
@@ -56,21 +56,21 @@ def test_the_hub_turns_while_the_artist_draws(artist: Artist) -> None:
     assert len(turns) > 10
 
 
-def test_a_request_larger_than_the_socket_holds_arrives_whole(artist: Artist) -> None:
+def test_a_request_larger_than_the_socket_holds_arrives_whole(artist: DrawingClient) -> None:
     artist.start()
     drawing = artist.draw(records(500_000, 60.0), 1.0)
     assert drawing is not None
     assert drawing.png.endswith(b"IEND\xaeB`\x82")
 
 
-def test_two_who_draw_at_once_each_get_their_own(artist: Artist) -> None:
+def test_two_who_draw_at_once_each_get_their_own(artist: DrawingClient) -> None:
     artist.start()
     small, large = (eventlet.spawn(artist.draw, samples(), scale) for scale in (1.0, 2.0))
     assert 760 == struct.unpack("!I", small.wait().png[16:20])[0]
     assert 1520 == struct.unpack("!I", large.wait().png[16:20])[0]
 
 
-def test_a_killed_artist_is_told_once_and_can_be_started_again(artist: Artist) -> None:
+def test_a_killed_artist_is_told_once_and_can_be_started_again(artist: DrawingClient) -> None:
     artist.start()
     assert artist.pid is not None
     os.kill(artist.pid, signal.SIGKILL)
@@ -84,7 +84,7 @@ def test_a_killed_artist_is_told_once_and_can_be_started_again(artist: Artist) -
     assert artist.draw(samples(), 1.0) is not None
 
 
-def test_a_drawing_that_fails_is_told_and_the_process_lives(artist: Artist) -> None:
+def test_a_drawing_that_fails_is_told_and_the_process_lives(artist: DrawingClient) -> None:
     artist.start()
     pid = artist.pid
     with pytest.warns(RuntimeWarning, match="AttributeError"):
@@ -93,7 +93,7 @@ def test_a_drawing_that_fails_is_told_and_the_process_lives(artist: Artist) -> N
     assert pid == artist.pid
 
 
-def test_an_artist_that_is_late_is_ended(artist: Artist) -> None:
+def test_an_artist_that_is_late_is_ended(artist: DrawingClient) -> None:
     artist.start()
     pid = artist.pid
     assert pid is not None
@@ -103,7 +103,7 @@ def test_an_artist_that_is_late_is_ended(artist: Artist) -> None:
     assert is_gone(pid)
 
 
-def test_closing_wakes_who_waits_for_a_drawing_without_a_warning(artist: Artist) -> None:
+def test_closing_wakes_who_waits_for_a_drawing_without_a_warning(artist: DrawingClient) -> None:
     artist.start()
     drawer = eventlet.spawn(artist.draw, samples(), 1.0)
     eventlet.sleep(0)
@@ -113,7 +113,7 @@ def test_closing_wakes_who_waits_for_a_drawing_without_a_warning(artist: Artist)
     assert artist.draw(samples(), 1.0) is not None
 
 
-def test_a_drawer_that_is_killed_leaves_no_half_answer(artist: Artist) -> None:
+def test_a_drawer_that_is_killed_leaves_no_half_answer(artist: DrawingClient) -> None:
     artist.start()
     drawer = eventlet.spawn(artist.draw, samples(), 1.0)
     eventlet.sleep(0)
@@ -124,7 +124,7 @@ def test_a_drawer_that_is_killed_leaves_no_half_answer(artist: Artist) -> None:
     assert 1520 == struct.unpack("!I", drawing.png[16:20])[0]
 
 
-def test_the_artist_ignores_an_interrupt_and_gives_way(artist: Artist) -> None:
+def test_the_artist_ignores_an_interrupt_and_gives_way(artist: DrawingClient) -> None:
     artist.start()
     assert artist.draw(samples(), 1.0) is not None
     assert artist.pid is not None
@@ -148,7 +148,7 @@ def test_the_artist_ends_with_a_kernel_that_is_killed() -> None:
 
 
 def test_a_module_beside_the_notebook_does_not_become_the_artists(
-    artist: Artist, tmp_path: Any, monkeypatch: Any
+    artist: DrawingClient, tmp_path: Any, monkeypatch: Any
 ) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit")
     (tmp_path / "matplotlib.py").write_text("raise SystemExit")

@@ -12,17 +12,18 @@ import pytest
 from live_doubles import FakeRun, Shown, not_posted, wait_until
 
 from greenlab.hub import eventlet
-from greenlab.live import View, easel, faces
+from greenlab.live import View, displays
+from greenlab.live.drawing import server
 
 if TYPE_CHECKING:
     from kernel import Kernel
 
-    from greenlab.live.artist import Artist, Drawing
+    from greenlab.live.drawing.client import Drawing, DrawingClient
 
 pytestmark = pytest.mark.usefixtures("no_widgets_left")
 
 
-def test_an_artist_that_dies_costs_the_live_figure_and_not_the_last(shown: list[Shown], artist: Artist) -> None:
+def test_an_artist_that_dies_costs_the_live_figure_and_not_the_last(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     assert artist.pid is not None
@@ -40,7 +41,7 @@ def test_an_artist_that_dies_costs_the_live_figure_and_not_the_last(shown: list[
     assert shown[-1].bundle["image/png"].startswith(b"\x89PNG")
 
 
-def test_a_front_end_that_closes_the_widgets_disturbs_nobody(shown: list[Shown], artist: Artist) -> None:
+def test_a_front_end_that_closes_the_widgets_disturbs_nobody(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     face: Any = view._face
@@ -76,7 +77,7 @@ def test_a_face_that_raises_is_dropped_with_one_warning(shown: list[Shown], monk
 
 
 def test_a_picture_that_cannot_be_shown_drops_the_view_and_its_ticker(
-    shown: list[Shown], artist: Artist, monkeypatch: Any
+    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
 ) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
@@ -98,13 +99,13 @@ def test_a_face_that_cannot_appear_leaves_nothing(shown: list[Shown], monkeypatc
     def display(*_: Any, **__: Any) -> None:
         raise OSError("no front end")
 
-    monkeypatch.setattr(faces, "_display", display)
+    monkeypatch.setattr(displays, "_display", display)
     with pytest.raises(OSError, match="no front end"):
         View(not_posted).run_started(FakeRun())
     assert [] == psutil.Process().children()
 
 
-def test_a_figure_that_raises_is_told_once_and_the_numbers_stay(shown: list[Shown], artist: Artist) -> None:
+def test_a_figure_that_raises_is_told_once_and_the_numbers_stay(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     run.go_on(0.4, 3)
@@ -118,11 +119,11 @@ def test_a_figure_that_raises_is_told_once_and_the_numbers_stay(shown: list[Show
 
 
 def test_a_figure_that_raises_leaves_the_process_that_draws() -> None:
-    assert b"AttributeError" in easel._answer(easel.Easel(), b"\x80\x04\x8c\x04nope\x94K\x01\x86\x94.")
+    assert b"AttributeError" in server._answer(server.DrawingServer(), b"\x80\x04\x8c\x04nope\x94K\x01\x86\x94.")
 
 
 def test_an_artist_that_dies_while_it_draws_the_last_picture_leaves_the_numbers(
-    shown: list[Shown], artist: Artist, monkeypatch: Any
+    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
 ) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)

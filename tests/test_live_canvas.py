@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 
-from greenlab.live.canvas import Canvas
+from greenlab.live.drawing.cached_text import Canvas
 
 WORDS = [
     ("plain", {}),

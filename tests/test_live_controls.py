@@ -12,7 +12,7 @@ from greenlab.live import View
 from greenlab.live.view import dial_of
 
 if TYPE_CHECKING:
-    from greenlab.live.artist import Artist
+    from greenlab.live.drawing.client import DrawingClient
 
 
 def elsewhere(what: Any) -> None:
@@ -22,7 +22,7 @@ def elsewhere(what: Any) -> None:
     clicker.join()
 
 
-def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], artist: Artist) -> None:
+def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], artist: DrawingClient) -> None:
     posted: list[Any] = []
     run, view = FakeRun(), View(posted.append, artist=artist)
     view.run_started(run)
@@ -42,7 +42,9 @@ def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], artist:
     assert 1 == len(run.cancelled_on), "a late click finds nothing to cancel"
 
 
-def test_events_of_the_button_may_come_to_any_shell(shown: list[Shown], artist: Artist, monkeypatch: Any) -> None:
+def test_events_of_the_button_may_come_to_any_shell(
+    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
+) -> None:
     from ipywidgets import Widget
 
     publish = Widget.open
@@ -60,7 +62,7 @@ def test_events_of_the_button_may_come_to_any_shell(shown: list[Shown], artist: 
     view.close()
 
 
-def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Shown], artist: Artist) -> None:
+def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Shown], artist: DrawingClient) -> None:
     posted: list[Any] = []
     run, view = FakeRun(), View(posted.append, artist=artist)
     view.run_started(run)
@@ -74,7 +76,9 @@ def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Sh
     view.close()
 
 
-def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(shown: list[Shown], artist: Artist) -> None:
+def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(
+    shown: list[Shown], artist: DrawingClient
+) -> None:
     posted: list[Any] = []
     run, view = FakeRun(total=None), View(posted.append, artist=artist)
     view.run_started(run)
@@ -91,7 +95,7 @@ def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(shown: l
     view.close()
 
 
-def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown], artist: Artist) -> None:
+def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown], artist: DrawingClient) -> None:
     posted: list[Any] = []
     run, view = FakeRun(total=None), View(posted.append, artist=artist)
     view.run_started(run)
@@ -106,7 +110,7 @@ def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown],
 
 
 def test_the_slider_follows_a_concurrency_that_code_has_set(
-    shown: list[Shown], artist: Artist, monkeypatch: Any
+    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
 ) -> None:
     from ipywidgets import Widget
 
@@ -130,7 +134,9 @@ def test_the_slider_follows_a_concurrency_that_code_has_set(
     view.close()
 
 
-def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(shown: list[Shown], artist: Artist) -> None:
+def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(
+    shown: list[Shown], artist: DrawingClient
+) -> None:
     run, view = FakeRun(pool="prefork", concurrency=2), View(lambda call: call(), artist=artist)
     view.run_started(run)
     face: Any = view._face

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from live_doubles import NAN, FakeRun, columns, facts, records, samples
 
-from greenlab.live import columns as live_columns
-from greenlab.live import curves, source
-from greenlab.live.columns import Columns
-from greenlab.live.source import Records, Samples
+from greenlab.live import samples as live_columns
+from greenlab.live import snapshot
+from greenlab.live.drawing import curves
+from greenlab.live.samples import Columns
+from greenlab.live.snapshot import Records, Samples
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 500, 20_000])
@@ -109,7 +110,7 @@ def test_a_run_that_keeps_no_times_is_drawn_from_what_was_noted_on_the_way() -> 
         noted.note(run)
     run.end(2.5)
     noted.note(run)
-    picture = curves.picture_of(source.records_of(run, noted))
+    picture = curves.picture_of(snapshot.records_of(run, noted))
     assert 8 == pytest.approx(float(np.sum(picture.throughput * np.diff(picture.edges_s))))
     assert picture.facts.titled
     assert not picture.facts.running

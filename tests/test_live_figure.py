@@ -18,18 +18,13 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
-from greenlab.live import (
-    POOL_COLORS,
-    curves,
-    figure,
-    static_figure,
-    words,
-)
-from greenlab.live.source import Samples
+from greenlab.live import POOL_COLORS, static_figure, words
+from greenlab.live.drawing import curves, run_figure
+from greenlab.live.snapshot import Samples
 
 
 def test_every_axis_names_its_unit() -> None:
-    drawn = figure.draw(curves.picture_of(records(500, 2.0)))
+    drawn = run_figure.draw(curves.picture_of(records(500, 2.0)))
     assert ["throughput, tasks/s", "in flight, tasks", "latency, ms"] == [a.get_ylabel() for a in drawn.axes]
     assert "time since the start, s" == drawn.axes[-1].get_xlabel()
     assert "mean of each 50 ms" in written(drawn)
@@ -37,7 +32,7 @@ def test_every_axis_names_its_unit() -> None:
 
 @pytest.mark.parametrize(("elapsed_s", "unit"), [(0.01, "ms"), (50.0, "s"), (900.0, "min"), (9000.0, "h")])
 def test_the_time_axis_has_a_unit_that_suits_the_run(elapsed_s: float, unit: str) -> None:
-    axes = figure.draw(curves.picture_of(records(100, elapsed_s))).axes[-1]
+    axes = run_figure.draw(curves.picture_of(records(100, elapsed_s))).axes[-1]
     assert f"time since the start, {unit}" == axes.get_xlabel()
     size_s = {"ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}[unit]
     assert elapsed_s == pytest.approx(axes.get_xlim()[1] * size_s)
@@ -45,21 +40,21 @@ def test_the_time_axis_has_a_unit_that_suits_the_run(elapsed_s: float, unit: str
 
 def test_the_curve_drawn_is_the_curve_computed() -> None:
     picture = curves.picture_of(records(500, 2.0))
-    axes = figure.draw(picture).axes[0]
+    axes = run_figure.draw(picture).axes[0]
     line = part(axes, "throughput")
     assert list(picture.throughput) == list(line.get_data().values)
     assert max(picture.throughput) < axes.get_ylim()[1]
 
 
 def test_the_limit_of_concurrency_is_a_line_at_its_height() -> None:
-    axes = figure.draw(curves.picture_of(records(500, 2.0, concurrency=123))).axes[1]
+    axes = run_figure.draw(curves.picture_of(records(500, 2.0, concurrency=123))).axes[1]
     limit = part(axes, "limit")
     assert [123, 123] == list(limit.get_ydata())
     assert axes.get_ylim()[1] > 123
 
 
 def test_the_title_says_the_numbers_that_a_saved_picture_is_read_for() -> None:
-    said = written(figure.draw(curves.picture_of(records(500, 2.0, failed=3))))
+    said = written(run_figure.draw(curves.picture_of(records(500, 2.0, failed=3))))
     assert {
         "green",
         "url in feeds",
@@ -74,12 +69,14 @@ def test_the_title_says_the_numbers_that_a_saved_picture_is_read_for() -> None:
 
 
 def test_a_live_picture_has_no_title_when_a_header_says_it() -> None:
-    assert "url in feeds" not in written(figure.draw(curves.picture_of(samples())))
+    assert "url in feeds" not in written(run_figure.draw(curves.picture_of(samples())))
 
 
 def test_failures_are_red_and_absent_when_there_are_none() -> None:
-    assert {"failed", "failed area"}.isdisjoint(gids(figure.draw(curves.picture_of(records(500, 2.0))), "throughput"))
-    drawn = figure.draw(curves.picture_of(records(500, 2.0, failed=60)))
+    assert {"failed", "failed area"}.isdisjoint(
+        gids(run_figure.draw(curves.picture_of(records(500, 2.0))), "throughput")
+    )
+    drawn = run_figure.draw(curves.picture_of(records(500, 2.0, failed=60)))
     assert {"failed", "failed area"} <= gids(drawn, "throughput")
     red = part(drawn.axes[0], "failed")
     assert to_rgba(words.RED) == red.get_edgecolor()
@@ -88,7 +85,7 @@ def test_failures_are_red_and_absent_when_there_are_none() -> None:
 def test_one_failure_among_very_many_tasks_is_marked() -> None:
     noted = columns((2.0, 4000, 0, 4), (2.25, 4500, 1, 4), (10.0, 20_000, 1, 0))
     few = replace(records(20_000, 10.0, failed=1), columns=noted)
-    axes = figure.draw(curves.picture_of(few)).axes[0]
+    axes = run_figure.draw(curves.picture_of(few)).axes[0]
     marks = part(axes, "failures")
     assert all(1.9 < t < 2.4 for t in marks.get_xdata())
     assert len(marks.get_xdata()) > 0
@@ -98,12 +95,12 @@ def test_a_few_failures_are_not_drawn_as_more_than_they_are() -> None:
     noted = columns((0.25, 100, 2, 4), (0.5, 200, 2, 4), (0.75, 300, 3, 4), (1.0, 400, 3, 0))
     few = curves.picture_of(replace(records(400, 1.0, failed=3), columns=noted))
     assert 3 == pytest.approx(float(np.sum(few.errors * np.diff(few.error_edges_s))))
-    axes = figure.draw(few).axes[0]
+    axes = run_figure.draw(few).axes[0]
     assert [0.125, 0.625] == pytest.approx(list(part(axes, "failures").get_xdata()))
 
 
 def test_a_blocked_hub_is_shaded_in_every_panel() -> None:
-    drawn = figure.draw(curves.picture_of(records(500, 2.0, blocked=((0.5, 1.25),))))
+    drawn = run_figure.draw(curves.picture_of(records(500, 2.0, blocked=((0.5, 1.25),))))
     for axes in drawn.axes:
         shade = part(axes, "blocked")
         assert (0.5, 0.75) == pytest.approx((shade.get_x(), shade.get_width()))
@@ -115,28 +112,28 @@ def test_a_picture_that_stands_alone_names_the_line_that_held_the_hub() -> None:
     line = "0.75 s at line 3 of Cell In[2], in parse: CPU, task 7, 9 waited behind it"
     trouble = {"failed": 2, "error_types": (("ValueError", 2),), "blocked": ((0.5, 1.25),)}
     bad = records(500, 2.0, blocked_lines=(line,), titled=True, **trouble)
-    drawn = figure.draw(curves.picture_of(bad))
+    drawn = run_figure.draw(curves.picture_of(bad))
     assert {"2 ValueError", f"blocked: {line}"} <= set(written(drawn))
-    without = figure.draw(curves.picture_of(records(500, 2.0, titled=True, **trouble)))
+    without = run_figure.draw(curves.picture_of(records(500, 2.0, titled=True, **trouble)))
     assert drawn.get_size_inches()[1] > without.get_size_inches()[1]
-    long = figure.draw(curves.picture_of(records(500, 2.0, blocked_lines=(line * 3,), titled=True)))
+    long = run_figure.draw(curves.picture_of(records(500, 2.0, blocked_lines=(line * 3,), titled=True)))
     page = long.get_window_extent()
     assert all(text.get_window_extent().x1 < page.x1 for text in long.texts)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_runs_of_no_task_or_one_are_drawn(count: int) -> None:
-    drawn = figure.draw(curves.picture_of(records(count, 0.01)))
+    drawn = run_figure.draw(curves.picture_of(records(count, 0.01)))
     assert count == sum(axes.get_label() == "latency" for axes in drawn.axes)
-    assert figure.png(drawn).startswith(b"\x89PNG")
+    assert run_figure.png(drawn).startswith(b"\x89PNG")
 
 
 def test_a_png_has_its_scale_and_a_card_that_hides_the_page_behind_it() -> None:
     picture = curves.picture_of(records(100, 1.0))
-    width, height = figure.size_px(picture)
-    png = figure.png(figure.draw(picture, 2.0))
+    width, height = run_figure.size_px(picture)
+    png = run_figure.png(run_figure.draw(picture, 2.0))
     assert (2 * width, 2 * height) == struct.unpack("!II", png[16:24])
-    drawn: Any = figure.draw(picture, 1.0)
+    drawn: Any = run_figure.draw(picture, 1.0)
     drawn.canvas.draw()
     alpha = np.asarray(drawn.canvas.buffer_rgba())[:, :, 3]
     assert 0 == alpha[0, 0]
@@ -145,9 +142,9 @@ def test_a_png_has_its_scale_and_a_card_that_hides_the_page_behind_it() -> None:
 
 def test_nothing_that_is_written_leaves_the_card() -> None:
     long = records(500, 2.0, label="x" * 300, failed=499, blocked=((0.5, 1.25),), concurrency=1_000_000, pool="prefork")
-    drawn = figure.draw(curves.picture_of(long), 1.0)
+    drawn = run_figure.draw(curves.picture_of(long), 1.0)
     drawn.canvas.draw()
-    width, height = figure.size_px(curves.picture_of(long))
+    width, height = run_figure.size_px(curves.picture_of(long))
     for text in drawn.findobj(Text):
         box = text.get_window_extent()
         if text.get_text() and text.get_visible():
@@ -160,7 +157,7 @@ def test_each_pool_has_a_colour_of_its_own_and_its_badge_can_be_read() -> None:
     assert len(POOL_COLORS) == len(set(POOL_COLORS.values()))
     assert "#ffffff" == words.ink_on(POOL_COLORS["threads"])
     assert "#15181c" == words.ink_on(POOL_COLORS["prefork"])
-    drawn = figure.draw(curves.picture_of(records(9, 1.0, pool="threads")))
+    drawn = run_figure.draw(curves.picture_of(records(9, 1.0, pool="threads")))
     line = part(drawn.axes[0], "throughput")
     assert to_rgba(POOL_COLORS["threads"]) == line.get_edgecolor()
 
@@ -189,10 +186,11 @@ def test_drawing_leaves_pyplot_and_the_style_of_the_user_alone() -> None:
     code = """
         import sys, matplotlib
         matplotlib.rcParams["font.size"] = 33
-        from greenlab.live import curves, figure
-        from greenlab.live.source import Columns, Facts, Records
+        from greenlab.live.drawing import curves
+        from greenlab.live.drawing import run_figure
+        from greenlab.live.snapshot import Columns, Facts, Records
         facts = Facts("green", "x", 1, 0, 0, 0, 1.0, (), False, True)
-        drawn = figure.draw(curves.picture_of(Records(facts, 0.0, [], [], Columns())))
+        drawn = run_figure.draw(curves.picture_of(Records(facts, 0.0, [], [], Columns())))
         small = drawn.texts[0].get_fontsize() < 12
         print("matplotlib.pyplot" in sys.modules, matplotlib.rcParams["font.size"], small)
     """
@@ -202,8 +200,8 @@ def test_drawing_leaves_pyplot_and_the_style_of_the_user_alone() -> None:
 
 def test_a_live_picture_shows_latency_as_soon_as_it_is_known_and_keeps_its_place_before() -> None:
     unknown, known = curves.picture_of(samples()), curves.picture_of(samples(p50_s=0.1, p99_s=0.2))
-    assert figure.size_px(unknown) == figure.size_px(known)
-    axes = figure.draw(known).axes[2]
+    assert run_figure.size_px(unknown) == run_figure.size_px(known)
+    axes = run_figure.draw(known).axes[2]
     assert "latency, ms" == axes.get_ylabel()
     assert {0.1} == set(part(axes, "p50").get_data().values)
     assert {0.2} == set(part(axes, "p99").get_data().values)
@@ -212,7 +210,7 @@ def test_a_live_picture_shows_latency_as_soon_as_it_is_known_and_keeps_its_place
 def test_a_limit_that_was_changed_is_a_step_at_its_time() -> None:
     noted = columns((1.0, 4, 0, 4), (2.0, 8, 0, 9), (3.0, 8, 0, 9))
     noted.limit[1:] = array("q", [4, 9, 9])
-    axes = figure.draw(curves.picture_of(Samples(facts(running=True, concurrency=9), noted))).axes[1]
+    axes = run_figure.draw(curves.picture_of(Samples(facts(running=True, concurrency=9), noted))).axes[1]
     step = part(axes, "limit").get_data()
     assert [4, 9] == list(step.values)
     assert [0, 1, 3] == list(step.edges)
@@ -222,23 +220,23 @@ def test_a_limit_that_was_changed_is_a_step_at_its_time() -> None:
 def test_failures_are_counted_by_type_below_the_numbers() -> None:
     kinds = (("ValueError", 40), ("KeyError", 20), ("OSError", 2), ("TypeError", 1))
     some, none = records(500, 2.0, failed=63, error_types=kinds), records(500, 2.0)
-    assert "40 ValueError, 20 KeyError, 2 OSError, 1 others" in written(figure.draw(curves.picture_of(some)))
-    assert figure.size_px(curves.picture_of(some)) > figure.size_px(curves.picture_of(none))
+    assert "40 ValueError, 20 KeyError, 2 OSError, 1 others" in written(run_figure.draw(curves.picture_of(some)))
+    assert run_figure.size_px(curves.picture_of(some)) > run_figure.size_px(curves.picture_of(none))
 
 
 def test_a_figure_that_is_drawn_again_is_as_if_it_were_new() -> None:
-    drawer = figure.Redrawer(1.0)
+    drawer = run_figure.Redrawer(1.0)
     before = curves.picture_of(samples(elapsed_s=300.0, failed=3, blocked=((0.5, 1.25),)))
     now = curves.picture_of(samples(elapsed_s=9.0, p50_s=0.01, p99_s=0.02))
     kept = drawer.draw(before)
-    again, new = drawer.draw(now), figure.draw(now, 1.0)
+    again, new = drawer.draw(now), run_figure.draw(now, 1.0)
     assert kept is again
     assert written(new) == written(again)
-    assert figure.png(new) == figure.png(again)
+    assert run_figure.png(new) == run_figure.png(again)
 
 
 def test_a_figure_of_another_size_is_a_new_one() -> None:
-    drawer = figure.Redrawer(1.0)
+    drawer = run_figure.Redrawer(1.0)
     kept = drawer.draw(curves.picture_of(samples()))
     titled = curves.picture_of(replace(samples(), facts=facts(running=True)))
     assert kept is not drawer.draw(titled)
@@ -246,6 +244,6 @@ def test_a_figure_of_another_size_is_a_new_one() -> None:
 
 
 def test_a_png_holds_the_pixels_that_were_drawn() -> None:
-    drawn: Any = figure.draw(curves.picture_of(samples()), 1.0)
-    decoded = np.asarray(Image.open(io.BytesIO(figure.png(drawn))))
+    drawn: Any = run_figure.draw(curves.picture_of(samples()), 1.0)
+    decoded = np.asarray(Image.open(io.BytesIO(run_figure.png(drawn))))
     assert np.array_equal(np.asarray(drawn.canvas.buffer_rgba()), decoded)

@@ -15,20 +15,20 @@ import pytest
 from live_doubles import FakeRun, Shown, not_posted, wait_until
 
 from greenlab.hub import eventlet
-from greenlab.live import View, faces, name_line, widgets
+from greenlab.live import View, displays, name_line, widget_display
 from greenlab.live import view as live_view
-from greenlab.live.artist import Artist, Drawing
+from greenlab.live.drawing.client import Drawing, DrawingClient
 
 if TYPE_CHECKING:
-    from greenlab.live.source import Samples
+    from greenlab.live.snapshot import Samples
 
 
 @pytest.mark.usefixtures("no_widgets_left")
-def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[Shown], artist: Artist) -> None:
+def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     (first,) = shown
-    assert {widgets.WIDGET_MIME, "text/plain"} == set(first.bundle)
+    assert {widget_display.WIDGET_MIME, "text/plain"} == set(first.bundle)
     assert "green run: url in feeds" == first.bundle["text/plain"]
     face: Any = view._face
     run.go_on(0.4, 3, failed=1)
@@ -52,7 +52,7 @@ def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[
     assert artist.pid is not None, "a shared artist stays warm"
 
 
-def test_a_saved_text_without_numbers_can_be_asked_for(shown: list[Shown], artist: Artist) -> None:
+def test_a_saved_text_without_numbers_can_be_asked_for(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist, saved_text=name_line)
     view.run_started(run)
     run.end(0.1)
@@ -75,12 +75,12 @@ def test_a_very_short_run_shows_its_header_and_its_picture_and_nothing_between(s
     assert [] == psutil.Process().children(), "the view's own artist ends with the run"
 
 
-def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown], artist: Artist) -> None:
+def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     ticker, face = view._ticker, view._face
     run.go_on(0.25, 5)
-    assert isinstance(face, widgets.WidgetFace)
+    assert isinstance(face, widget_display.WidgetDisplay)
     wait_until(lambda: "<b>5</b> / 8" in face._header.value, "a tick")
     run.end(0.5)
     view.run_ended(run)
@@ -89,7 +89,9 @@ def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown],
     view.close()
 
 
-def test_two_ticks_are_one_message_and_a_frame_one_more(shown: list[Shown], artist: Artist, monkeypatch: Any) -> None:
+def test_two_ticks_are_one_message_and_a_frame_one_more(
+    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
+) -> None:
     run, view = FakeRun(total=10**6), View(not_posted, artist=artist)
     view.run_started(run)
     face: Any = view._face
@@ -123,7 +125,7 @@ def test_pictures_are_fewer_of_long_runs_and_where_drawing_is_slow(
     assert frame_s == pytest.approx(live_view.frame_s(elapsed_s, drew_s))
 
 
-def test_others_have_their_turn_while_a_view_appears(shown: list[Shown], artist: Artist) -> None:
+def test_others_have_their_turn_while_a_view_appears(shown: list[Shown], artist: DrawingClient) -> None:
     turns: list[int] = []
     view = View(not_posted, artist=artist)
     eventlet.spawn(lambda: turns.append(len(shown)))
@@ -160,7 +162,7 @@ def test_one_frame_is_asked_for_at_a_time_and_fewer_of_a_long_run(shown: list[Sh
     view.close()
 
 
-def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], artist: Artist) -> None:
+def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist, widgets=False)
     view.run_started(run)
     run.go_on(0.29, 3)
@@ -178,19 +180,19 @@ def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], art
     assert 1 == len({one.display_id for one in shown})
 
 
-def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], artist: Artist, monkeypatch: Any) -> None:
+def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], artist: DrawingClient, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
-    monkeypatch.delitem(sys.modules, "greenlab.live.widgets")
+    monkeypatch.delitem(sys.modules, "greenlab.live.widget_display")
     view = View(not_posted, artist=artist)
     view.run_started(FakeRun())
-    assert isinstance(view._face, faces.StillFace)
+    assert isinstance(view._face, displays.StillDisplay)
     view.close()
 
 
 def test_a_terminal_is_told_at_the_start_and_at_the_end_and_nothing_is_drawn(
-    shown: list[Shown], artist: Artist, monkeypatch: Any
+    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(faces, "_in_kernel", lambda: False)
+    monkeypatch.setattr(displays, "_in_kernel", lambda: False)
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     run.go_on(5.0, 4)
@@ -230,7 +232,7 @@ def test_a_run_seen_by_ipython_ends_as_one_output_line_and_a_summary() -> None:
     assert "[{'text/plain': 'green run: url in feeds'}, {'text/plain': '3 tasks ended'}] ''" == done.stdout.strip()
 
 
-def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown], artist: Artist) -> None:
+def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     face: Any = view._face
@@ -257,7 +259,7 @@ def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown
     assert "KeyError: of a lower index" in saved["text/html"]
 
 
-def test_a_run_that_keeps_no_times_has_a_last_picture_all_the_same(shown: list[Shown], artist: Artist) -> None:
+def test_a_run_that_keeps_no_times_has_a_last_picture_all_the_same(shown: list[Shown], artist: DrawingClient) -> None:
     run, view = FakeRun(keeps_times=False), View(not_posted, artist=artist)
     view.run_started(run)
     run.go_on(0.2, 3)

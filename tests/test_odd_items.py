@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import greenlab
-from greenlab.runs.tracebacks import message_of, shortened, traceback_of, visible
+from greenlab.text.tracebacks import message_of, shortened, traceback_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -218,9 +218,9 @@ def test_a_redirection_around_a_run_is_nobody_s_fault(started: Any) -> None:
 
 
 def test_a_run_in_the_background_leaves_alone_what_a_cell_has_redirected_meanwhile(started: Any) -> None:
-    from greenlab import api
+    from greenlab.api.run import prepare
 
-    run = api.prepare(lambda _: time.sleep(0.01), range(3), live=False).start()
+    run = prepare(lambda _: time.sleep(0.01), range(3), live=False).start()
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()) as kept:
         warnings.simplefilter("error")
         while run.running:

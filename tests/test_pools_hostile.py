@@ -14,9 +14,9 @@ from tasks import nap
 from greenlab.errors import GreenlabError, NotSendableError, WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import HybridPool
-from greenlab.pools.hybrid import link as hybrid_link
-from greenlab.pools.prefork import link as prefork_link
-from greenlab.pools.processes.sending import RemoteTaskError
+from greenlab.pools.hybrid import worker_handle as hybrid_link
+from greenlab.pools.prefork import worker_handle as prefork_link
+from greenlab.pools.processes.serialization import RemoteTaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,9 +202,9 @@ class NoRing:
     """Sends large bodies by the socket."""
 
     def frame(self, *args: Any) -> Any:
-        from greenlab.pools.processes import wire
+        from greenlab.pools.processes import framing
 
-        return wire.frame(*args)
+        return framing.frame(*args)
 
     def close(self) -> None:
         pass

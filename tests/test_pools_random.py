@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import greenlab
 from greenlab.hub import eventlet
-from greenlab.runs import Digest, Ledger
+from greenlab.runs import AggregateLedger, Ledger
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
 RANDOM = settings(
@@ -157,7 +157,7 @@ def test_a_run_that_discards_counts_the_same(
     pool: Any, tmp_path: Path, count: int, width: int, kind: Any, fails: Any
 ) -> None:
     folder = fresh(tmp_path)
-    ledger = Digest(Task(folder, fails), kind(list(range(count))), concurrency=width, workers=2)
+    ledger = AggregateLedger(Task(folder, fails), kind(list(range(count))), concurrency=width, workers=2)
     pool.run(ledger)
     bad = {item for item in fails if item < count}
     assert [1] * count == [ran(folder, item) for item in range(count)]

@@ -15,7 +15,7 @@ from processes_kit import FakeJob, most_at_once, run, run_script, server_pid, un
 
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
-from greenlab.pools.processes.sending import RemoteTaskError, dump_error
+from greenlab.pools.processes.serialization import RemoteTaskError, dump_error
 
 # Fixtures, the last two for every test.
 pool, time_limit, nothing_of_processes_left = (
@@ -182,12 +182,12 @@ def test_a_worker_has_loaded_neither_eventlet_nor_the_notebook() -> None:
 def test_a_worker_lets_go_of_a_job_that_has_ended(pool: PreforkPool, tmp_path: Path) -> None:
     here, log = os.getpid(), tmp_path / "log"
 
-    class Held:
+    class InFlight:
         def __del__(self) -> None:
             if os.getpid() != here:
                 log.touch()
 
-    held = Held()
+    held = InFlight()
     run(pool, lambda x: (x, held)[0], range(3))
     until(log.exists)
 

@@ -19,9 +19,9 @@ from greenlab.errors import (
     CancelledError,
     NotSendableError,
 )
-from greenlab.pools.processes import wire
-from greenlab.pools.processes.ring import Ring
-from greenlab.pools.processes.sending import RemoteTaskError, RemoteTraceback
+from greenlab.pools.processes import framing
+from greenlab.pools.processes.ring_buffer import Ring
+from greenlab.pools.processes.serialization import RemoteTaskError, RemoteTraceback
 
 if TYPE_CHECKING:
     from greenlab.pools.prefork import PreforkPool
@@ -154,16 +154,17 @@ def test_each_print_names_its_task(pool: PreforkPool) -> None:
 
 
 def test_frames_survive_being_cut_anywhere() -> None:
-    bodies = [b"", b"x", b"y" * 1_000, bytes(3 * wire.SMALL), b"z"]
+    bodies = [b"", b"x", b"y" * 1_000, bytes(3 * framing.SMALL), b"z"]
     data = b"".join(
-        b"".join(wire.frame(wire.RESULT, 1, n, wire.Parcel(wire.RAW, [body]))) for n, body in enumerate(bodies)
+        b"".join(framing.frame(framing.RESULT, 1, n, framing.Parcel(framing.RAW, [body])))
+        for n, body in enumerate(bodies)
     )
     rng = random.Random(1)
     for _ in range(30):
         ours, theirs = socket.socketpair()
         with ours, theirs:
             ours.setblocking(False)
-            inbox, got, at = wire.Inbox(ours), [], 0
+            inbox, got, at = framing.Inbox(ours), [], 0
             while at < len(data):
                 step = rng.choice([1, 7, 39, 41, 5_000, 100_000])
                 theirs.sendall(data[at : at + step])
@@ -180,10 +181,10 @@ def test_frames_survive_being_cut_anywhere() -> None:
         assert bodies == [bytes(frame[8]) for frame in got]
 
 
-@pytest.mark.skipif(not wire.RING, reason="no memory to share that is not a file")
+@pytest.mark.skipif(not framing.RING, reason="no memory to share that is not a file")
 def test_a_ring_gives_back_what_was_put_or_leaves_it_to_the_socket() -> None:
-    fd = wire.Page.open_fd()
-    page = wire.Page(fd)
+    fd = framing.Page.open_fd()
+    page = framing.Page(fd)
     outward, inward = Ring(fd, 1, page.read_here), Ring(fd, 1, page.read_here)
     os.close(fd)
     rng = random.Random(3)
@@ -196,11 +197,11 @@ def test_a_ring_gives_back_what_was_put_or_leaves_it_to_the_socket() -> None:
                 noise[(at := rng.randrange(MIB)) : at + rng.choice([1, 5_000, MIB, 5 * MIB])]
                 for _ in range(rng.choice([1, 3]))
             ]
-            waiting.append((b"".join(parts), outward.frame(wire.TASK, 1, 2, wire.Parcel(wire.RAW, parts))))
+            waiting.append((b"".join(parts), outward.frame(framing.TASK, 1, 2, framing.Parcel(framing.RAW, parts))))
         for _ in range(rng.choice([0, 1, 2])):
             if waiting:
                 body, (head, *rest) = waiting.pop(0)
-                if wire.HEAD.unpack(head)[1] & wire.SHARED:
+                if framing.HEAD.unpack(head)[1] & framing.SHARED:
                     shared += 1
                     assert body == inward.take(rest[0], writable=rng.random() < 0.5)
                 else:
@@ -217,7 +218,7 @@ def test_an_outbox_keeps_what_the_socket_does_not_take() -> None:
     with ours, theirs:
         ours.setblocking(False)
         theirs.setblocking(False)
-        outbox, sent, got = wire.Outbox(ours), bytearray(), bytearray()
+        outbox, sent, got = framing.Outbox(ours), bytearray(), bytearray()
         for size in (10, 3 * MIB, 5, 5, MIB):
             part = os.urandom(size)
             sent += part

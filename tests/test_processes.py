@@ -24,7 +24,7 @@ from tasks import nap
 from greenlab.errors import GreenlabError, WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools.processes.forkserver import ForkServer
-from greenlab.pools.processes.sending import RemoteTraceback
+from greenlab.pools.processes.serialization import RemoteTraceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ import pytest
 from processes_kit import MIB, FakeJob, ProcessPool, run
 
 from greenlab.errors import GreenlabError, NotSendableError
-from greenlab.pools.processes.sending import RemoteTaskError
+from greenlab.pools.processes.serialization import RemoteTaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 import greenlab
-from greenlab import UsageError, compare, pools
+from greenlab import UsageError, pools
+from greenlab.api import compare
+from greenlab.comparing.race import Race, RaceRun
 from greenlab.hub import eventlet
 from greenlab.live import POOL_COLORS as COLORS
-from greenlab.live import Artist, race_figure
-from greenlab.live.artist import Drawing
-from greenlab.live.board import Board
-from greenlab.live.series_source import Lane, RaceSource, Trace, source_of
+from greenlab.live import DrawingClient
+from greenlab.live.drawing import race_figure
+from greenlab.live.drawing.client import Drawing
+from greenlab.live.series_snapshot import RaceSource, SeriesRow, Trace, source_of
+from greenlab.live.series_view import SeriesView
 from greenlab.runs import Latency
-from greenlab.runs.meter import Meter, Usage
-from greenlab.runs.race import Leg, Race
+from greenlab.runs.resource_usage import Usage, UsageMeter
 
 NAN = float("nan")
 
@@ -141,7 +143,7 @@ def test_how_busy_the_machine_was_stays_within_its_bounds_when_idle_time_steps_b
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([(10.0, 100.0), (31.0, 120.0)])
-    monkeypatch.setattr(Meter, "_machine", lambda _self: next(times))
+    monkeypatch.setattr(UsageMeter, "_machine", lambda _self: next(times))
     race = greenlab.race(abs, range(3), pools=("green",), warm_up=0)
     leg = race.median_leg("green")
     assert leg is not None
@@ -248,7 +250,7 @@ def raced(rates: dict[str, list[float]], used: Usage | None = None, **run: Any) 
     for pool, each in rates.items():
         for at, rate in enumerate(each, 1):
             fake: Any = FakeRun(pool, rate, **run)
-            race.legs.append(Leg(pool, at, fake, used or usage()))
+            race.legs.append(RaceRun(pool, at, fake, used or usage()))
     race.ended = True
     return race
 
@@ -286,7 +288,7 @@ def test_the_run_of_a_pool_is_its_median_one() -> None:
 def test_tasks_that_fail_fast_win_no_race() -> None:
     race = raced({"green": [100], "prefork": [50]})
     legs = race.legs
-    legs[0] = Leg("green", 1, FakeRun("green", 100, failed=80), usage())  # type: ignore[arg-type]
+    legs[0] = RaceRun("green", 1, FakeRun("green", 100, failed=80), usage())  # type: ignore[arg-type]
     assert "prefork" == race.winner
     assert "80 OSError" in repr(race)
 
@@ -295,7 +297,7 @@ def test_a_leg_that_was_cut_short_counts_for_nothing_and_stays_readable() -> Non
     race = raced({"green": [100, 100]})
     race.pools = ("green", "prefork", "threads")
     cut: Any = FakeRun("prefork", 5, tasks=40)
-    race.legs.append(Leg("prefork", 1, cut, None, "interrupted"))
+    race.legs.append(RaceRun("prefork", 1, cut, None, "interrupted"))
     assert cut is race.runs["prefork"]
     assert "prefork  interrupted after 40 of 100 tasks" in repr(race)
     assert "threads  did not run" in repr(race)
@@ -323,7 +325,7 @@ def test_a_busy_machine_is_named_as_the_limit_and_whose_work_it_was() -> None:
 def served(green: FakeRun, other: FakeRun, cpu_s: float = 0.1) -> list[str]:
     race = raced({green.pool: [], other.pool: []})
     runs: list[Any] = [green, other]
-    race.legs = [Leg(run.pool, 1, run, usage(cpu_s)) for run in runs]
+    race.legs = [RaceRun(run.pool, 1, run, usage(cpu_s)) for run in runs]
     return race.warnings
 
 
@@ -440,13 +442,13 @@ def test_a_curve_does_not_show_the_rhythm_of_tasks_that_start_together() -> None
 @pytest.mark.parametrize(
     "lanes",
     [
-        (Lane("green", (), None, (), "", False),),
-        (Lane("green", (), Trace([0.1, 0.2], 1, 0.3, NAN), (), "runs now", False),),
-        (Lane("green", (), None, (), "failed: " + "x" * 400, True), Lane("prefork", (), None, (), "not run", False)),
-        tuple(Lane(p, (Trace([0.5, 1.0], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS),
+        (SeriesRow("green", (), None, (), "", False),),
+        (SeriesRow("green", (), Trace([0.1, 0.2], 1, 0.3, NAN), (), "runs now", False),),
+        (SeriesRow("green", (), None, (), "failed: " + "x" * 400, True), SeriesRow("prefork", (), None, (), "not run", False)),
+        tuple(SeriesRow(p, (Trace([0.5, 1.0], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS),
     ],
 )  # fmt: skip
-def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card(lanes: tuple[Lane, ...]) -> None:
+def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card(lanes: tuple[SeriesRow, ...]) -> None:
     lines = ((("a long sentence about who won " * 8), False), ("▲ and a warning " * 12, True))
     figure = race_figure.draw(RaceSource("url in " + "u" * 80, "so far", lines, lanes)).figure
     page = figure.bbox
@@ -480,8 +482,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setattr(
         "IPython.display.display", lambda bundle, **how: kept.append({"update": how["update"], **bundle})
     )
-    monkeypatch.setattr("greenlab.live.board.FIRST_S", 0.05)
-    monkeypatch.setattr("greenlab.live.board.EVERY_S", 0.05)
+    monkeypatch.setattr("greenlab.live.series_view.FIRST_S", 0.05)
+    monkeypatch.setattr("greenlab.live.series_view.EVERY_S", 0.05)
     return kept
 
 
@@ -494,9 +496,9 @@ def test_a_board_is_replaced_in_place_while_pools_run_and_leaves_the_report(
         while x == 19 and len(shown) < 2 and time.monotonic() < end_s:
             time.sleep(0.05)  # on a busy machine the artist takes its time to start
 
-    with Artist() as artist:
+    with DrawingClient() as artist:
         race = compare.prepare_race(task, range(20), pools=("green",), concurrency=2, live=False)
-        race._observers._observers.append(Board(artist))
+        race._observers._observers.append(SeriesView(artist))
         race.run()
     assert {"update": False, "text/plain": "race: task in green"} == shown[0]
     assert all(each["update"] and each["image/png"].startswith(b"\x89PNG") for each in shown[1:])
@@ -521,7 +523,7 @@ def test_a_frame_that_comes_after_the_end_does_not_replace_the_last_picture(
             return late
 
     slow: Any = SlowArtist()
-    board = Board(slow)
+    board = SeriesView(slow)
     race = compare.prepare_race(lambda _: time.sleep(0.1), range(2), pools=("green",), warm_up=0, live=False)
     race._observers._observers.append(board)
     race.run()
@@ -534,19 +536,19 @@ def test_a_board_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
     started: Any, shown: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("IPython.display.display", lambda *_args, **_how: 1 / 0)
-    with Artist() as artist:
+    with DrawingClient() as artist:
         race = compare.prepare_race(abs, range(5), pools=("green",), live=False)
-        race._observers._observers.append(Board(artist))
-        with pytest.warns(RuntimeWarning, match="dropped the observer Board") as caught:
+        race._observers._observers.append(SeriesView(artist))
+        with pytest.warns(RuntimeWarning, match="dropped the observer SeriesView") as caught:
             race.run()
     assert 1 == len(caught)
     assert list(range(5)) == race.runs["green"].results
 
 
 def test_an_artist_that_dies_costs_the_live_picture_and_not_the_last(started: Any, shown: list[dict[str, Any]]) -> None:
-    with Artist() as artist:
+    with DrawingClient() as artist:
         race = compare.prepare_race(lambda _: time.sleep(0.02), range(40), pools=("green",), concurrency=2, live=False)
-        board = Board(artist)
+        board = SeriesView(artist)
         race._observers._observers.append(board)
         board._artist.draw = lambda *_: None
         race.run()

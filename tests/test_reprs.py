@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import greenlab
-from greenlab import api
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 from greenlab.probes import judge
 from greenlab.probes.verdict import Verdict
@@ -44,7 +44,7 @@ def test_a_run_that_goes_on_reads_the_same_at_any_time_once_sanitized(
         if item % 3 == 1:
             raise ValueError(item)
 
-    run = api.prepare(task, range(10**6), concurrency=10, live=False)
+    run = prepare(task, range(10**6), concurrency=10, live=False)
     run.start()
     before = {kind: sanitized(text) for kind, text in run._repr_mimebundle_().items()}
     while run.failed < 10:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from greenlab import api
+import greenlab
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def await_in_flight(run: Run, count: int) -> None:
 
 
 def test_more_and_fewer_green_tasks_are_in_flight_at_once(started: GuestHub) -> None:
-    run = api.prepare(lambda _: eventlet.sleep(0.01), range(10**6), concurrency=2, live=False).start()
+    run = prepare(lambda _: eventlet.sleep(0.01), range(10**6), concurrency=2, live=False).start()
     await_in_flight(run, 2)
     run.concurrency = 50
     await_in_flight(run, 50)
@@ -29,7 +30,7 @@ def test_more_and_fewer_green_tasks_are_in_flight_at_once(started: GuestHub) -> 
 
 
 def test_prefork_has_as_many_workers_as_it_is_told_and_the_next_run_has_its_own_number(started: GuestHub) -> None:
-    run = api.prepare(_nap, range(10**6), pool="prefork", workers=2, live=False).start()
+    run = prepare(_nap, range(10**6), pool="prefork", workers=2, live=False).start()
     await_in_flight(run, 2)
     run.concurrency = 4
     await_in_flight(run, 4)
@@ -37,13 +38,13 @@ def test_prefork_has_as_many_workers_as_it_is_told_and_the_next_run_has_its_own_
     run.concurrency = 1
     await_in_flight(run, 1)
     run.cancel()
-    following = api.run(_nap, range(4), pool="prefork", workers=2, live=False)
+    following = greenlab.run(_nap, range(4), pool="prefork", workers=2, live=False)
     assert 2 == following.concurrency
     assert 2 == len(started.kept["pool prefork"].pids)
 
 
 def test_a_concurrency_set_by_a_task_s_callback_on_the_hub_waits_for_nobody(started: GuestHub) -> None:
-    run = api.prepare(_nap, range(10**6), pool="prefork", workers=1, live=False).start()
+    run = prepare(_nap, range(10**6), pool="prefork", workers=1, live=False).start()
     await_in_flight(run, 1)
     started.call_soon_threadsafe(setattr, run, "concurrency", 2)
     await_in_flight(run, 2)
@@ -54,7 +55,7 @@ def test_errors_are_counted_by_type_most_frequent_first_and_the_first_is_told(st
     def task(item: int) -> None:
         raise ValueError(item) if item % 3 == 1 else KeyError(item) if item % 3 else TypeError
 
-    run = api.prepare(task, range(8), live=False)
+    run = prepare(task, range(8), live=False)
     assert {} == run.error_types
     assert "" == run.first_failure
     run.start().wait()

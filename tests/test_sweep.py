@@ -14,18 +14,18 @@ import pytest
 
 import greenlab
 from greenlab import UsageError
+from greenlab.comparing import recommend, steady_state, sweep_report, usl
+from greenlab.comparing.sweep import MOST_TASKS, Laps, Sweep
 from greenlab.hub import eventlet
-from greenlab.live import sweep_figure
-from greenlab.live.series_source import source_of
-from greenlab.runs import knee, steady, sweep_report, usl
-from greenlab.runs.sweep import MOST_TASKS, Laps, Sweep
+from greenlab.live.drawing import sweep_figure
+from greenlab.live.series_snapshot import source_of
 
 NAN = float("nan")
 
 
 def closed_loop(
     clients: int, servers: int, service_s: float, seconds: float, *, spread: float = 0.0, failed: int = 0
-) -> steady.Point:
+) -> steady_state.Point:
     """Simulate `clients` that each wait for one of `servers`, first come first served, without any clock."""
     rng = random.Random(clients)
     free, ready = [0.0] * servers, [(0.0, client) for client in range(clients)]
@@ -41,13 +41,17 @@ def closed_loop(
         starts_s.append(now)
         ends_s.append(end)
     kinds = [("OSError", failed)] if failed else []
-    return steady.measure(clients, starts_s, ends_s, seconds, failed=failed, elapsed_s=max(ends_s), error_types=kinds)
+    return steady_state.measure(
+        clients, starts_s, ends_s, seconds, failed=failed, elapsed_s=max(ends_s), error_types=kinds
+    )
 
 
-def points(*rates: float, widths: tuple[int, ...] = (1, 10, 100, 1000), noise: float = 0.01) -> list[steady.Point]:
+def points(
+    *rates: float, widths: tuple[int, ...] = (1, 10, 100, 1000), noise: float = 0.01
+) -> list[steady_state.Point]:
     """Points with these throughputs, and the latencies that Little's law gives them."""
     return [
-        steady.Point(
+        steady_state.Point(
             width, 10_000, 0, 9_000, rate, rate * noise, (rate,) * 10, width / rate, greenlab.runs.Latency(), width, 5.0
         )
         for width, rate in zip(widths, rates, strict=True)
@@ -70,7 +74,7 @@ def test_the_ramps_do_not_count() -> None:
     # Four at once, a second each; the last round is one slow task that drains alone.
     starts_s = [0.0] * 4 + [1.0] * 4 + [2.0] * 4
     ends_s = [1.0] * 4 + [2.0] * 4 + [3.0, 3.0, 3.0, 60.0]
-    point = steady.measure(4, starts_s, ends_s, until_s=2.5)
+    point = steady_state.measure(4, starts_s, ends_s, until_s=2.5)
     assert (12, 4, 4.0) == (point.tasks, point.counted, point.throughput)
 
 
@@ -78,14 +82,14 @@ def test_a_point_that_is_all_ramp_counts_nothing_and_knows_no_error() -> None:
     point = closed_loop(50, servers=50, service_s=1.0, seconds=0.5)
     assert 0 == point.counted
     assert point.relative_error != point.relative_error
-    assert steady.measure(5, [], [], 1.0).throughput == 0.0
+    assert steady_state.measure(5, [], [], 1.0).throughput == 0.0
 
 
 def test_the_standard_error_is_that_of_the_batches() -> None:
     steadily = closed_loop(4, servers=4, service_s=0.1, seconds=20)
     shakily = closed_loop(4, servers=4, service_s=0.1, seconds=20, spread=1.0)
-    assert steady.LEAST_ERROR == pytest.approx(steadily.relative_error)
-    assert shakily.relative_error > 2 * steady.LEAST_ERROR
+    assert steady_state.LEAST_ERROR == pytest.approx(steadily.relative_error)
+    assert shakily.relative_error > 2 * steady_state.LEAST_ERROR
 
 
 def test_laps_go_round_the_same_items_from_the_first_one_until_their_time_is_over() -> None:
@@ -97,7 +101,7 @@ def test_laps_go_round_the_same_items_from_the_first_one_until_their_time_is_ove
 
 
 def test_without_a_time_laps_last_until_enough_tasks_have_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("greenlab.runs.sweep.SHORTEST_S", 0.0)
+    monkeypatch.setattr("greenlab.comparing.sweep.SHORTEST_S", 0.0)
     assert 7 * 100 == len(list(Laps([1], 100, None)))
     assert 50 + 1 == len(list(Laps([1], 1, None)))
 
@@ -165,7 +169,7 @@ def test_three_figures_need_three_concurrencies() -> None:
 def test_of_a_server_with_a_limit_the_knee_is_the_limit_and_the_advice_is_near(
     servers: int, widths: tuple[int, ...], spread: float
 ) -> None:
-    verdict = knee.judge(
+    verdict = recommend.judge(
         [closed_loop(n, servers, 0.05, 2 + 4 * n * 0.05 / servers + 50 * 0.05, spread=spread) for n in widths]
     )
     assert () == verdict.missing
@@ -183,7 +187,7 @@ def test_of_a_server_with_a_limit_the_knee_is_the_limit_and_the_advice_is_near(
 def test_of_a_smooth_law_the_advice_is_the_least_concurrency_for_95_percent() -> None:
     law = usl.Usl(10, 0.05, 0.0005)
     widths = (1, 3, 10, 20, 30, 50, 100)
-    verdict = knee.judge(points(*(law.throughput(n) for n in widths), widths=widths))
+    verdict = recommend.judge(points(*(law.throughput(n) for n in widths), widths=widths))
     best = law.best(100)
     assert verdict.concurrency is not None
     assert 0.93 * best <= law.throughput(verdict.concurrency) <= 0.98 * best
@@ -191,7 +195,7 @@ def test_of_a_smooth_law_the_advice_is_the_least_concurrency_for_95_percent() ->
 
 
 def test_where_more_brings_nothing_the_advice_is_one() -> None:
-    verdict = knee.judge(points(500, 502, 499, 500))
+    verdict = recommend.judge(points(500, 502, 499, 500))
     assert (1, 1) == (verdict.concurrency, verdict.knee)
 
 
@@ -201,7 +205,7 @@ def test_more_noise_widens_the_interval() -> None:
     rates = [law.throughput(n) for n in widths]
 
     def width(noise: float) -> float:
-        low, high = knee.judge(points(*rates, widths=widths, noise=noise)).interval or (1, 1)
+        low, high = recommend.judge(points(*rates, widths=widths, noise=noise)).interval or (1, 1)
         return high / low
 
     assert width(0.01) < width(0.04)
@@ -220,20 +224,20 @@ def test_more_noise_widens_the_interval() -> None:
         ),
     ],
 )  # fmt: skip
-def test_thin_data_get_no_advice_and_are_told_what_is_missing(given: list[steady.Point], says: str) -> None:
-    verdict = knee.judge(given)
+def test_thin_data_get_no_advice_and_are_told_what_is_missing(given: list[steady_state.Point], says: str) -> None:
+    verdict = recommend.judge(given)
     assert verdict.concurrency is None
     assert verdict.interval is None
     assert any(says in sentence for sentence in verdict.missing), verdict.missing
 
 
 def test_no_points_get_no_advice() -> None:
-    assert "there are 0" in knee.judge([]).missing[0]
+    assert "there are 0" in recommend.judge([]).missing[0]
 
 
 def test_without_scipy_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
-    assert ("the fit needs scipy: pip install scipy",) == knee.judge(points(10, 90, 400, 500)).missing
+    assert ("the fit needs scipy: pip install scipy",) == recommend.judge(points(10, 90, 400, 500)).missing
     with pytest.raises(UsageError, match="pip install scipy"):
         usl.fit([1, 2, 3], [1, 2, 3], [0.1] * 3)
 
@@ -335,7 +339,7 @@ def test_a_mistake_is_one_line_before_anything_runs(options: dict[str, Any], say
 # -- how it shows --------------------------------------------------------------------------------------------
 
 
-def made(given: list[steady.Point], pool: str = "green", widths: tuple[int, ...] = ()) -> Sweep:
+def made(given: list[steady_state.Point], pool: str = "green", widths: tuple[int, ...] = ()) -> Sweep:
     sweep = Sweep(
         [1], pool=pool, concurrencies=widths or [p.concurrency for p in given], label="url in urls", make=pytest.fail
     )
@@ -450,7 +454,7 @@ def test_littles_law_tells_the_two_ways_in_which_a_point_is_unsteady() -> None:
     assert [] == sweep_report.littles([])
 
 
-def _with(point: steady.Point, **changes: Any) -> steady.Point:
+def _with(point: steady_state.Point, **changes: Any) -> steady_state.Point:
     from dataclasses import replace
 
     return replace(point, **changes)

@@ -18,8 +18,8 @@ import pytest
 import greenlab
 from greenlab import UsageError
 from greenlab.hub import trace
-from greenlab.live import figure, timeline_figure
-from greenlab.runs.timeline import Timeline
+from greenlab.live.drawing import run_figure, timeline_figure
+from greenlab.tracing.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,9 +231,9 @@ def test_a_timeline_is_there_only_when_what_is_traced_has_ended() -> None:
 def test_a_run_that_is_run_again_is_traced_again_and_a_cancelled_one_has_its_timeline() -> None:
     run = greenlab.run(abs, [1, 2], trace=True)
     assert run.rerun().timeline() is not run.timeline()
-    from greenlab import api
+    from greenlab.api.run import prepare
 
-    cut = api.prepare(lambda _: time.sleep(10), range(3), trace=True).start()
+    cut = prepare(lambda _: time.sleep(10), range(3), trace=True).start()
     time.sleep(0.02)
     cut.cancel()
     assert cut.timeline().waited_s["sleep"] > 0.02
@@ -307,10 +307,10 @@ def test_the_picture_has_a_lane_each_its_waits_its_holds_and_the_block() -> None
     (axes,) = drawn.axes
     assert [lane.name for lane in timeline.lanes] == [label.get_text() for label in axes.get_yticklabels()]
     assert {"held", "wait sleep", "wait queue", "wait other", "blocks", "blocked"} == gids(drawn)
-    assert figure.png(drawn).startswith(b"\x89PNG")
+    assert run_figure.png(drawn).startswith(b"\x89PNG")
     data, size = timeline._repr_mimebundle_()
     assert {"text/plain", "image/png"} == set(data)
-    assert figure.WIDTH_PX == size["image/png"]["width"]
+    assert run_figure.WIDTH_PX == size["image/png"]["width"]
 
 
 def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
@@ -332,7 +332,7 @@ def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
 def test_an_empty_timeline_can_be_drawn_too(started: GuestHub) -> None:
     del started
     empty = Timeline(trace.Recording(1.0, 1.0), timeline_figure.draw)
-    assert figure.png(empty.plot())
+    assert run_figure.png(empty.plot())
     assert {"text/plain", "text/html"} == set(empty._repr_mimebundle_())
     assert "0 switches" in empty.summary()
 

@@ -23,7 +23,7 @@ import pytest
 
 import greenlab
 from greenlab import UsageError
-from greenlab.api import prepare
+from greenlab.api.run import prepare
 from greenlab.hub import blocks
 from greenlab.hub.blocks import Block
 from greenlab.hub.watchdog import watchdog_of

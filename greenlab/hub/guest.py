@@ -39,10 +39,10 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.hub import nested
-from greenlab.hub._door import Door
 from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
 from greenlab.hub._reprs import hub_bundle, hub_words
+from greenlab.hub._wakeups import WakeupQueue
 from greenlab.hub.host import HostLink
 from greenlab.hub.slices import SLICE_S, SlicedHub
 
@@ -98,14 +98,14 @@ class GuestHub(SlicedHub):
         self.kept: dict[Any, Any] = {}
         self.tasks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._closers: list[Callable[[], object]] = []
-        self._door = Door()
+        self._door = WakeupQueue()
         self.add(self.READ, self._door.fd, self._answer_door, _ignore, _ignore)
 
     # -- what the rest of greenlab calls -------------------------------------------------------------------
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
         """Run `callback(*args)` in the hub, soon. May be called from any thread and any signal handler."""
-        self._door.knock(callback, *args)
+        self._door.call_soon(callback, *args)
 
     def close_with(self, closer: Callable[[], object]) -> None:
         """Have `closer()` called when the hub stops, last come first served."""

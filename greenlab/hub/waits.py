@@ -38,7 +38,7 @@ LOCK = Wait("lock", "a lock", 1)
 
 # A file, by the end of its name; the beginning of a function's qualified name; what it waits for.
 _RULES = (
-    ("/greenlab/pools/green.py", "_Crew._loop", Wait("other", "its next turn", 9)),
+    ("/greenlab/pools/green.py", "_Workers._loop", Wait("other", "its next turn", 9)),
     ("/eventlet/greenthread.py", "sleep", SLEEP),
     ("/eventlet/hubs/__init__.py", "trampoline", SOCKET),
     ("/eventlet/event.py", "Event.wait", Wait("other", "another task", 1)),

@@ -1,6 +1,6 @@
 """The live view of a run: figures and widgets. It draws, and decides nothing.
 
-`View` is an observer of one run; `Artist` is the process that draws for it and may be shared by many views;
+`View` is an observer of one run; `DrawingClient` is the process that draws for it and may be shared by many views;
 `static_figure` is a run's picture as a matplotlib figure.
 
 Guarantees: importing this imports nothing else; its names are loaded when they are first used, since the process
@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from greenlab.live.artist import Artist
-    from greenlab.live.source import Watched
+    from greenlab.live.drawing.client import DrawingClient
+    from greenlab.live.snapshot import Watched
     from greenlab.live.view import View, name_line
     from greenlab.live.words import POOL_COLORS
 
-__all__ = ["POOL_COLORS", "Artist", "View", "Watched", "name_line", "static_figure"]
+__all__ = ["POOL_COLORS", "DrawingClient", "View", "Watched", "name_line", "static_figure"]
 
 
 _WHERE = {
     "POOL_COLORS": "words",
-    "Artist": "artist",
+    "DrawingClient": "drawing.client",
     "View": "view",
-    "Watched": "source",
+    "Watched": "snapshot",
     "name_line": "view",
 }
 
@@ -49,7 +49,7 @@ def static_figure(run: Watched) -> Figure:
     Returns:
         a figure of its own, which pyplot knows nothing of.
     """
-    from greenlab.live import curves, figure
-    from greenlab.live.source import records_of
+    from greenlab.live.drawing import curves, run_figure
+    from greenlab.live.snapshot import records_of
 
-    return figure.draw(curves.picture_of(records_of(run)))
+    return run_figure.draw(curves.picture_of(records_of(run)))

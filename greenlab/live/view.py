@@ -3,7 +3,7 @@
 Guarantees:
 
 * nothing is asked of the tasks: a view reads counts, and one green thread of its own keeps the time;
-* the hub's thread never draws, see `greenlab.live.artist`; without whoever draws, words remain;
+* the hub's thread never draws, see `greenlab.live.drawing.client`; without whoever draws, words remain;
 * what the user presses or turns comes on any thread, and is done on the hub's;
 * a view that breaks while it looks is dropped with one warning, and the run goes on;
 * after `run_ended` there is no green thread, widget or process of the view's own left.
@@ -21,10 +21,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
-from greenlab.live.artist import Artist, Drawing
-from greenlab.live.columns import Columns
-from greenlab.live.faces import Controls, Dial, Face, Last, Now, choose_face
-from greenlab.live.source import Facts, Samples, Watched, facts_of, records_of
+from greenlab.live.displays import Controls, Display, Last, Now, Slider, choose_face
+from greenlab.live.drawing.client import Drawing, DrawingClient
+from greenlab.live.samples import Columns
+from greenlab.live.snapshot import Facts, Samples, Watched, facts_of, records_of
 from greenlab.live.words import failure_html, header_html, progress_line
 
 if TYPE_CHECKING:
@@ -71,16 +71,16 @@ class View:
         self,
         call_soon_threadsafe: Callable[[Callable[[], object]], object],
         *,
-        artist: Artist | None = None,
+        artist: DrawingClient | None = None,
         widgets: bool = True,
         saved_text: Callable[[Watched], str] | None = None,
     ) -> None:
         self._saved_text = saved_text
         self._soon = call_soon_threadsafe
         self._own_artist = artist is None
-        self._artist = artist or Artist()
+        self._artist = artist or DrawingClient()
         self._widgets = widgets
-        self._face = Face()
+        self._face = Display()
         self._run: Watched | None = None
         self._columns = Columns()
         self._recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=RECENT_TICKS + 1)
@@ -238,7 +238,7 @@ def frame_s(elapsed_s: float, drew_s: float) -> float:
     return min(max(elapsed_s / FRAMES_A_RUN, busy_s, SHORTEST_FRAME_S), LONGEST_FRAME_S)
 
 
-def dial_of(facts: Facts) -> Dial:
+def dial_of(facts: Facts) -> Slider:
     """Choose what can be turned while a run goes on, and how far.
 
     More tasks in flight than there are tasks make no difference; where their number is not known, ten times what the
@@ -247,12 +247,12 @@ def dial_of(facts: Facts) -> Dial:
     value = facts.concurrency
     if facts.pool == "prefork":
         most = max(4 * (os.cpu_count() or 1), 2 * value)
-        return Dial("workers", value, tuple(range(1, most + 1)), is_light=False)
+        return Slider("workers", value, tuple(range(1, most + 1)), is_light=False)
     most = max(DIAL_FACTOR * value, DIAL_LEAST)
     most = max(min(most, DIAL_MOST.get(facts.pool, most), facts.total or most), value)
     round_ones = (int(step * 10**power) for power in range(len(str(most))) for step in DIAL_STEPS)
     steps = {step for step in round_ones if step <= most} | {value, most}
-    return Dial("concurrency", value, tuple(sorted(steps)), is_light=True)
+    return Slider("concurrency", value, tuple(sorted(steps)), is_light=True)
 
 
 def _joined(name: str, summary: str) -> str:

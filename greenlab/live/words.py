@@ -10,7 +10,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greenlab.live.source import Facts
+    from greenlab.live.snapshot import Facts
 
 # Okabe and Ito's palette, which people with any common colour blindness can tell apart
 # (https://jfly.uni-koeln.de/color/).

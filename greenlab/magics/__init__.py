@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from greenlab import api, explain
+from greenlab.api import explain
+from greenlab.api.run import prepare
+from greenlab.api.session import kill, ps, start, stop
 from greenlab.errors import UsageError
-from greenlab.magics import advising, body, check, comparing, options, tracing
+from greenlab.magics import advise, body, check, compare, options, trace
 from greenlab.magics.completion import make_matcher
 
 _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
-_CELLS = (*_RUNS, *comparing.NAMES, advising.NAME, "greentrace", "greenspawn")
+_CELLS = (*_RUNS, *compare.NAMES, advise.NAME, "greentrace", "greenspawn")
 _LINES = ("greenhub", "greenps", "greenkill", "greencheck", "greenstep")
 _KEY = "greenlab_magics"
 
@@ -26,8 +28,8 @@ class Magics:
         self.parsers = {name: options.make_parser(name) for name in _RUNS}
         for name, pool in _RUNS.items():
             self.parsers[name].set_defaults(pool=pool)
-        self.parsers |= comparing.make_parsers() | tracing.make_parsers()
-        self.parsers |= {advising.NAME: advising.make_parser(), "greencheck": check.make_parser()}
+        self.parsers |= compare.make_parsers() | trace.make_parsers()
+        self.parsers |= {advise.NAME: advise.make_parser(), "greencheck": check.make_parser()}
         self.matchers = [make_matcher(self.parsers), check.make_matcher()]
 
     def greenrun(self, line: str, cell: str | None = None) -> Any:
@@ -43,12 +45,12 @@ class Magics:
     def greenrace(self, line: str, cell: str | None = None) -> Any:
         """Run the cell once an item in several pools, one after another; compare them; return a Race."""
         __tracebackhide__ = True
-        return comparing.race(self.ip, self.parsers["greenrace"], line, cell)
+        return compare.race(self.ip, self.parsers["greenrace"], line, cell)
 
     def greensweep(self, line: str, cell: str | None = None) -> Any:
         """Run the cell at several concurrencies; say how many in flight are enough; return a Sweep."""
         __tracebackhide__ = True
-        return comparing.sweep(self.ip, self.parsers["greensweep"], line, cell)
+        return compare.sweep(self.ip, self.parsers["greensweep"], line, cell)
 
     def greenadvise(self, line: str, cell: str | None = None) -> Any:
         """Say which pool suits the cell, how many in flight, and why; return an Advice.
@@ -56,15 +58,15 @@ class Magics:
         The first items are run for real: once in green, and once in every pool that is plausible.
         """
         __tracebackhide__ = True
-        return advising.advise(self.ip, self.parsers[advising.NAME], line, cell)
+        return advise.advise_cell(self.ip, self.parsers[advise.NAME], line, cell)
 
     def greentrace(self, line: str, cell: str | None = None) -> Any:
         """Run the cell, or with `x in items` the cell once an item, and record every switch; return a Timeline."""
         __tracebackhide__ = True
         parser = self.parsers["greentrace"]
-        if tracing.is_plain(parser, line, cell):
-            return tracing.trace_cell(self.ip, parser, line, cell or "")
-        return tracing.timeline_of(self.ip, parser, line, self._run("greentrace", line, cell))
+        if trace.is_plain(parser, line, cell):
+            return trace.trace_cell(self.ip, parser, line, cell or "")
+        return trace.timeline_of(self.ip, parser, line, self._run("greentrace", line, cell))
 
     def greenspawn(self, line: str, cell: str | None = None) -> Any:
         """Run a statement, or the cell, in the background on the hub; return a Task at once.
@@ -86,7 +88,7 @@ class Magics:
         __tracebackhide__ = True
         if line.strip():
             raise UsageError(f"greenps: takes nothing, not {line.strip()!r}: %greenps lists all that runs")
-        return api.ps()
+        return ps()
 
     def greenkill(self, line: str) -> Any:
         """Kill tasks, and cancel runs, by the ids that %greenps lists; return those killed.
@@ -94,7 +96,7 @@ class Magics:
         %greenkill 3 4.17 ends task or run 3, and task 17 of run 4.
         """
         __tracebackhide__ = True
-        return api.kill(*line.replace(",", " ").split())
+        return kill(*line.replace(",", " ").split())
 
     def greencheck(self, line: str) -> Any:
         """Tell whether a call, or a library, cooperates."""
@@ -104,7 +106,7 @@ class Magics:
     def greenstep(self, line: str) -> Any:
         """Make the next step of a stepper and print it: who ran, and what it waits for now."""
         __tracebackhide__ = True
-        return tracing.step(self.ip, self.parsers["greenstep"], line)
+        return trace.step(self.ip, self.parsers["greenstep"], line)
 
     def _run(self, name: str, line: str, cell: str | None) -> Any:
         __tracebackhide__ = True
@@ -115,7 +117,7 @@ class Magics:
         namespace = self.ip.user_ns
         task = body.compile_body(self.ip, name, line, cell, parsed.target, namespace)
         items = None if parsed.iterable is None else body.evaluate(self.ip, parsed.iterable)
-        run = api.prepare(
+        run = prepare(
             task,
             items,
             count=asked.count,
@@ -176,7 +178,7 @@ def load(ip: Any, artist: Any = None) -> None:
 def _start_with(artist: Any) -> None:
     """Start, and keep the process that draws, if it was started before; close it where there is one already."""
     try:
-        here = api.start()
+        here = start()
         if artist is not None and here.keep("artist", lambda: artist) is not artist:
             artist.close()
     except BaseException:
@@ -197,7 +199,7 @@ def unload(ip: Any) -> None:
         for matcher in magics.matchers:
             if matcher in ip.Completer.custom_matchers:
                 ip.Completer.custom_matchers.remove(matcher)
-    api.stop()
+    stop()
 
 
 def _plain(method: Any, help_text: str) -> Any:

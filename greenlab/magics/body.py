@@ -14,7 +14,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
-from greenlab import api
+from greenlab.api.session import spawn
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -201,4 +201,4 @@ def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
         return None if value is None else eval(value, namespace)  # noqa: S307
 
     background.__name__ = text.strip().splitlines()[0][:40]
-    return api.spawn(background)
+    return spawn(background)

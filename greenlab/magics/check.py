@@ -8,7 +8,8 @@ import re
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from greenlab import explain, probes
+from greenlab import probes
+from greenlab.api import explain
 from greenlab.errors import UsageError
 from greenlab.magics import body, options
 

@@ -106,7 +106,7 @@ def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentPa
 
 
 @dataclass(frozen=True)
-class Line:
+class MagicLine:
     """A magic's line, parsed.
 
     Attributes:
@@ -149,7 +149,7 @@ def _split(parser: argparse.ArgumentParser, line: str) -> tuple[list[str], str]:
     return words, line[at:].strip()
 
 
-def parse(parser: argparse.ArgumentParser, line: str) -> Line:
+def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
     """Parse `[options] [TARGET in ITERABLE]`.
 
     Raises:
@@ -162,11 +162,11 @@ def parse(parser: argparse.ArgumentParser, line: str) -> Line:
     if not rest:
         if options.count is None:
             raise UsageError(f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times")
-        return Line(options, None, None)
+        return MagicLine(options, None, None)
     target, iterable = _loop(parser, rest)
     if options.count is not None:
         raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
-    return Line(options, target, iterable)
+    return MagicLine(options, target, iterable)
 
 
 def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:

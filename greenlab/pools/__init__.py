@@ -103,7 +103,7 @@ def get(hub: GuestHub, name: str) -> Pool:
 
     Raises:
         UsageError: no such pool, or one of processes within a worker process. `auto` is one of the runs' room, which
-            knows what tasks cost: see `greenlab.runs.auto.get_pool`.
+            knows what tasks cost: see `greenlab.advising.auto_pool.get_pool`.
     """
     check_name(name)
     if name == AUTO:

@@ -1,7 +1,7 @@
 """The green pool: tasks as green threads of this process.
 
 A pool with `-c 500` is 500 long-lived green threads that pull from one job, not a green thread a task: a task then
-costs a fraction of a microsecond beyond its own work. They take turns at the gate, see `greenlab.pools.gate`. Above a
+costs a fraction of a microsecond beyond its own work. They take turns at the gate, see `greenlab.pools.fair_scheduler`. Above a
 thousand they are made as all that there are have had a task, so a limit that is never reached costs nothing.
 
 Each of these green threads has attributes that tell what it does: `greenlab_job`, `greenlab_index` (-1 between two
@@ -25,8 +25,8 @@ from greenlab.errors import TaskTimeoutError
 from greenlab.hub import current, eventlet, nested
 from greenlab.hub.slices import SLICE_S
 from greenlab.places import user_place
-from greenlab.pools.gate import Gate
-from greenlab.pools.protocol import Held, whole_of
+from greenlab.pools.fair_scheduler import FairScheduler
+from greenlab.pools.protocol import InFlight, whole_of
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
@@ -42,8 +42,8 @@ class GreenPool:
     name = "green"
 
     def __init__(self) -> None:
-        self._crews: set[_Crew] = set()
-        self._gate: Gate | None = None
+        self._crews: set[_Workers] = set()
+        self._gate: FairScheduler | None = None
 
     @property
     def in_flight(self) -> int:
@@ -63,8 +63,8 @@ class GreenPool:
         if hub is None:
             raise RuntimeError("the green pool runs on greenlab's hub: call greenlab.start() first")
         if self._gate is None:
-            self._gate = Gate(hub)
-        crew = _Crew(hub, job, self._gate)
+            self._gate = FairScheduler(hub)
+        crew = _Workers(hub, job, self._gate)
         self._crews.add(crew)
         try:
             crew.run()
@@ -77,7 +77,7 @@ class GreenPool:
             if crew.job is job:
                 crew.grow()
 
-    def held(self, job: Job) -> list[Held]:
+    def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each waits."""
         return [held for crew in self._crews if crew.job is job for held in crew.held()]
 
@@ -91,10 +91,10 @@ class GreenPool:
             crew.kill()
 
 
-class _Crew:
+class _Workers:
     """The green threads of one job."""
 
-    def __init__(self, hub: GuestHub, job: Job, gate: Gate) -> None:
+    def __init__(self, hub: GuestHub, job: Job, gate: FairScheduler) -> None:
         self.hub = hub
         self.job = job
         self.in_flight = 0
@@ -127,10 +127,10 @@ class _Crew:
             self._fresh += 1
             self._gate.start(self._line, worker)
 
-    def held(self) -> list[Held]:
+    def held(self) -> list[InFlight]:
         current = greenlet.getcurrent()
         return [
-            Held(
+            InFlight(
                 worker.greenlab_index,
                 worker.greenlab_started_s,
                 where=user_place(sys._getframe() if worker is current else worker.gr_frame),

@@ -45,7 +45,7 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
         raise UsageError(f"offload takes a function and its arguments, not {func!r}: write offload(f, x)")
     if pool not in POOLS:
         raise UsageError(f"offload goes to {' or '.join(POOLS)}, not to {pool!r}")
-    desk: Desk = hub.keep(f"offload {pool}", lambda: Desk(hub, pool))
+    desk: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))
     return desk.call(func, args)
 
 
@@ -60,7 +60,7 @@ class _Call:
         self.ended = eventlet.event.Event()
 
 
-class Desk:
+class OffloadJob:
     """Takes calls for one pool: a `greenlab.pools.protocol.Job` that has a task a call."""
 
     def __init__(self, hub: GuestHub, pool: str) -> None:
@@ -100,9 +100,9 @@ class Desk:
     def _item(self, call: _Call) -> Any:
         if self.pool == "threads":
             return call
-        from greenlab.pools.processes import sending
+        from greenlab.pools.processes import serialization
 
-        return sending.dump_function(call.func), call.args
+        return serialization.dump_function(call.func), call.args
 
     def _withdraw(self, index: int) -> None:
         waiting = len(self._todo)

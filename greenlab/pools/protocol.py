@@ -94,7 +94,7 @@ def whole_of(job: Job) -> Job:
 
 
 @dataclass(frozen=True)
-class Held:
+class InFlight:
     """A task in flight.
 
     Attributes:
@@ -136,7 +136,7 @@ class Pool(Protocol):
     def adjust(self, job: Job) -> None:
         """Follow `job.concurrency`, which was changed while the job runs: upwards at once, downwards as tasks end."""
 
-    def held(self, job: Job) -> list[Held]:
+    def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run. May wait, cooperatively and shortly, for processes to answer."""
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:

@@ -8,11 +8,11 @@ Must not import: runs, live, magics.
 
 from __future__ import annotations
 
-from greenlab.probes.loaded import Answer, Answers, is_library, known, look_around, look_up
+from greenlab.probes.loaded import LibraryVerdict, LibraryVerdicts, is_library, known, look_around, look_up
 from greenlab.probes.probe import LEAST_TIMES, LIMIT_S, TIMES, probe
 from greenlab.probes.verdict import Verdict
 
 __all__ = [
-    "LEAST_TIMES", "LIMIT_S", "TIMES", "Answer", "Answers", "Verdict", "is_library", "known", "look_around", "look_up",
+    "LEAST_TIMES", "LIMIT_S", "TIMES", "LibraryVerdict", "LibraryVerdicts", "Verdict", "is_library", "known", "look_around", "look_up",
     "probe",
 ]  # fmt: skip

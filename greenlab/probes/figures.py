@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
-class Sample:
+class Measurement:
     """One call in a green task, alone; or the mean of a few in a row.
 
     Attributes:
@@ -110,7 +110,7 @@ class Figures:
     calls: int = 0
     times: int = 0
     native_s: list[float] = field(default_factory=list)
-    alone: list[Sample] = field(default_factory=list)
+    alone: list[Measurement] = field(default_factory=list)
     at_once: int = 0
     loops: int = 1
     together_s: float = 0.0
@@ -122,7 +122,7 @@ class Figures:
     place: Place | None = None
 
     @property
-    def typical(self) -> Sample:
+    def typical(self) -> Measurement:
         """The middle sample, by how long it held the hub."""
         return sorted(self.alone, key=lambda sample: sample.held_s)[len(self.alone) // 2]
 

@@ -41,7 +41,7 @@ _MACHINERY = {
 
 
 @dataclass(frozen=True)
-class Answer:
+class LibraryVerdict:
     """What is known of one library.
 
     Attributes:
@@ -63,7 +63,7 @@ class Answer:
         return "\n".join([f"{self.verdict}: {self.name}", *rest])
 
 
-class Answers(list[Answer]):
+class LibraryVerdicts(list[LibraryVerdict]):
     """Answers, one after another."""
 
     def __str__(self) -> str:
@@ -87,7 +87,7 @@ class Answers(list[Answer]):
         return f'<table class="greenlab-check"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
 
 
-def look_up(names: Iterable[str]) -> Answers:
+def look_up(names: Iterable[str]) -> LibraryVerdicts:
     """Answer for libraries by name; of several, also for those that do not exist, with what may have been meant.
 
     Raises:
@@ -97,10 +97,12 @@ def look_up(names: Iterable[str]) -> Answers:
     answers = [_answer(name) for name in names]
     if not any(answers):
         raise UsageError(f"{_missing(names[0])}: give a module's name, or a call: %greencheck fetch(url)")
-    return Answers(answer or Answer(name, MISSING, _missing(name)) for name, answer in zip(names, answers, strict=True))
+    return LibraryVerdicts(
+        answer or LibraryVerdict(name, MISSING, _missing(name)) for name, answer in zip(names, answers, strict=True)
+    )
 
 
-def look_around(modules: Mapping[str, ModuleType] | None = None) -> Answers:
+def look_around(modules: Mapping[str, ModuleType] | None = None) -> LibraryVerdicts:
     """Answer for every known library that is loaded, and for every C extension of which nothing is known.
 
     Of the standard library, of which much is always loaded, only what the notebook has imported itself.
@@ -110,7 +112,9 @@ def look_around(modules: Mapping[str, ModuleType] | None = None) -> Answers:
     names = {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names}
     names |= {value.__name__ for value in list(main) if isinstance(value, ModuleType)}
     known = [row for row in libraries.KNOWN.values() if not names.isdisjoint((row.name, *row.modules))]
-    answers = Answers(_known(row.name, row) for row in sorted(known, key=lambda row: (row.cooperates, row.name)))
+    answers = LibraryVerdicts(
+        _known(row.name, row) for row in sorted(known, key=lambda row: (row.cooperates, row.name))
+    )
     unknown: dict[str, list[str]] = {}
     packages = None
     for name, module in sorted(modules.items()):
@@ -139,7 +143,7 @@ def _missing(name: str) -> str:
     return f"there is no module {name!r}" + (f", do you mean {near[0]!r}?" if near else " to check")
 
 
-def _answer(name: str) -> Answer | None:
+def _answer(name: str) -> LibraryVerdict | None:
     row = libraries.find(name)
     if row is not None:
         return _known(name, row)
@@ -147,25 +151,25 @@ def _answer(name: str) -> Answer | None:
     if spec is None:
         return None
     if name.partition(".")[0] in sys.stdlib_module_names:
-        return Answer(name, UNKNOWN, "a part of the standard library that was not measured by itself", _MEASURE)
+        return LibraryVerdict(name, UNKNOWN, "a part of the standard library that was not measured by itself", _MEASURE)
     extensions = _extensions(spec)
     if extensions:
         return _unknown(name, extensions)
-    return Answer(name, PURE, "it has no C extension of its own, and the standard library cooperates", _MEASURE)
+    return LibraryVerdict(name, PURE, "it has no C extension of its own, and the standard library cooperates", _MEASURE)
 
 
 _MEASURE = "measure a call of it: %greencheck CALL"
 
 
-def _known(name: str, row: libraries.Library) -> Answer:
+def _known(name: str, row: libraries.Library) -> LibraryVerdict:
     version = f"with {row.version}" if row.version[:1].isdigit() else f"in Python's {row.version}"
     called = name if name == row.name else f"{name} ({row.name})"
-    return Answer(called, row.verdict, row.why, row.fix, f"measured {version}: {row.measured}")
+    return LibraryVerdict(called, row.verdict, row.why, row.fix, f"measured {version}: {row.measured}")
 
 
-def _unknown(name: str, extensions: list[str]) -> Answer:
+def _unknown(name: str, extensions: list[str]) -> LibraryVerdict:
     shown = ", ".join(extensions[:3]) + (f" and {len(extensions) - 3} more" if len(extensions) > 3 else "")
-    return Answer(name, UNKNOWN, f"C extensions of which nothing is known: {shown}", _MEASURE)
+    return LibraryVerdict(name, UNKNOWN, f"C extensions of which nothing is known: {shown}", _MEASURE)
 
 
 def _spec(name: str) -> Any:

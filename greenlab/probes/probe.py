@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.children import undebugged
 from greenlab.errors import NotSendableError
-from greenlab.pools.processes import sending
+from greenlab.pools.processes import serialization
 from greenlab.probes.figures import DONE, Figures
 from greenlab.probes.judge import UNSENDABLE, judge
 from greenlab.probes.subject import LENGTH
@@ -52,7 +52,7 @@ def probe(call: Callable[[], Any], name: str, *, times: int = TIMES, limit_s: fl
         limit_s: how long one call may take.
     """
     try:
-        data = sending.dump_function(call)
+        data = serialization.dump_function(call)
     except NotSendableError:
         return Verdict(name, UNSENDABLE, [f"{_culprit(call)} cannot be sent to a fresh process"])
     figures = _ask(pickle.dumps((times, limit_s, data)))
@@ -61,8 +61,8 @@ def probe(call: Callable[[], Any], name: str, *, times: int = TIMES, limit_s: fl
 
 
 def _culprit(call: Any) -> str:
-    name, value = sending.find_culprit(call)
-    what = sending.type_name(value)
+    name, value = serialization.find_culprit(call)
+    what = serialization.type_name(value)
     return f"{name!r} ({what})" if name else f"a {what}"
 
 

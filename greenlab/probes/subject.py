@@ -29,8 +29,8 @@ from greenlab import hub as hubs
 from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.account import accounts_of
 from greenlab.hub.gil import TICK_S, had_to_wait
-from greenlab.pools.processes import forkserver, sending
-from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Place, Sample
+from greenlab.pools.processes import forkserver, serialization
+from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Measurement, Place
 from greenlab.probes.places import Finder, Sighting
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class _Subject:
         self._watch.start()
         with contextlib.suppress(_FailedError):
             self._begin(LOAD, figures.allowed_s)
-            self._call = self._checked(sending.load_function, data)
+            self._call = self._checked(serialization.load_function, data)
             for stage in (NATIVE, AGAIN):
                 self._begin(stage, limit_s)
                 figures.native_s.append(self._checked(self._native))
@@ -130,7 +130,7 @@ class _Subject:
             wall_s = self._checked(self._run, 1)
             loops = figures.loops
             figures.alone.append(
-                Sample(
+                Measurement(
                     wall_s=wall_s / loops,
                     held_s=tracer.held_s / loops,
                     cpu_s=tracer.cpu_s / loops,
@@ -294,7 +294,7 @@ def _receive(sock: socket.socket) -> bytes:
 
 def _one_line(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
-    name = sending.type_name(error)
+    name = serialization.type_name(error)
     return f"{name}: {text[:_LONGEST_TEXT]}" if text else name
 
 

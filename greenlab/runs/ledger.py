@@ -23,8 +23,8 @@ import greenlet
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
+from greenlab.runs.items import Items
 from greenlab.runs.latency import Latency, latency_of
-from greenlab.runs.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -59,7 +59,7 @@ class Ledger:
     def __init__(
         self,
         func: Callable[[Any], Any],
-        items: Iterable[Any] | Source,
+        items: Iterable[Any] | Items,
         *,
         concurrency: int,
         timeout_s: float | None = None,
@@ -94,7 +94,7 @@ class Ledger:
         self.home = sys.stdout, sys.stderr
         self.strayed: int | None = None
         self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
-        self.source = items if isinstance(items, Source) else Source(items, keep=self._KEEPS_ITEMS)
+        self.source = items if isinstance(items, Items) else Items(items, keep=self._KEEPS_ITEMS)
         self._cursor = 0  # the index of the item that is new next
         self._redo: deque[int] = deque()  # what a resumed run does first
         self._retry_heap: list[tuple[float, int]] = []

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from greenlab.hub import GuestHub
     from greenlab.places import Place
-    from greenlab.pools.protocol import Held
+    from greenlab.pools.protocol import InFlight
 
 _HEAD = ("id", "what", "pool", "state", "age", "where")
 _SHOWN = 20
@@ -144,7 +144,7 @@ def _progress(run: Run) -> str:
     return f"{run.done:,}{of} done"
 
 
-def _row_of(run_id: int, run: Run, held: Held) -> Row:
+def _row_of(run_id: int, run: Run, held: InFlight) -> Row:
     age_s = max(0.0, perf_counter() - held.started_s)
     state = "waiting" if held.worker is None else "running"
     return Row(f"{run_id}.{held.index}", "task", run.pool, state, age_s, held.where, held.worker)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
-from greenlab.runs.tracebacks import message_of, traceback_of, visible
+from greenlab.text.tracebacks import message_of, traceback_of, visible
 
 if TYPE_CHECKING:
-    from greenlab.runs.known import Known
+    from greenlab.runs.results import RunResults
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
@@ -36,7 +36,7 @@ def rate(value: float) -> str:
     )
 
 
-def lines(run: Known) -> list[str]:
+def lines(run: RunResults) -> list[str]:
     """Tell a run in a few lines: the first names it, the rest are figures and failures."""
     # Prefork holds one task a worker, so its workers are its concurrency.
     width = f"{run.concurrency:,} workers" if run.pool == "prefork" else f"concurrency {run.concurrency:,}"
@@ -75,7 +75,7 @@ def lines(run: Known) -> list[str]:
     return [visible(line) for line in out]
 
 
-def first_traceback(run: Known) -> list[str]:
+def first_traceback(run: RunResults) -> list[str]:
     """Give the traceback of the first task that failed, from the task's own first line on."""
     first = run.ledger.first_failure()
     if first is None:
@@ -84,12 +84,12 @@ def first_traceback(run: Known) -> list[str]:
     return [f"  the first, task {index}:", *(f"    {line}" for line in traceback_of(error, _PACKAGE))]
 
 
-def plain(run: Known) -> str:
+def plain(run: RunResults) -> str:
     """Give the plain-text report."""
     return "\n".join(lines(run) + _trace(run))
 
 
-def rich(run: Known) -> str:
+def rich(run: RunResults) -> str:
     """Give the report as HTML, with the first traceback folded in."""
     head, *rest = lines(run)
     trace = _trace(run)
@@ -102,12 +102,12 @@ def rich(run: Known) -> str:
     return f'<div class="greenlab-run"><b>{html.escape(head)}</b><br>{body}{folded}</div>'
 
 
-def _trace(run: Known) -> list[str]:
+def _trace(run: RunResults) -> list[str]:
     # Of a run that goes on, whether there is one, and which, changes from moment to moment.
     return [] if run.running else first_traceback(run)
 
 
-def frame(run: Known) -> Any:
+def frame(run: RunResults) -> Any:
     """Give a pandas DataFrame, a row a task; times count from the run's start, in seconds."""
     try:
         import pandas as pd

@@ -19,12 +19,12 @@ from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupt
 from greenlab.hub import eventlet, spawn
 from greenlab.hub.watchdog import watchdog_of
 from greenlab.runs import report
-from greenlab.runs.known import Known
-from greenlab.runs.nesting import waiting_for
 from greenlab.runs.observers import Observers
+from greenlab.runs.results import RunResults
+from greenlab.runs.self_wait import waiting_for
 from greenlab.runs.streams import ShellStreams
-from greenlab.runs.timeline import timeline_of
-from greenlab.runs.tracebacks import message_of
+from greenlab.text.tracebacks import message_of
+from greenlab.tracing.timeline import timeline_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import Pool
     from greenlab.runs.ledger import Ledger
-    from greenlab.runs.timeline import Timeline
+    from greenlab.tracing.timeline import Timeline
 
 
-class Run(Known):
-    """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`. What can be read of it is in `Known`."""
+class Run(RunResults):
+    """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`. What can be read of it is in `RunResults`."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ from benchmarks import _measure
 
 import greenlab
 from greenlab import pools
-from greenlab.api import prepare
+from greenlab.api.run import prepare
 from greenlab.lab import FeedHub
 
 if TYPE_CHECKING:

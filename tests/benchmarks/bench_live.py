@@ -28,9 +28,9 @@ ON, OFF = "view on", "view off"
 
 SET_UP = """
 import eventlet, gc, greenlab, json, psutil, time, urllib.request
-from greenlab.live.artist import Artist
+from greenlab.live.drawing.client import Artist
 from greenlab.live.view import View
-from greenlab.live.widgets import WidgetFace
+from greenlab.live.widget_display import WidgetFace
 from greenlab.pools.green import GreenPool
 
 def clocked(pool, job, run=GreenPool.run):

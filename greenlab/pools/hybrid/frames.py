@@ -10,7 +10,7 @@ from __future__ import annotations
 import mmap
 from typing import Final
 
-from greenlab.pools.processes.wire import Page
+from greenlab.pools.processes.framing import Page
 
 # To a process, beside JOB, BATCH (indexes and items) and TASK …
 SHARE: Final = 32  # how many tasks of a job may run there (number)

@@ -9,18 +9,18 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
+from greenlab.pools.processes import environment, framing, serialization
 from greenlab.pools.processes import job as jobs
-from greenlab.pools.processes import sending, setting, wire
-from greenlab.pools.processes.wire import Bytes, Parcel
+from greenlab.pools.processes.framing import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from greenlab.pools.hybrid.link import Link
+    from greenlab.pools.hybrid.worker_handle import WorkerHandle
     from greenlab.pools.protocol import Job
 
 
-class Active(jobs.Active):
+class ActiveJob(jobs.ActiveJob):
     """A job that runs now.
 
     Attributes:
@@ -33,8 +33,8 @@ class Active(jobs.Active):
     def __init__(self, number: int, job: Job, blocked_after_s: float) -> None:
         super().__init__(number, job)
         self.blocked_after_s = blocked_after_s
-        self.body = pickle.dumps(setting.pack(job.func), 5)
-        self.crew: list[Link | None] = []
+        self.body = pickle.dumps(environment.pack(job.func), 5)
+        self.crew: list[WorkerHandle | None] = []
         self.sentences: dict[int, BaseException] = {}
 
     @property
@@ -51,7 +51,7 @@ class Active(jobs.Active):
 class Batch:
     """Tasks of one job on their way to one process."""
 
-    def __init__(self, active: Active, link: Link, post: Callable[[Batch], None]) -> None:
+    def __init__(self, active: ActiveJob, link: WorkerHandle, post: Callable[[Batch], None]) -> None:
         self.active = active
         self.link = link
         self.tasks: list[tuple[int, Any]] = []
@@ -67,7 +67,7 @@ class Batch:
 
     def add(self, index: int, item: Any) -> int:
         """Add a task; return how much room it took."""
-        if sending.is_plain(item):
+        if serialization.is_plain(item):
             self._plain[0].append(index)
             self._plain[1].append(item)
             self.tasks.append((index, item))
@@ -76,7 +76,7 @@ class Batch:
         if parcel is None:
             return 0
         self._close_plain()
-        self.parts += wire.frame(wire.TASK, self.active.number, index, parcel)
+        self.parts += framing.frame(framing.TASK, self.active.number, index, parcel)
         self.tasks.append((index, item))
         return 1 + parcel.size // 4096
 
@@ -90,6 +90,6 @@ class Batch:
 
     def _close_plain(self) -> None:
         if self._plain[0]:
-            parcel = Parcel(wire.PICKLED, [pickle.dumps(self._plain, 5)])
-            self.parts += wire.frame(wire.BATCH, self.active.number, 0, parcel)
+            parcel = Parcel(framing.PICKLED, [pickle.dumps(self._plain, 5)])
+            self.parts += framing.frame(framing.BATCH, self.active.number, 0, parcel)
             self._plain = ([], [])

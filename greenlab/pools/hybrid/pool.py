@@ -5,7 +5,7 @@ limits, slices and contexts are alike; the standard library cooperates there too
 in flight (`concurrency` divided by the processes), and is sent one more task as one ends: a slow process does not
 hold back what another could do. Some go ahead, as many as it ends in 25 ms at its pace of late, and are recalled
 where they would wait for long while slots stand idle elsewhere.
-Who works is up to `Fleet`, who gets which task to `feeding`; what runs in a process is `worker`.
+Who works is up to `Supervisor`, who gets which task to `feeding`; what runs in a process is `worker`.
 
 Guarantees:
 
@@ -34,11 +34,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from greenlab.errors import CancelledError, GreenlabError
 from greenlab.hub import eventlet
 from greenlab.hub.watchdog import AFTER_S
-from greenlab.pools.hybrid.feeding import Feeder
-from greenlab.pools.hybrid.job import Active
-from greenlab.pools.hybrid.link import Link
-from greenlab.pools.processes.fleet import Fleet
-from greenlab.pools.protocol import Held
+from greenlab.pools.hybrid.dispatch import Feeder
+from greenlab.pools.hybrid.job import ActiveJob
+from greenlab.pools.hybrid.worker_handle import WorkerHandle
+from greenlab.pools.processes.supervisor import Supervisor
+from greenlab.pools.protocol import InFlight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,14 +61,14 @@ class HybridPool:
 
     def __init__(self, blocked_after: Callable[[], float] = lambda: AFTER_S) -> None:
         self._blocked_after = blocked_after
-        self._active: dict[int, Active] = {}
+        self._active: dict[int, ActiveJob] = {}
         self._feeder = Feeder(self._active)
         self._jobs = itertools.count(1)
         self._questions = itertools.count(1)
-        self._fleet: Fleet[Link] = Fleet("greenlab.pools.hybrid.worker", self._make_link, self)
+        self._fleet: Supervisor[WorkerHandle] = Supervisor("greenlab.pools.hybrid.worker", self._make_link, self)
 
-    def _make_link(self) -> Link:
-        return Link(self._active, self)
+    def _make_link(self) -> WorkerHandle:
+        return WorkerHandle(self._active, self)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -90,7 +90,7 @@ class HybridPool:
         """Count the tasks of one job that have begun and not ended."""
         return sum(self._count(active) for active in self._active.values() if active.job is job)
 
-    def _count(self, active: Active) -> int:
+    def _count(self, active: ActiveJob) -> int:
         return sum(link.count(active) for link in self._fleet.processes)
 
     def start(self, job: Job) -> None:
@@ -113,7 +113,7 @@ class HybridPool:
             NotSendableError: the function, or what it uses, cannot be pickled; no task has started.
             GreenlabError: the processes cannot be kept alive, or the pool was closed.
         """
-        active = Active(next(self._jobs), job, self._blocked_after())
+        active = ActiveJob(next(self._jobs), job, self._blocked_after())
         begin_s = perf_counter()
         self._active[active.number] = active  # a narrower job that starts meanwhile takes no process from it
         try:
@@ -142,7 +142,7 @@ class HybridPool:
                 self._staff(active)
         self.wake_all()
 
-    def held(self, job: Job) -> list[Held]:
+    def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run; waits for the processes to answer, 0.2 s at the most."""
         asked = []
         for active in self._active.values():
@@ -151,7 +151,7 @@ class HybridPool:
                     if link.held(active):
                         question = next(self._questions)
                         asked.append((link, active, question, link.ask(active, question)))
-        found: list[Held] = []
+        found: list[InFlight] = []
         end_s = perf_counter() + _ANSWER_S
         for link, active, question, event in asked:
             with eventlet.Timeout(max(0.0, end_s - perf_counter()), False):
@@ -159,7 +159,7 @@ class HybridPool:
                 continue
             link.dont_answer(question)
             if not link.dead:
-                found += [Held(index, sent_s, link.pid) for index, sent_s in link.begun(active)]
+                found += [InFlight(index, sent_s, link.pid) for index, sent_s in link.begun(active)]
         return found
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
@@ -170,7 +170,7 @@ class HybridPool:
                     stint = link.stints.get(active.number)
                     if stint is not None and index in stint.outstanding:
                         active.sentences[index] = error
-                        link.condemn(active, index)
+                        link.kill(active, index)
                         return True
         return False
 
@@ -181,31 +181,31 @@ class HybridPool:
         self._feeder.stop()
         self._fleet.close()
 
-    def _hear_out(self, active: Active) -> None:
+    def _hear_out(self, active: ActiveJob) -> None:
         """End a job at its processes, and wait for what their watchdogs still have to say; not for long."""
         stints = [stint for link in self._fleet.processes if (stint := link.end(active)) is not None]
         with eventlet.Timeout(_ANSWER_S, False):
             for stint in stints:
                 stint.ended.wait()
 
-    def _abandon(self, active: Active) -> None:
+    def _abandon(self, active: ActiveJob) -> None:
         """Stop what runs of this job, by force where a process does not answer."""
         active.stop(CancelledError("the run was cancelled"))
         begin_s = perf_counter()
         ending = [(link, stint) for link in self._fleet.processes if (stint := link.end(active)) is not None]
-        doomed: list[Link] = []
+        to_kill: list[WorkerHandle] = []
         for link, stint in ending:
             grace_s = _SHARED_GRACE_S if any(link.held(other) for other in self._active.values()) else _GRACE_S
             with eventlet.Timeout(max(0.0, begin_s + grace_s - perf_counter()), False):
                 stint.ended.wait()
                 continue
-            doomed.append(link)
+            to_kill.append(link)
             self._fleet.kill(link)
-        self._fleet.await_end(doomed)
+        self._fleet.await_end(to_kill)
 
     # --- processes that come and go
 
-    def _staff(self, active: Active) -> None:
+    def _staff(self, active: ActiveJob) -> None:
         """Give a job its processes: those it has, if it may keep them, and those with the fewest jobs."""
         at_hand = [link for link in self._fleet.processes if link.open]
         crew = [link for link in active.crew if link in at_hand][: active.width]
@@ -221,13 +221,13 @@ class HybridPool:
                 link.tell_share(active, max(1, link.held(active)))
 
     def changed(self) -> None:
-        """Follow the fleet; see `Owner`."""
+        """Follow the fleet; see `PoolCallbacks`."""
         for active in self._active.values():
             self._staff(active)
         self.wake_all()
 
-    def lost(self, link: Link, status: int) -> None:
-        """Account for a dead process's tasks; see `Owner`."""
+    def lost(self, link: WorkerHandle, status: int) -> None:
+        """Account for a dead process's tasks; see `PoolCallbacks`."""
         now_s = perf_counter()
         for stint in link.stints.values():
             active, begun = stint.active, link.marks.begun[stint.slot]
@@ -242,13 +242,13 @@ class HybridPool:
                 self.give_again(active, unbegun)
 
     def failed(self, error: GreenlabError) -> None:
-        """End the runs; see `Owner`."""
+        """End the runs; see `PoolCallbacks`."""
         for active in self._active.values():
             active.stop(error)
 
-    # --- what the links ask for; see `Office`
+    # --- what the links ask for; see `PoolCallbacks`
 
-    def welcome(self, link: Link) -> None:
+    def welcome(self, link: WorkerHandle) -> None:
         """Take a process into service."""
         self._fleet.welcome(link)
 
@@ -262,6 +262,6 @@ class HybridPool:
         """See to what waits at a process while another one could take it."""
         self._feeder.watch()
 
-    def give_again(self, active: Active, tasks: list[tuple[int, Any]]) -> None:
+    def give_again(self, active: ActiveJob, tasks: list[tuple[int, Any]]) -> None:
         """Give to other processes what one did not begin."""
         self._feeder.give_again(active, tasks)

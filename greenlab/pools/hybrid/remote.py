@@ -25,9 +25,9 @@ from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.output import this_task
-from greenlab.pools.processes import sending, wire
-from greenlab.pools.processes.setting import Arrivals, raiser
-from greenlab.pools.processes.wire import Bytes, Parcel
+from greenlab.pools.processes import framing, serialization
+from greenlab.pools.processes.environment import Arrivals, raiser
+from greenlab.pools.processes.framing import Bytes, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ class Killed(GreenlabError):  # noqa: N818 - it stands for the error that the ke
     """The task is ended because the kernel says so."""
 
 
-class Office(Protocol):
+class PoolCallbacks(Protocol):
     """Where a job's tasks come from, and their ends go."""
 
     hub: GuestHub
@@ -91,7 +91,7 @@ class RemoteJob:
 
     def __init__(
         self,
-        office: Office,
+        office: PoolCallbacks,
         number: int,
         marks: Marks,
         slot: int,
@@ -138,7 +138,9 @@ class RemoteJob:
 
     def note_block(self, block: Block) -> None:
         """Send it to the kernel."""
-        self._office.send(wire.frame(frames.BLOCKED, self.number, 0, Parcel(wire.PICKLED, [pickle.dumps(block, 5)])))
+        self._office.send(
+            framing.frame(frames.BLOCKED, self.number, 0, Parcel(framing.PICKLED, [pickle.dumps(block, 5)]))
+        )
         self._office.post_soon(self, perf_counter())
 
     def pull(self) -> tuple[int, Any]:
@@ -174,7 +176,7 @@ class RemoteJob:
         self._end(index)
         if self.ended:
             return
-        if sending.is_plain(value) and (type(value) not in (str, bytes) or len(value) < _LONG):
+        if serialization.is_plain(value) and (type(value) not in (str, bytes) or len(value) < _LONG):
             indexes, starts, ends, values = self._results
             indexes.append(index)
             starts.append(started_s)
@@ -223,7 +225,7 @@ class RemoteJob:
             return []
         body = pickle.dumps(self._results, 5)
         self._results = ([], [], [], [])
-        return wire.frame(frames.RESULTS, self.number, 0, Parcel(wire.PICKLED, [body]))
+        return framing.frame(frames.RESULTS, self.number, 0, Parcel(framing.PICKLED, [body]))
 
     def wake(self) -> None:
         """Wake green threads that wait: as many as there are tasks; one, which wakes the next, for brief ones."""
@@ -263,8 +265,8 @@ class RemoteJob:
             task = queue.popleft()
             self._pulled += 1
         self._marks.begun[self._slot] = self._pulled
-        parcel = Parcel(wire.PICKLED, [pickle.dumps(returned, 5)])
-        self._office.send(wire.frame(frames.RETURNED, self.number, 0, parcel))
+        parcel = Parcel(framing.PICKLED, [pickle.dumps(returned, 5)])
+        self._office.send(framing.frame(frames.RETURNED, self.number, 0, parcel))
         self._office.post_soon(self, perf_counter())
 
     def _call(self, item: Any) -> Any:
@@ -273,7 +275,7 @@ class RemoteJob:
         self.inside += 1
         try:
             if type(item) is Packed:
-                item = sending.load(item.form, item.buffers, item.body, self._office.arrivals.knows)
+                item = serialization.load(item.form, item.buffers, item.body, self._office.arrivals.knows)
             if self.timeout_s is None:
                 return self._func(item)
             me.greenlab_until_s = perf_counter() + self.timeout_s
@@ -306,22 +308,24 @@ class RemoteJob:
 
     def _send_by_itself(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
         try:
-            parcel = sending.dump(value)
+            parcel = serialization.dump(value)
         except BaseException as cause:
-            self._send_error(index, started_s, ended_s, sending.unsendable_result(value, cause))
+            self._send_error(index, started_s, ended_s, serialization.unsendable_result(value, cause))
             return
-        self._office.send(wire.frame(wire.RESULT, self.number, index, parcel, (started_s, ended_s)))
+        self._office.send(framing.frame(framing.RESULT, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_error(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_next):
             trace = trace.tb_next
-        sending.set_traceback(error, trace)  # from the user's own frames on: `dump_error` leaves out the first
-        parcel = sending.dump_error(error)
-        self._office.send(wire.frame(wire.ERROR, self.number, index, parcel, (started_s, ended_s)))
+        serialization.set_traceback(error, trace)  # from the user's own frames on: `dump_error` leaves out the first
+        parcel = serialization.dump_error(error)
+        self._office.send(framing.frame(framing.ERROR, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_killed(self, index: int, started_s: float, ended_s: float) -> None:
-        self._office.send(wire.frame(frames.KILLED, self.number, index, Parcel(wire.NOTHING, []), (started_s, ended_s)))
+        self._office.send(
+            framing.frame(frames.KILLED, self.number, index, Parcel(framing.NOTHING, []), (started_s, ended_s))
+        )
 
 
 def _is_ours(trace: Any) -> bool:

@@ -44,9 +44,9 @@ from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
 from greenlab.pools.hybrid.output import Output, Task
 from greenlab.pools.hybrid.remote import Killed, Packed, RemoteJob
-from greenlab.pools.processes import output, wire
-from greenlab.pools.processes.setting import Arrivals
-from greenlab.pools.processes.wire import Bytes, Inbox, Outbox, Parcel
+from greenlab.pools.processes import framing, output
+from greenlab.pools.processes.environment import Arrivals
+from greenlab.pools.processes.framing import Bytes, Inbox, Outbox, Parcel
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
@@ -56,7 +56,7 @@ trampoline = eventlet.hubs.trampoline
 _TOGETHER_S: Final = 0.001  # results that end within this are sent together …
 _TOGETHER_AHEAD_S: Final = 0.002  # … and within this, where more tasks are at hand
 _LOOK_S: Final = 0.02  # how often to look whether a task holds the hub
-_NOTHING: Final = Parcel(wire.NOTHING, [])
+_NOTHING: Final = Parcel(framing.NOTHING, [])
 _NEVER: Final = float("inf")
 # Frames that an exception must not hit: they keep the hub's books.
 _NOT_HERE: Final = tuple(
@@ -89,15 +89,15 @@ class Worker:
         self._said: deque[tuple[int, Task | None, str]] = deque()  # by other threads
         self._warden = Warden(self)
         self._streams = (
-            Output(lambda task, text: self._ship(wire.STDOUT, task, text), 1),
-            Output(lambda task, text: self._ship(wire.STDERR, task, text), 2),
+            Output(lambda task, text: self._ship(framing.STDOUT, task, text), 1),
+            Output(lambda task, text: self._ship(framing.STDERR, task, text), 2),
         )
 
     def serve(self) -> None:
         """Run tasks until the pool closes the connection."""
         sys.stdout, sys.stderr = self._streams
         os.register_at_fork(after_in_child=self._let_go)
-        self.send(wire.frame(frames.READY, 0, 0, _NOTHING))
+        self.send(framing.frame(frames.READY, 0, 0, _NOTHING))
         self._write()
         try:
             eventlet.spawn(self._read).wait()
@@ -112,15 +112,15 @@ class Worker:
                 trampoline(self._sock, read=True)
                 with contextlib.suppress(BlockingIOError):
                     for kind, form, buffers, number, what, _, _, _, body in self._inbox.read():
-                        if kind == wire.JOB:
+                        if kind == framing.JOB:
                             self._open(number, *pickle.loads(body))
                         elif number in self._jobs:
-                            self._obey(self._jobs[number], kind, what, form, buffers, body)
+                            self._handle_frame(self._jobs[number], kind, what, form, buffers, body)
 
-    def _obey(self, job: RemoteJob, kind: int, what: int, form: int, buffers: int, body: Bytes) -> None:
-        if kind == wire.BATCH:
+    def _handle_frame(self, job: RemoteJob, kind: int, what: int, form: int, buffers: int, body: Bytes) -> None:
+        if kind == framing.BATCH:
             job.add(list(zip(*pickle.loads(body), strict=True)))
-        elif kind == wire.TASK:
+        elif kind == framing.TASK:
             job.add([(what, Packed(form, buffers, body))])
         elif kind == frames.SHARE:
             job.concurrency = what
@@ -131,8 +131,8 @@ class Worker:
                 self.post_soon(job, perf_counter())
         elif kind == frames.HELD:
             held = [(one.index, one.started_s, one.where) for one in self._pool.held(job)]
-            parcel = Parcel(wire.PICKLED, [pickle.dumps(held, 5)])
-            self.send(wire.frame(frames.HOLDS, job.number, what, parcel))
+            parcel = Parcel(framing.PICKLED, [pickle.dumps(held, 5)])
+            self.send(framing.frame(frames.HOLDS, job.number, what, parcel))
             self._write()
         elif kind == frames.END:
             self._end(job)
@@ -177,13 +177,13 @@ class Worker:
             return
         job.when_empty = None
         self._warden.forget(job)
-        self.send(wire.frame(frames.ENDED, job.number, 0, _NOTHING))
+        self.send(framing.frame(frames.ENDED, job.number, 0, _NOTHING))
         self._write()
 
     def give_up(self, error: BaseException) -> NoReturn:
         """Say why this process can serve no longer, and end it."""
         why = f"{type(error).__name__}: {error}"
-        self.send(wire.frame(frames.BROKEN, 0, 0, Parcel(wire.RAW, [why.encode("utf-8", "replace")])))
+        self.send(framing.frame(frames.BROKEN, 0, 0, Parcel(framing.RAW, [why.encode("utf-8", "replace")])))
         self.post()
         os._exit(1)
 
@@ -253,7 +253,7 @@ class Worker:
     def _send_text(self, kind: int, task: Task | None, text: str) -> None:
         job = task[0].number if task is not None else max(self._jobs, default=0)
         index = task[1] if task is not None else NOBODY
-        self.send(wire.frame(kind, job, index, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
+        self.send(framing.frame(kind, job, index, Parcel(framing.RAW, [text.encode("utf-8", "replace")])))
         self._write()  # at once: the task may compute for long before the hub turns again
         if self._writer is not None and greenlet.getcurrent() not in (self.hub.greenlet, self.hub.root):
             self._written.wait()

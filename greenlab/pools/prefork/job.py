@@ -9,9 +9,9 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, Final
 
+from greenlab.pools.processes import environment, framing
 from greenlab.pools.processes import job as jobs
-from greenlab.pools.processes import setting, wire
-from greenlab.pools.processes.wire import Parcel
+from greenlab.pools.processes.framing import Parcel
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
@@ -22,7 +22,7 @@ _AHEAD_S: Final = 0.008  # how much work a worker may have waiting
 _MOST_AHEAD: Final = 256
 
 
-class Active(jobs.Active):
+class ActiveJob(jobs.ActiveJob):
     """A job that runs now.
 
     Attributes:
@@ -33,8 +33,8 @@ class Active(jobs.Active):
 
     def __init__(self, number: int, job: Job) -> None:
         super().__init__(number, job)
-        body = pickle.dumps((job.max_memory, setting.pack(job.func)), 5)
-        self.opening = wire.frame(wire.JOB, number, 0, Parcel(wire.PICKLED, [body]))
+        body = pickle.dumps((job.max_memory, environment.pack(job.func)), 5)
+        self.opening = framing.frame(framing.JOB, number, 0, Parcel(framing.PICKLED, [body]))
         self.task_s = -1.0
         self.hungry = False
 
@@ -52,5 +52,5 @@ class Active(jobs.Active):
         return max(1, min(_MOST_AHEAD, int(_AHEAD_S / (self.task_s + OVERHEAD_S))))
 
 
-Entry = tuple[Active, int, Any]
+Entry = tuple[ActiveJob, int, Any]
 """A task at a worker: its job, its index and its item."""

@@ -1,7 +1,7 @@
 """The prefork pool: tasks in a few worker processes, driven by green threads.
 
 Each worker has a socket and a green thread that reads it; each run feeds tasks from the green thread that
-called `run`. Who works is up to `Fleet`, who gets which task to `feeding`; the loop inside the process is `worker`.
+called `run`. Who works is up to `Supervisor`, who gets which task to `feeding`; the loop inside the process is `worker`.
 
 Guarantees:
 
@@ -32,12 +32,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from greenlab.errors import CancelledError, GreenlabError, UsageError
 from greenlab.hub import eventlet
-from greenlab.pools.prefork.feeding import Feeder
-from greenlab.pools.prefork.job import Active, Entry
-from greenlab.pools.prefork.link import Link
-from greenlab.pools.processes.fleet import Fleet
-from greenlab.pools.processes.wire import Page
-from greenlab.pools.protocol import Held
+from greenlab.pools.prefork.dispatch import Feeder
+from greenlab.pools.prefork.job import ActiveJob, Entry
+from greenlab.pools.prefork.worker_handle import WorkerHandle
+from greenlab.pools.processes.framing import Page
+from greenlab.pools.processes.supervisor import Supervisor
+from greenlab.pools.protocol import InFlight
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
@@ -61,15 +61,15 @@ class PreforkPool:
 
     def __init__(self, workers: int | None = None) -> None:
         self._fixed = workers is not None
-        self._active: dict[int, Active] = {}  # in the order of whose turn it is
-        self._fleet: Fleet[Link] = Fleet("greenlab.pools.prefork.worker", self._make_link, self)
+        self._active: dict[int, ActiveJob] = {}  # in the order of whose turn it is
+        self._fleet: Supervisor[WorkerHandle] = Supervisor("greenlab.pools.prefork.worker", self._make_link, self)
         self._fleet.target = _checked(workers) if workers is not None else 0
         self._jobs = itertools.count(1)
         # Tasks are numbered over all jobs, from 1 on; 0 is none's.
         self._feeder = Feeder(self._fleet, self._active, itertools.count(1))
 
-    def _make_link(self) -> Link:
-        return Link(self._active, self)
+    def _make_link(self) -> WorkerHandle:
+        return WorkerHandle(self._active, self)
 
     @property
     def workers(self) -> int:
@@ -144,7 +144,7 @@ class PreforkPool:
             NotSendableError: the function, or what it uses, cannot be pickled; no task has started.
             GreenlabError: the workers cannot be kept alive, or the pool was closed.
         """
-        active = Active(next(self._jobs), job)
+        active = ActiveJob(next(self._jobs), job)
         self.start(job)
         self._active[active.number] = active
         try:
@@ -160,7 +160,7 @@ class PreforkPool:
             for link in self._fleet.processes:
                 link.forget(active)
 
-    def held(self, job: Job) -> list[Held]:
+    def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run. Waits up to 0.2 s for the workers to say where these stand."""
         found = [(link, number, index, link.page.started_s[0]) for link, number, index in self._running(job)]
         for link, *_ in found:
@@ -170,7 +170,7 @@ class PreforkPool:
             eventlet.sleep(_LOOK_S)
         now_s = perf_counter()
         return [
-            Held(index, min(started_s, now_s), link.pid, None if link.closed else link.page.place_of(number))
+            InFlight(index, min(started_s, now_s), link.pid, None if link.closed else link.page.place_of(number))
             for link, number, index, started_s in found
         ]
 
@@ -184,7 +184,7 @@ class PreforkPool:
                 return link.end_task(number, error)
         return False
 
-    def _running(self, job: Job) -> list[tuple[Link, int, int]]:
+    def _running(self, job: Job) -> list[tuple[WorkerHandle, int, int]]:
         """The workers that run a task of a job, with its number and index."""
         found = ((link, link.running) for link in self._fleet.processes)
         return [(link, one[0], one[1][1]) for link, one in found if one is not None and one[1][0].job is job]
@@ -195,7 +195,7 @@ class PreforkPool:
         self._feeder.stop()
         self._fleet.close()
 
-    def _abandon(self, active: Active) -> None:
+    def _abandon(self, active: ActiveJob) -> None:
         """Stop what runs of this job; what waits at a worker behind another job's task is skipped there."""
         active.stop(CancelledError("the run was cancelled"))
         self.wake()  # a worker that was kept for this job is free for others
@@ -206,17 +206,17 @@ class PreforkPool:
         end_s = perf_counter() + _SPARED_S
         while any(link.runs(active) for link in shared) and perf_counter() < end_s:
             eventlet.sleep(_LOOK_S)
-        doomed = [link for link in concerned if link.runs(active) and link.end_task(link.page.running[0])]
-        self._fleet.await_end(doomed)
+        to_kill = [link for link in concerned if link.runs(active) and link.end_task(link.page.running[0])]
+        self._fleet.await_end(to_kill)
 
     # --- what the fleet tells
 
     def changed(self) -> None:
-        """There are other workers: look again at what may be sent; see `Owner`."""
+        """There are other workers: look again at what may be sent; see `PoolCallbacks`."""
         self.wake()
 
-    def lost(self, link: Link, status: int) -> None:
-        """Account for a dead worker's tasks; see `Owner`."""
+    def lost(self, link: WorkerHandle, status: int) -> None:
+        """Account for a dead worker's tasks; see `PoolCallbacks`."""
         held, started_s = link.page.running[0], link.page.started_s[0]
         lost, link.outstanding = link.outstanding, {}
         for number, (active, index, _) in lost.items():
@@ -228,11 +228,11 @@ class PreforkPool:
         self.give_again([entry for number, entry in lost.items() if number != held and entry[0].error is None])
 
     def failed(self, error: GreenlabError) -> None:
-        """End all runs; see `Owner`."""
+        """End all runs; see `PoolCallbacks`."""
         for active in self._active.values():
             active.stop(error)
 
-    # --- what the links ask for; see `Office`
+    # --- what the links ask for; see `PoolCallbacks`
 
     def wake(self) -> None:
         """Look again at what may be sent where."""
@@ -244,15 +244,15 @@ class PreforkPool:
         """Give to other workers what one did not begin."""
         self._feeder.give_again(entries)
 
-    def kill_worker(self, link: Link) -> None:
+    def kill_worker(self, link: WorkerHandle) -> None:
         """Kill a worker, and what it started."""
         self._fleet.kill(link)
 
-    def signal_worker(self, link: Link) -> None:
+    def signal_worker(self, link: WorkerHandle) -> None:
         """Send a worker SIGUSR1."""
         self._fleet.signal(link, signal.SIGUSR1)
 
-    def retire_worker(self, link: Link) -> None:
+    def retire_worker(self, link: WorkerHandle) -> None:
         """Replace a worker."""
         self._fleet.retire(link)
 

@@ -31,15 +31,15 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlab.errors import TaskTimeoutError
 from greenlab.places import user_place
 from greenlab.pools.prefork.output import Output
-from greenlab.pools.processes import output, sending, wire
-from greenlab.pools.processes.ring import Ring
-from greenlab.pools.processes.setting import Arrivals, raiser
-from greenlab.pools.processes.wire import HEAD, HEAD_SIZE, Bytes, Page, Parcel
+from greenlab.pools.processes import framing, output, serialization
+from greenlab.pools.processes.environment import Arrivals, raiser
+from greenlab.pools.processes.framing import HEAD, HEAD_SIZE, Bytes, Page, Parcel
+from greenlab.pools.processes.ring_buffer import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_AS_IT_IS = sending.PLAIN - {bytes, str, type(None)}
+_AS_IT_IS = serialization.PLAIN - {bytes, str, type(None)}
 _LOADING_S: Final = 30.0  # how much longer than its limit the first task may take, to load the function
 _MEMORY_EVERY_S: Final = 0.01  # a look at the memory takes 10 µs, which many tiny tasks must not pay each
 _PAGE_SIZE: Final = resource.getpagesize()
@@ -68,15 +68,15 @@ class Worker:
         self._inside = 0  # the number of the task whose own code runs
         self._arrivals = Arrivals()
         self._streams = (
-            Output(lambda text: self._ship(wire.STDOUT, text), 1),
-            Output(lambda text: self._ship(wire.STDERR, text), 2),
+            Output(lambda text: self._ship(framing.STDOUT, text), 1),
+            Output(lambda text: self._ship(framing.STDERR, text), 2),
         )
 
     def serve(self) -> None:
         """Run tasks until the pool closes the connection."""
         sys.stdout, sys.stderr = self._streams
         os.register_at_fork(after_in_child=self._let_go)
-        signal.signal(signal.SIGUSR1, self._heed)
+        signal.signal(signal.SIGUSR1, self._on_sigusr1)
         read = self._read.read
         while len(head := read(HEAD_SIZE)) == HEAD_SIZE:
             kind, form, buffers, job, number, size, _, _ = HEAD.unpack(head)
@@ -89,19 +89,22 @@ class Worker:
                 complete = len(body) == size
             if not complete:
                 return
-            if form & wire.SHARED:
-                form ^= wire.SHARED
+            if form & framing.SHARED:
+                form ^= framing.SHARED
                 body = self._inward.take(body, writable=bool(buffers))
-            if kind == wire.BATCH:
+            if kind == framing.BATCH:
                 self._run_batch(job, number, pickle.loads(body))
-            elif kind == wire.TASK:
-                self._run_batch(job, number, [body], lambda: sending.load(form, buffers, body, self._arrivals.knows))  # noqa: B023
-            elif kind == wire.JOB:
+            elif kind == framing.TASK:
+                self._run_batch(job, number, [body], lambda: self._load(form, buffers, body))  # noqa: B023
+            elif kind == framing.JOB:
                 self._jobs[job] = body
             else:
                 for known in (self._jobs, self._funcs, self._most_memory):
                     known.pop(job, None)
             body = b""
+
+    def _load(self, form: int, buffers: int, body: Bytes) -> Any:
+        return serialization.load(form, buffers, body, self._arrivals.knows)
 
     def _run_batch(self, job: int, number: int, items: list[Any], load: Callable[[], Any] | None = None) -> None:
         page, clock, streams, modules = self._page, perf_counter, self._streams, sys.modules
@@ -115,7 +118,7 @@ class Worker:
             number += 1
             taken[0] = number
             if number <= recall[0] or skip[flag] or leaving:
-                self._send(wire.frame(wire.SKIPPED, job, number, Parcel(wire.NOTHING, [])))
+                self._send(framing.frame(framing.SKIPPED, job, number, Parcel(framing.NOTHING, [])))
                 continue
             started[0] = start_s = clock()
             running[0] = number
@@ -156,7 +159,7 @@ class Worker:
 
     # --- what the pool says while a task runs
 
-    def _heed(self, _signum: int, frame: Any) -> None:
+    def _on_sigusr1(self, _signum: int, frame: Any) -> None:
         """Handle SIGUSR1: say where the task stands, or end it."""
         page = self._page
         if page.is_asked:
@@ -172,7 +175,7 @@ class Worker:
             self._looked_s = now_s
             if _resident_bytes() > self._most_memory[job]:
                 self._leaving = True
-                parts += wire.frame(wire.FULL, job, 0, Parcel(wire.NOTHING, []))
+                parts += framing.frame(framing.FULL, job, 0, Parcel(framing.NOTHING, []))
 
     # --- what a task is made of
 
@@ -191,22 +194,22 @@ class Worker:
 
     def _success(self, job: int, number: int, start_s: float, end_s: float, value: Any) -> list[Bytes]:
         if value is None:
-            return [HEAD.pack(wire.RESULT, wire.NOTHING, 0, job, number, 0, start_s, end_s)]
+            return [HEAD.pack(framing.RESULT, framing.NOTHING, 0, job, number, 0, start_s, end_s)]
         if type(value) in _AS_IT_IS:
             body = pickle.dumps(value, 5)
-            return [HEAD.pack(wire.RESULT, wire.PICKLED, 0, job, number, len(body), start_s, end_s), body]
+            return [HEAD.pack(framing.RESULT, framing.PICKLED, 0, job, number, len(body), start_s, end_s), body]
         try:
-            parcel = sending.dump(value)
+            parcel = serialization.dump(value)
         except BaseException as cause:
-            return self._failure(job, number, start_s, end_s, sending.unsendable_result(value, cause))
-        return self._outward.frame(wire.RESULT, job, number, parcel, (start_s, end_s))
+            return self._failure(job, number, start_s, end_s, serialization.unsendable_result(value, cause))
+        return self._outward.frame(framing.RESULT, job, number, parcel, (start_s, end_s))
 
     def _failure(self, job: int, number: int, start_s: float, end_s: float, error: BaseException) -> list[Bytes]:
-        return wire.frame(wire.ERROR, job, number, sending.dump_error(error), (start_s, end_s))
+        return framing.frame(framing.ERROR, job, number, serialization.dump_error(error), (start_s, end_s))
 
     def _ship(self, kind: int, text: str) -> None:
         number = self._page.running[0]
-        self._send(wire.frame(kind, self._job, number, Parcel(wire.RAW, [text.encode("utf-8", "replace")])))
+        self._send(framing.frame(kind, self._job, number, Parcel(framing.RAW, [text.encode("utf-8", "replace")])))
         if self._inside and self._page.stop[0] == self._inside:  # it was told so while the frame was written
             signal.raise_signal(signal.SIGUSR1)
 
@@ -223,7 +226,7 @@ class Worker:
 
     def _write(self, parts: list[Bytes]) -> None:
         try:
-            if sum(map(len, parts)) < wire.SMALL:
+            if sum(map(len, parts)) < framing.SMALL:
                 self._sendall(b"".join(parts))
                 return
             sent = self._sendmsg(parts)

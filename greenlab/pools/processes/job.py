@@ -1,6 +1,6 @@
 """A job, as a pool of worker processes sees it while it runs.
 
-Guarantees: nothing here waits, but `Active.wait` and `Active.await_end`; what the job itself raises ends its run, and
+Guarantees: nothing here waits, but `ActiveJob.wait` and `ActiveJob.await_end`; what the job itself raises ends its run, and
 nobody else's.
 Must not import: runs, live, magics, eventlet.green.
 """
@@ -11,21 +11,21 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet, nested
-from greenlab.pools.processes import sending
+from greenlab.pools.processes import serialization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
-    from greenlab.pools.processes.wire import Bytes, Parcel
+    from greenlab.pools.processes.framing import Bytes, Parcel
     from greenlab.pools.protocol import Job
 
 Event = eventlet.event.Event
 GreenletExit = eventlet.greenlet.GreenletExit
 
 
-class Active:
+class ActiveJob:
     """A job that runs now. Each pool adds how it deals with its tasks.
 
     Attributes:
@@ -83,12 +83,12 @@ class Active:
     def pack(self, index: int, item: Any) -> Parcel | None:
         """Pickle an item for its way to a process; a task whose item cannot be sent fails, and there is None."""
         try:
-            return sending.dump(item)
+            return serialization.dump(item)
         except GreenletExit:  # the run is being cancelled
             raise
         except BaseException as cause:
             now_s = perf_counter()
-            self.tell(index, now_s, now_s, None, sending.unsendable_item(index, item, cause))
+            self.tell(index, now_s, now_s, None, serialization.unsendable_item(index, item, cause))
             return None
 
     def tell(self, index: int, start_s: float, end_s: float, value: Any, error: BaseException | None = None) -> None:
@@ -125,10 +125,10 @@ class Printed:
     """What tasks have printed, joined while it is of one task and stream."""
 
     def __init__(self) -> None:
-        self._to: tuple[Active, str, int | None] | None = None
+        self._to: tuple[ActiveJob, str, int | None] | None = None
         self._texts: list[str] = []
 
-    def add(self, active: Active, stream: str, index: int | None, body: Bytes) -> None:
+    def add(self, active: ActiveJob, stream: str, index: int | None, body: Bytes) -> None:
         """Keep a text; pass on what is there if it is another task's."""
         to = active, stream, index
         if self._to != to:

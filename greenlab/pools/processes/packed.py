@@ -11,9 +11,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from greenlab.pools.processes import sending
+from greenlab.pools.processes import serialization
 
-_unpack = lru_cache(maxsize=64)(sending.load_function)
+_unpack = lru_cache(maxsize=64)(serialization.load_function)
 
 
 def call(packed: tuple[bytes, tuple[Any, ...]]) -> Any:

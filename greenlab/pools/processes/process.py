@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import WorkerLostError
 from greenlab.hub import eventlet
-from greenlab.pools.processes.wire import Bytes, Inbox, Outbox, Page
+from greenlab.pools.processes.framing import Bytes, Inbox, Outbox, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 
 from greenlab.errors import GreenlabError
 from greenlab.hub import current
-from greenlab.pools.threads.crew import Crew
+from greenlab.pools.threads.workers import Workers
 
 if TYPE_CHECKING:
-    from greenlab.pools.protocol import Held, Job
+    from greenlab.pools.protocol import InFlight, Job
 
 
 class ThreadsPool:
@@ -32,7 +32,7 @@ class ThreadsPool:
     name = "threads"
 
     def __init__(self) -> None:
-        self._crews: list[Crew] = []
+        self._crews: list[Workers] = []
 
     @property
     def in_flight(self) -> int:
@@ -51,7 +51,7 @@ class ThreadsPool:
         hub = current()
         if hub is None:
             raise RuntimeError("the threads pool is fed by greenlab's hub: call greenlab.start() first")
-        crew = Crew(hub, job)
+        crew = Workers(hub, job)
         self._crews.append(crew)
         try:
             crew.run()
@@ -64,7 +64,7 @@ class ThreadsPool:
         for crew in self._of(job):
             crew.adjust()
 
-    def held(self, job: Job) -> list[Held]:
+    def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each stands."""
         return [held for crew in self._of(job) for held in crew.held()]
 
@@ -77,5 +77,5 @@ class ThreadsPool:
         for crew in list(self._crews):
             crew.stop(GreenlabError("the pool was closed while it ran tasks"))
 
-    def _of(self, job: Job) -> list[Crew]:
+    def _of(self, job: Job) -> list[Workers]:
         return [crew for crew in self._crews if crew.job is job]

@@ -1,0 +1,278 @@
+"""From what a sample of tasks cost to a pool, `-c` and `-w`, with reasons: pure, it runs and measures nothing.
+
+The pool in which the whole work ends first, by the model in `plans`, is advised; what comes close to it and is simpler
+goes before it. Measurements have the last word.
+
+Must not import: eventlet, asyncio, IPython.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from greenlab.advising import advice_report
+from greenlab.advising.model import (
+    CLOSE,
+    MOST_GREEN,
+    MOST_THREADS,
+    SIMPLEST_FIRST,
+    STARTUP_S,
+    TASKS,
+    Plan,
+    TaskCost,
+    complexity,
+    concurrency,
+    estimate,
+    plan_all,
+    say_cost,
+    simplest_of_the_close,
+)
+from greenlab.runs.report import rate, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "CLOSE",
+    "FEW",
+    "MOST_GREEN",
+    "MOST_THREADS",
+    "SIMPLEST_FIRST",
+    "STARTUP_S",
+    "TASKS",
+    "Advice",
+    "Plan",
+    "TaskCost",
+    "Tried",
+    "advise",
+    "concurrency",
+    "estimate",
+    "is_delayed",
+    "plan_all",
+    "say_cost",
+    "settle",
+    "simplest_of_the_close",
+    "too_busy",
+    "worth_a_try",
+]  # fmt: skip
+
+PLAUSIBLE = 2.0
+"""Who would take longer than this many times the best need not be tried."""
+FEW = 10
+"""With fewer tasks the mean of a sample is off by a third of their scatter, or more."""
+SCATTER = 1.0
+"""Scatter of an exponential distribution: beyond it a few tasks make up most of the time."""
+SMALL_S = 1e-4
+"""Shorter tasks cost less than it takes to hand them out."""
+DELAYED = 0.3
+"""A machine that keeps tasks waiting for a processor for this share of their time measures itself."""
+UNEXPLAINED = 0.3
+"""If the parts miss the whole by this much, something was not measured."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """How a pool did on a sample.
+
+    Attributes:
+        plan: the pool and its sizes, and what the model expected.
+        throughput: tasks that succeeded, a second.
+        elapsed_s: how long the try took, seconds.
+        startup_s: how long the pool took to be ready, which is not counted; None if it has no processes, or had them.
+        why_not: why the try tells nothing; or nothing.
+        foreign_cores: how many cores something else kept busy meanwhile; nan if it was over too soon to know.
+    """
+
+    plan: Plan
+    throughput: float
+    elapsed_s: float
+    startup_s: float | None = None
+    why_not: str = ""
+    foreign_cores: float = math.nan
+
+
+@dataclass(frozen=True, repr=False)
+class Advice:
+    """Which pool, how wide, and why. `greenlab.run(f, items, **advice.options)` follows it.
+
+    Attributes:
+        plan: what is advised; `pool`, `concurrency` and `workers` are its.
+        reasons: why, as sentences without their full stops.
+        sure: "sure", "likely" or "a guess".
+        doubts: what speaks against it being sure.
+        plans: every plan, best first.
+        evidence: how pools did on a sample, if they were tried.
+    """
+
+    plan: Plan
+    reasons: list[str]
+    sure: str
+    doubts: list[str] = field(default_factory=list)
+    plans: tuple[Plan, ...] = ()
+    evidence: tuple[Tried, ...] = ()
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.plan.pool
+
+    @property
+    def concurrency(self) -> int:
+        """Tasks in flight."""
+        return self.plan.concurrency
+
+    @property
+    def workers(self) -> int | None:
+        """Processes, or None if the pool has none."""
+        return self.plan.workers
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options of `greenlab.run` that follow the advice."""
+        return self.plan.options
+
+    def __str__(self) -> str:
+        return "\n".join([advice_report.headline(self), *(f"  {reason}" for reason in self.reasons)])
+
+    def __repr__(self) -> str:
+        return advice_report.plain(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/plain": advice_report.plain(self), "text/html": advice_report.rich(self)}
+
+
+def advise(
+    cost: TaskCost,
+    *,
+    tasks: int | None = None,
+    cores: int | None = None,
+    startup_s: Mapping[str, float] = STARTUP_S,
+) -> Advice:
+    """Advise a pool for tasks of this cost.
+
+    Args:
+        cost: what a task costs.
+        tasks: how many there will be; by default, a thousand.
+        cores: processors of this machine; by default, as many as it has.
+        startup_s: what each pool costs before its first task, where it has been measured.
+    """
+    count = TASKS if tasks is None else tasks
+    cores = cores or os.cpu_count() or 1
+    plans = plan_all(cost, count, cores, startup_s)
+    best = simplest_of_the_close(plans)
+    ordered = (best, *(plan for plan in plans if plan is not best))
+    sure, doubts = _how_sure(cost, ordered)
+    return Advice(best, _reasons(cost, ordered, count), sure, doubts, ordered)
+
+
+def worth_a_try(advice: Advice, total_s: Mapping[str, float]) -> Plan | None:
+    """Give the plan to try next, the advised one first: a plausible one that was not tried; None if there is none.
+
+    What the model says is an upper bound: a disk or a server that the tasks share is not in it. Where a pool falls
+    short of it, others become plausible.
+
+    Args:
+        advice: by the model.
+        total_s: how long all tasks would take in each pool that was tried, by that; inf if it did not work.
+    """
+    soonest = min(total_s.get(plan.pool, plan.total_s) for plan in advice.plans)
+    left = (plan for plan in advice.plans if plan.pool not in total_s)
+    return next((plan for plan in left if plan.total_s <= PLAUSIBLE * soonest), None)
+
+
+def settle(
+    advice: Advice,
+    tried: Mapping[str, float],
+    *,
+    tasks: int | None = None,
+    startup_s: Mapping[str, float] | None = None,
+) -> Advice:
+    """Let measurements have the last word.
+
+    Args:
+        advice: by the model.
+        tried: throughput in tasks/s that plausible pools reached on a sample, by pool.
+        tasks: how many there will be; by default, a thousand.
+        startup_s: what each pool costs before its first task; by default, nothing.
+    """
+    known = [plan for plan in advice.plans if tried.get(plan.pool, 0.0) > 0]
+    if not known:
+        return advice
+    count = TASKS if tasks is None else tasks
+    total_s = {plan.pool: (startup_s or {}).get(plan.pool, 0.0) + count / tried[plan.pool] for plan in known}
+    soonest = min(total_s.values())
+    best = min((plan for plan in known if total_s[plan.pool] <= CLOSE * soonest), key=complexity)
+    fastest = max(known, key=lambda plan: tried[plan.pool])
+    told = ", ".join(f"{plan.pool} {rate(tried[plan.pool])}" for plan in known)
+    reasons = [f"tried on a sample: {told}", *advice.reasons]
+    if fastest is not best:
+        reasons.insert(0, _why_not(fastest.pool, best.pool, tried, total_s, count))
+    ordered = (best, *(plan for plan in advice.plans if plan is not best))
+    if best.pool == advice.pool:
+        sure = "sure" if advice.sure != "a guess" and len(known) > 1 else advice.sure
+        return Advice(best, reasons, sure, [] if sure == "sure" else advice.doubts, ordered)
+    doubts = [f"by its costs {advice.pool} should have won"]
+    return Advice(best, reasons, "likely", doubts, ordered)
+
+
+def too_busy(advice: Advice, why: str) -> Advice:
+    """Leave the last word to the costs, which are exact on a busy machine too: tries there tell of the machine."""
+    doubt = f"{why}, so that the tries tell nothing: run it again when the machine has less to do"
+    return replace(advice, sure="a guess", doubts=[*advice.doubts, doubt], reasons=["by its costs", *advice.reasons])
+
+
+def is_delayed(cost: TaskCost) -> bool:
+    """Tell whether the machine kept the tasks of the sample waiting for a processor."""
+    return cost.delay_s > DELAYED * cost.alone_s
+
+
+# --- words -------------------------------------------------------------------------------------------------
+
+
+def _why_not(fastest: str, best: str, tried: Mapping[str, float], total_s: Mapping[str, float], tasks: int) -> str:
+    """Say why the pool that did most on the sample is not the one that is advised."""
+    more = f"{fastest} did {tried[fastest] / tried[best]:.2g} times as much on the sample"
+    if total_s[fastest] >= total_s[best]:
+        return f"{more}, but with its start-up {tasks:,} tasks do not end sooner there"
+    return f"{more}, but {tasks:,} tasks end at most {CLOSE - 1:.0%} sooner there, and {best} is simpler"
+
+
+def _reasons(cost: TaskCost, plans: Sequence[Plan], tasks: int) -> list[str]:
+    reasons = [say_cost(cost)]
+    if cost.cpu_s >= cost.alone_s / 4:
+        free = cost.cpu_free_s / cost.cpu_s
+        reasons.append(f"it computes with the GIL {'released' if free > 0.5 else 'kept'} for most of the time")
+    if cost.blocked_gil_s > cost.blocked_s / 2 and cost.blocked_s >= cost.alone_s / 4:
+        reasons.append("it keeps the GIL while it blocks, so that threads would wait too")
+    for plan in plans:
+        about = f"{tasks:,} tasks in about {seconds(plan.total_s)}"
+        reasons.append(f"{plan}: up to {rate(plan.ceiling)}, limited by {plan.limit}; {about}")
+    if not cost.sendable:
+        why = cost.unsendable or "the task cannot be sent"
+        reasons.append(f"processes are out of the question, for {why}")
+    return reasons
+
+
+def _how_sure(cost: TaskCost, plans: Sequence[Plan]) -> tuple[str, list[str]]:
+    """Say how far to trust it: what makes a guess of it, and what leaves a doubt."""
+    guess, doubt = [], []
+    if cost.sampled < FEW:
+        guess.append(f"the sample has {cost.sampled} tasks only")
+    if cost.alone_s < SMALL_S:
+        guess.append("a task is so short that the pools' own costs decide")
+    explained = cost.cpu_s + cost.blocked_s + cost.wait_s
+    if abs(cost.wall_s - explained) > UNEXPLAINED * max(cost.wall_s, 1e-9):
+        guess.append("much of the time is not accounted for")
+    if cost.scatter > SCATTER:
+        doubt.append("the tasks differ much from each other")
+    if is_delayed(cost):
+        doubt.append("the machine was busy with something else")
+    close = [plan.pool for plan in plans[1:] if plan.total_s <= CLOSE * plans[0].total_s]
+    if close:
+        doubt.append(f"{' and '.join(close)} {'comes' if len(close) == 1 else 'come'} close")
+    if guess:
+        return "a guess", [*guess, *doubt]
+    return ("likely", doubt) if doubt else ("sure", [])

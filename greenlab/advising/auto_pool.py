@@ -1,0 +1,263 @@
+"""The auto pool: begins in green, watches what tasks cost, and runs the rest where it belongs.
+
+The first tasks run in green, few at a time: what is in flight doubles as long as the hub has time to spare, so that
+tasks which turn out to hold it are few. As soon as there is enough to tell, the model of `advice` is asked what each
+pool would make of the tasks that are left, its start-up counted. If another pool ends clearly sooner, no further task
+begins in green, those in flight end there, and the rest runs in the other pool: threads for what blocks without
+computing, prefork for what computes, hybrid for both.
+
+Guarantees: no task is lost, and none is run twice: both pools take from the one job. What was decided, and why, is
+told in a sentence; so is what is in the way of worker processes.
+
+Bounds: it decides once, by its first tasks: those that come later may be of another kind. Tasks that rely on the
+objects of this process (a list that they append to) must not be sent elsewhere: auto cannot know, and -p green keeps
+them. An item that cannot be sent, after the sample could, fails as it does in prefork. Threads are 200 at the most.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from greenlab import pools
+from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, estimate, say_cost, simplest_of_the_close
+from greenlab.advising.cost_sample import CostSample
+from greenlab.errors import GreenlabError
+from greenlab.pools.partial_job import PartialJob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlab.advising.advice import Plan, TaskCost
+    from greenlab.hub import GuestHub
+    from greenlab.pools.protocol import InFlight, Job, Pool
+
+LEAST_TASKS = 20
+LEAST_S = 0.1
+MANY_TASKS = 200
+"""A sample is enough when so many tasks have ended and so much time has passed, when very many have ended, …"""
+LONG_S = 0.3
+LEAST_LONG = 3
+"""… or when fewer have held the hub for so long."""
+FIRST = 10
+"""So many tasks are in flight at first."""
+GROW_S = 0.25
+"""If none ends for so long, and the hub has time to spare, what is in flight doubles all the same."""
+SPARE = 0.5
+MARGIN = 1.25
+LEAST_GAIN_S = 0.2
+"""To move, the rest must take this many times as long in green, and so much longer."""
+
+
+def get_pool(hub: GuestHub, name: str) -> Pool:
+    """Give the pool called `name`, auto too; see `greenlab.pools.get`."""
+    if name != pools.AUTO:
+        return pools.get(hub, name)
+    pool: AutoPool = hub.keep("pool auto", lambda: AutoPool(hub))
+    return pool
+
+
+class AutoPool:
+    """Runs jobs in other pools.
+
+    Args:
+        hub: the hub whose pools these are.
+        choose: decides, from what a task costs, how a job goes on; see `choose_plan`.
+    """
+
+    name = pools.AUTO
+
+    def __init__(self, hub: GuestHub, choose: Callable[[TaskCost, Job, dict[str, float]], Plan] | None = None) -> None:
+        self.hub = hub
+        self.choose = choose or choose_plan
+        self.startup_s = dict(STARTUP_S)
+        self._stints: list[_AutoJob] = []
+        self._told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of the workers that its jobs use at this moment."""
+        return tuple(pid for stint in self._stints for pid in getattr(stint.pool, "pids", ()))
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks begun and not ended."""
+        return sum(stint.pool.count(stint.leg) for stint in self._stints)
+
+    def told(self, job: Job) -> str:
+        """Say what was decided for a job, and why; nothing before that."""
+        return self._told.get(job, "")
+
+    def tell(self, job: Job, what: str) -> None:
+        """Note what was decided."""
+        self._told[job] = what
+
+    def start(self, job: Job) -> None:
+        """Do nothing: it begins in green."""
+
+    def run(self, job: Job) -> None:
+        """Run every task of `job`; wait for the last."""
+        stint = _AutoJob(self, job)
+        self._stints.append(stint)
+        try:
+            stint.run()
+        finally:
+            self._stints.remove(stint)
+
+    def count(self, job: Job) -> int:
+        """Count the tasks of one job that have begun and not ended."""
+        return sum(stint.pool.count(stint.leg) for stint in self._of(job))
+
+    def adjust(self, job: Job) -> None:
+        """Follow `job.concurrency`; of prefork it sets the workers, and no more of them than the job asked for."""
+        for stint in self._of(job):
+            stint.pool.adjust(stint.leg)
+
+    def held(self, job: Job) -> list[InFlight]:
+        """List the tasks of a job that are being run."""
+        return [held for stint in self._of(job) for held in stint.pool.held(stint.leg)]
+
+    def kill(self, job: Job, index: int, error: BaseException) -> bool:
+        """End one task that is being run."""
+        return any(stint.pool.kill(stint.leg, index, error) for stint in self._of(job))
+
+    def close(self) -> None:
+        """Do nothing: the pools that it uses are closed by whoever keeps them."""
+
+    def _of(self, job: Job) -> list[_AutoJob]:
+        return [stint for stint in self._stints if stint.job is job]
+
+
+class _AutoJob:
+    """One job's way through the pools.
+
+    Attributes:
+        pool, leg: where it is now, and by what name that pool knows it.
+    """
+
+    def __init__(self, owner: AutoPool, job: Job) -> None:
+        self.job = job
+        self.pool: Pool = pools.get(owner.hub, "green")
+        self.leg = PartialJob(job, most=FIRST)
+        self._owner = owner
+        self._sample = CostSample(owner.hub, self.leg)
+        self._begun_s = perf_counter()
+        self._decided = False
+        self._plan: Plan | None = None
+        self._why = ""
+        self._timer: Any = None
+        self._mark = (0, 0.0, self._begun_s)
+
+    def run(self) -> None:
+        self._timer = self._owner.hub.schedule_call_global(GROW_S, self._look)
+        try:
+            with self._sample:
+                self.leg.on_end = self._note
+                self.pool.run(self.leg)
+        finally:
+            self._timer.cancel()
+        if not self._decided:
+            self._owner.tell(self.job, "stayed in green: it ended before there was enough to tell")
+        elif self._plan is not None:
+            self._move(self._plan)
+
+    # -- the sample ----------------------------------------------------------------------------------------
+
+    def _note(self, started_s: float, ended_s: float, value: Any, succeeded: bool) -> None:
+        """Look at a task that has ended; called in its green thread."""
+        sample = self._sample
+        sample.note(started_s, ended_s, value, succeeded)
+        ended = sample.ended
+        enough = ended >= MANY_TASKS or (ended >= LEAST_TASKS and perf_counter() - self._begun_s >= LEAST_S)
+        if enough or (ended >= LEAST_LONG and sample.held_s >= LONG_S):
+            self.leg.on_end = None
+            self._decide()
+        elif ended - self._mark[0] >= (self.leg.most or 0):
+            self._grow()
+
+    def _look(self) -> None:
+        """The hub calls this, so it must not wait."""
+        if not self._decided:
+            self._timer = self._owner.hub.schedule_call_global(GROW_S, self._look)
+            if self._sample.ended == self._mark[0]:
+                self._grow()
+
+    def _grow(self) -> None:
+        """Have more in flight, if the hub had time to spare since it was last asked."""
+        ended, held_s, since_s = self._mark
+        ended, now_s, now_held_s = self._sample.ended, perf_counter(), self._sample.held_s
+        self._mark = ended, now_held_s, now_s
+        if self.leg.most is not None and now_held_s - held_s < SPARE * (now_s - since_s):
+            self.leg.most *= 2
+            self.pool.adjust(self.leg)
+
+    # -- the decision --------------------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        self._decided = True
+        self._sample.end()
+        cost = self._sample.cost()
+        choose, startup_s = self._owner.choose, self._owner.startup_s
+        plan = choose(cost, self.job, startup_s)
+        self._why = say_cost(cost)
+        if plan.workers is not None and (obstacle := self._sample.what_cannot_travel()):
+            self._why += f"; {plan.pool} is out of the question, for {obstacle} cannot be sent to processes"
+            plan = choose(replace(cost, sendable=False), self.job, startup_s)
+        if plan.pool == "green":
+            self._owner.tell(self.job, f"stayed in green: {self._why}")
+            self.leg.most = None
+            self.pool.adjust(self.leg)
+        else:
+            self._plan = plan
+            self.leg.close()
+
+    def _move(self, plan: Plan) -> None:
+        """Run the rest in another pool."""
+        owner, job = self._owner, self.job
+        after = self.leg.pulled
+        pool = pools.get(owner.hub, plan.pool)
+        leg = PartialJob(job, most={"prefork": job.workers, "threads": MOST_THREADS}.get(plan.pool))
+        cold = not getattr(pool, "pids", ())
+        begin_s = perf_counter()
+        try:
+            pool.start(leg)
+        except GreenlabError as trouble:
+            owner.tell(job, f"stayed in green: {self._why}; but {plan.pool} cannot be started: {trouble}")
+            self.leg = PartialJob(job)
+            self.pool.run(self.leg)
+            return
+        if cold:
+            owner.startup_s[plan.pool] = perf_counter() - begin_s
+        owner.tell(job, f"moved to {plan.pool} after {after:,} tasks: {self._why}")
+        self.pool, self.leg = pool, leg
+        pool.run(leg)
+
+
+def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:
+    """Say where the tasks that are left shall run.
+
+    Args:
+        cost: what a task costs.
+        job: how many are left, and the sizes.
+        startup_s: what each pool costs before its first task.
+
+    Returns:
+        green's plan, unless another one is clearly better.
+    """
+    left = job.size_hint()
+    plans = estimate(
+        cost,
+        tasks=TASKS if left is None else left,
+        concurrency=job.concurrency,
+        workers=job.workers,
+        cores=pools.count_cores(),
+        startup_s=startup_s,
+    )
+    green = next(plan for plan in plans if plan.pool == "green")
+    best = simplest_of_the_close(plans)
+    gains = green.total_s > MARGIN * best.total_s and green.total_s - best.total_s > LEAST_GAIN_S
+    return best if gains else green

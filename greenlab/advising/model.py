@@ -1,0 +1,258 @@
+"""What each pool would make of tasks that cost so much: the model behind advice and the auto pool. Pure.
+
+Each pool is a small queueing model: stations that serve one task at a time (the hub, the GIL, the processors, the
+parent that hands tasks to processes), and delays that overlap. Its throughput is bounded from above by
+
+    X(N) ≤ min(N / R, 1 / D)
+
+where R is how long a task takes alone, N how many are in flight, and D the demand at the busiest station (asymptotic
+bounds: Denning and Buzen, "The operational analysis of queueing network models", ACM Computing Surveys 10(3), 1978).
+
+Must not import: eventlet, asyncio, IPython.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlab.runs.report import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+SIMPLEST_FIRST: Final = ("green", "threads", "prefork", "hybrid")
+TASKS = 1000
+"""So many tasks are expected where nobody knows."""
+MOST_GREEN = 1000
+MOST_THREADS = 200
+"""Each thread costs a stack and a place in the queue for the GIL: beyond some hundreds they get in each other's way."""
+MOST_WORKERS = 4
+"""Prefork worker processes a core, "a few": each holds an interpreter's memory for one task at a time."""
+ROOM = 2
+"""So many times the tasks that Little's law asks for. A closed network with one station and a delay carries at least
+m / (m + 1) of its bound with m times that number in flight, however its times scatter (its pessimistic bound,
+X(N) ≥ N / (R + (N - 1) D)): two thirds at worst. More room buys little throughput, and latency grows with it."""
+CLOSE = 1.2
+"""Who takes this many times as long, at the most, and has fewer processes or is simpler, is preferred: the model is
+no better than that."""
+WIDER: Final = 4
+"""How many times as many in flight to try where so many are fewer than it takes: about a half of a power of ten."""
+STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.1, "hybrid": 0.3}
+"""What a pool of two processes costs before its first task, where the caller has no measurement: 65 to 85 ms and 220 to
+260 ms were measured, on a server's processor that did nothing else."""
+SENDING_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6}
+"""What the parent spends on a task in a process: the serial part, which by Amdahl's law (AFIPS 1967) no number of
+workers makes smaller. From 38,700 no-op tasks a second with one in flight a worker, and more with a window."""
+SWITCHING = 1.25
+"""What OS threads cost more than green ones for the same work: 2,350 fetches a second against 2,900."""
+WORTH_A_WORD = 0.005
+"""A smaller share of a task's time is left out of what is said of it."""
+
+
+@dataclass(frozen=True)
+class TaskCost:
+    """What one task of a sample costs, in the mean. Times are seconds; the first three are on the hub's thread.
+
+    Attributes:
+        wall_s: from begin to end, with nothing else in flight; a wait for a processor is left out.
+        cpu_s: computing.
+        blocked_s: waiting natively, so that the hub is held.
+        wait_s: waiting cooperatively.
+        cpu_free_s: how much of `cpu_s` the GIL was released, so that other threads could compute.
+        blocked_gil_s: how much of `blocked_s` the GIL was kept.
+        sampled: tasks in the sample.
+        scatter: standard deviation of the tasks' `wall_s`, by its mean.
+        others_s: what other threads computed while it held the hub: its own, in a library such as BLAS.
+        among_s: how much of `wait_s` was for a lock or a queue of this process.
+        delay_s: waiting for a processor, because the machine is busy.
+        sendable: whether the tasks may run in processes; `unsendable` says why not.
+    """
+
+    wall_s: float
+    cpu_s: float
+    blocked_s: float
+    wait_s: float
+    cpu_free_s: float = 0.0
+    blocked_gil_s: float = 0.0
+    sampled: int = 20
+    scatter: float = 0.0
+    others_s: float = 0.0
+    among_s: float = 0.0
+    delay_s: float = 0.0
+    sendable: bool = True
+    unsendable: str = ""
+
+    @property
+    def held_s(self) -> float:
+        """How long a task keeps all others off the hub."""
+        return self.cpu_s + self.blocked_s
+
+    @property
+    def gil_s(self) -> float:
+        """How long a task keeps the GIL."""
+        return max(0.0, self.cpu_s - self.cpu_free_s) + self.blocked_gil_s
+
+    @property
+    def alone_s(self) -> float:
+        """How long a task takes when nothing is in its way."""
+        return max(self.cpu_s + self.blocked_s + self.wait_s, 1e-7)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One pool with its sizes, and what the model expects of it.
+
+    Attributes:
+        pool, concurrency, workers: as the options; workers is None where there are none.
+        ceiling: tasks/s that its busiest station allows.
+        limit: what that station is, in words.
+        total_s: seconds for all tasks, start-up and the last task's end with it.
+    """
+
+    pool: str
+    concurrency: int
+    workers: int | None
+    ceiling: float
+    limit: str
+    total_s: float
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The same as options of `greenlab.run`."""
+        sizes = {"concurrency": None if self.pool == "prefork" else self.concurrency, "workers": self.workers}
+        return {"pool": self.pool, **{name: size for name, size in sizes.items() if size is not None}}
+
+    def duration_s(self, alone_s: float, tasks: int) -> float:
+        """Say how long so few tasks would take at the least, start-up not counted; one takes `alone_s`. In seconds."""
+        return max(alone_s * math.ceil(tasks / self.concurrency), tasks / self.ceiling)
+
+    def __str__(self) -> str:
+        wide = f" -w {self.workers}" if self.workers is not None else ""
+        width = "" if self.pool == "prefork" else f" -c {self.concurrency}"
+        return f"-p {self.pool}{width}{wide}"
+
+
+def plan_all(cost: TaskCost, tasks: int, cores: int, startup_s: Mapping[str, float] = STARTUP_S) -> list[Plan]:
+    """Give the best plan of each pool that can run these tasks, those that end first first."""
+    plans = [_plan("green", cost, tasks, cores, None, startup_s), _plan("threads", cost, tasks, cores, None, startup_s)]
+    if cost.sendable:
+        for pool, widths in (("prefork", _widths(cores * MOST_WORKERS)), ("hybrid", _widths(cores))):
+            wide = [_plan(pool, cost, tasks, cores, workers, startup_s) for workers in widths]
+            soonest = min(plan.total_s for plan in wide)
+            # The fewest workers that do it: what more of them add is memory, and less than the model can tell.
+            plans.append(next(plan for plan in wide if plan.total_s <= CLOSE * soonest))
+    return sorted(plans, key=lambda plan: plan.total_s)
+
+
+def _plan(
+    pool: str,
+    cost: TaskCost,
+    tasks: int,
+    cores: int,
+    workers: int | None,
+    startup_s: Mapping[str, float],
+    width: int | None = None,
+) -> Plan:
+    stations = dict(_stations(pool, cost, cores, workers))
+    limit = max(stations, key=lambda name: stations[name])
+    demand = stations[limit]
+    if width is None:
+        most = {"green": MOST_GREEN, "threads": MOST_THREADS, "prefork": workers or 1, "hybrid": MOST_GREEN}[pool]
+        width = most if pool == "prefork" else concurrency(cost.alone_s, demand, min(most, tasks))
+    ceiling = min(1 / demand, width / cost.alone_s)
+    if ceiling < 0.99 / demand:
+        limit = "the tasks in flight"
+    # The last task begins when all others are served, and takes its own time.
+    total_s = startup_s.get(pool, 0.0) + cost.alone_s + max(0, tasks - 1) / ceiling
+    return Plan(pool, width, workers, ceiling, limit, total_s)
+
+
+def wider(plan: Plan, most: int, cores: int) -> Plan | None:
+    """Give the same plan with four times as many in flight, or as many as may be; None if that is not twice as many."""
+    bounds = {"threads": MOST_THREADS, "prefork": cores * MOST_WORKERS}
+    width = min(WIDER * plan.concurrency, most, bounds.get(plan.pool, MOST_GREEN))
+    if width < 2 * plan.concurrency:
+        return None
+    return replace(plan, concurrency=width, workers=width if plan.pool == "prefork" else plan.workers)
+
+
+def _stations(pool: str, cost: TaskCost, cores: int, workers: int | None) -> Iterable[tuple[str, float]]:
+    """Give what a task asks of each station of a pool, in seconds, by what the station is called."""
+    spread = workers or 1
+    yield "the processors", max((cost.cpu_s + cost.others_s) / cores, 1e-6)
+    if pool == "green":
+        yield "the hub, which a task holds", cost.held_s
+    elif pool == "threads":
+        yield "the GIL", cost.gil_s * SWITCHING
+    elif pool == "hybrid":
+        yield "the hubs, which a task holds", cost.held_s / spread
+    if pool in ("prefork", "hybrid"):
+        yield "handing tasks to processes", SENDING_S[pool]
+
+
+def concurrency(alone_s: float, demand_s: float, most: int) -> int:
+    """Say how many tasks in flight keep the busiest station busy.
+
+    By Little's law (Operations Research 9(3), 1961) the mean number in flight is throughput times time: at the
+    ceiling, 1 / D, that is R / D. There is some `ROOM`, since times scatter; the number is rounded up to 1, 2 or 5
+    of a power of ten, since it is not known better.
+    """
+    wanted = ROOM * alone_s / demand_s
+    if demand_s >= alone_s / 1.25:
+        wanted = 2  # nearly nothing overlaps: one runs, and the next is at hand
+    if wanted >= most:
+        return max(1, most)
+    power = 10 ** math.floor(math.log10(max(wanted, 1)))
+    nice = next(step * power for step in (1, 2, 5, 10) if step * power >= wanted - 1e-9)
+    return int(max(1, min(nice, most)))
+
+
+def _widths(most: int) -> Sequence[int]:
+    """The numbers of workers to consider: each up to 8, then doubling."""
+    widths = [width for width in range(1, 9) if width <= most]
+    while widths[-1] * 2 <= most:
+        widths.append(widths[-1] * 2)
+    return widths
+
+
+def complexity(plan: Plan) -> tuple[int, int]:
+    """Order plans by how much machinery they need."""
+    return plan.workers or 0, SIMPLEST_FIRST.index(plan.pool)
+
+
+def estimate(
+    cost: TaskCost,
+    *,
+    tasks: int,
+    concurrency: int,
+    workers: int,
+    cores: int | None = None,
+    startup_s: Mapping[str, float] = STARTUP_S,
+) -> list[Plan]:
+    """Say what each pool would make of tasks of this cost with sizes that are given, those that end first first."""
+    cores = cores or os.cpu_count() or 1
+    sizes: list[tuple[str, int, int | None]] = [
+        ("green", concurrency, None),
+        ("threads", min(concurrency, MOST_THREADS), None),
+    ]
+    if cost.sendable:
+        sizes += [("prefork", min(concurrency, workers), workers), ("hybrid", concurrency, min(concurrency, workers))]
+    plans = [_plan(pool, cost, tasks, cores, wide, startup_s, width) for pool, width, wide in sizes]
+    return sorted(plans, key=lambda plan: plan.total_s)
+
+
+def simplest_of_the_close(plans: Sequence[Plan]) -> Plan:
+    """Give the plan that ends first, or a simpler one that ends nearly as soon."""
+    soonest = min(plan.total_s for plan in plans)
+    return min((plan for plan in plans if plan.total_s <= CLOSE * soonest), key=complexity)
+
+
+def say_cost(cost: TaskCost) -> str:
+    """Say what a task does with its time."""
+    parts = {"computes": cost.cpu_s, "blocks": cost.blocked_s, "waits": cost.wait_s}
+    told = {name: value for name, value in parts.items() if value >= WORTH_A_WORD * cost.alone_s and value}
+    said = ", ".join(f"{name} {seconds(value)} ({value / cost.alone_s:.0%})" for name, value in told.items())
+    return f"a task {said}" if said else "a task does next to nothing"

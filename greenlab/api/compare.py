@@ -1,0 +1,308 @@
+"""Comparing pools and concurrencies: `greenlab.race` and `greenlab.sweep`. Puts the rooms together, as `api` does.
+
+Must not import at the top: matplotlib, ipywidgets, IPython, numpy, scipy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
+
+from greenlab import pools
+from greenlab.api.options import DEFAULTS, _whole, check_options, check_task, items_of
+from greenlab.api.run import prepare
+from greenlab.api.session import start
+from greenlab.api.views import in_notebook
+from greenlab.comparing.race import Race
+from greenlab.comparing.series import Series, read_once
+from greenlab.comparing.sweep import MOST_TASKS, Sweep
+from greenlab.errors import UsageError
+from greenlab.pools import count_cores, keeps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from greenlab.runs import Run
+
+__all__ = ["POOLS", "prepare_race", "prepare_sweep", "race", "sweep"]
+
+POOLS = tuple(name for name in ("green", "threads", "prefork", "hybrid") if name in pools.NAMES)
+"""The pools that a race is about, unless it is told others: those that run on this machine."""
+CONCURRENCIES = (1, 10, 100, 1000)
+_MOST_WORKERS = 64
+
+
+def race(
+    func: Callable[[Any], Any],
+    items: Iterable[Any] | None = None,
+    *,
+    pools: Sequence[str] = POOLS,
+    repeat: int = 1,
+    warm_up: int | None = None,
+    count: int | None = None,
+    concurrency: int = 100,
+    workers: int | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    rate: float | None = None,
+    fail_fast: bool = False,
+    live: bool | None = None,
+) -> Race:
+    """Run the same tasks in several pools, one pool after another, and say which was the fastest.
+
+    Every pool runs every task `repeat` times, and a few once more beforehand: tasks that change something change it
+    as often.
+
+    Args:
+        func: the task.
+        items: what to run it on. An iterator is read once, before the race.
+        pools: names of pools; by default all that run on this machine.
+        repeat: how often each pool runs; from three times on, the spread tells chance from difference.
+        warm_up: how many tasks a pool runs before anything counts; by default ten.
+        count: as in `run`, and so are the options below.
+        concurrency: tasks in flight; prefork holds one a worker.
+        workers: processes of the pools that have some.
+        timeout: seconds that one task may take.
+        retries: how often a failed task is tried again.
+        rate: tasks started a second at the most.
+        fail_fast: whether the first failure stops the race and raises.
+        live: whether to show the race while it goes on; by default, in a notebook only.
+
+    Returns:
+        the `Race`, ended. A pool that failed as a whole has its reason there.
+
+    Raises:
+        UsageError: an option makes no sense; the message says what to write.
+        RunError: every pool failed, or a task did with `fail_fast`.
+        SourceError: the items' iterator raised.
+        SeriesInterrupted: the race was interrupted; its attribute `run` is the race so far.
+    """
+    made = prepare_race(
+        func, items, pools=pools, repeat=repeat, warm_up=warm_up, count=count, concurrency=concurrency,
+        workers=workers, timeout=timeout, retries=retries, rate=rate, fail_fast=fail_fast, live=live,
+    )  # fmt: skip
+    return made.run()
+
+
+def sweep(
+    func: Callable[[Any], Any],
+    items: Iterable[Any] | None = None,
+    *,
+    concurrency: Sequence[int] | None = None,
+    pool: str = "green",
+    seconds: float | None = None,
+    warm_up: int | None = None,
+    count: int | None = None,
+    workers: int | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    fail_fast: bool = False,
+    live: bool | None = None,
+) -> Sweep:
+    """Run the same tasks at several concurrencies, and say how many in flight are enough.
+
+    At every concurrency the tasks go round the items, from the first one on, until the time is over: tasks that
+    change something change it as often as they are run.
+
+    Args:
+        func: the task.
+        items: what to run it on. An iterator is read once, before the sweep.
+        concurrency: the concurrencies to try; four or more for an advice. By default 1, 10, 100 and 1,000; of
+            prefork, where it is the number of workers, 1, 2, 4 … up to four a core.
+        pool: in which pool.
+        seconds: how long to try each one; by default two to ten seconds, until enough tasks have ended.
+        warm_up: how many tasks run before anything counts; by default ten.
+        count: as in `run`, and so are the options below: the items are 0, 1, 2 … below it.
+        workers: processes of the hybrid pool.
+        timeout: seconds that one task may take.
+        retries: how often a failed task is tried again.
+        fail_fast: whether the first failure stops the sweep and raises.
+        live: whether to show the sweep while it goes on; by default, in a notebook only.
+
+    Returns:
+        the `Sweep`, ended. Its `concurrency` is the advised one, or None, and then `missing` says why.
+
+    Raises:
+        UsageError: an option makes no sense; the message says what to write.
+        RunError: every task failed, or one did with `fail_fast`.
+        SourceError: the items' iterator raised.
+        NotSendableError: the function cannot be sent to worker processes.
+        SeriesInterrupted: the sweep was interrupted; its attribute `run` is the sweep so far.
+    """
+    made = prepare_sweep(
+        func, items, concurrency=concurrency, pool=pool, seconds=seconds, warm_up=warm_up, count=count,
+        workers=workers, timeout=timeout, retries=retries, fail_fast=fail_fast, live=live,
+    )  # fmt: skip
+    return made.run()
+
+
+def prepare_race(
+    func: Callable[[Any], Any],
+    items: Iterable[Any] | None = None,
+    *,
+    pools: Sequence[str] = POOLS,
+    repeat: int = 1,
+    warm_up: int | None = None,
+    count: int | None = None,
+    workers: int | None = None,
+    label: str | None = None,
+    live: bool | None = None,
+    **options: Any,
+) -> Race:
+    """Make the race that `race` would, without starting it."""
+    named = _distinct(pools)
+    _whole("repeat", repeat, 1)
+    if warm_up is not None:
+        _whole("warm_up", warm_up, 0)
+    check_options({**DEFAULTS, **options, "workers": workers})
+    if workers is not None and not any(keeps(name, "workers") for name in named):
+        raise UsageError(f"workers are processes, and none of these pools has any: {', '.join(named)}")
+    check_task(func)
+    source = read_once(items_of(items, count))
+
+    def make(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
+        kept = _options_for(pool, {**options, "workers": workers})
+        return prepare(func, items, pool=pool, observers=observers, label=label, live=False, **kept)
+
+    return Race(
+        source,
+        pools=named,
+        repeat=repeat,
+        label=label or _label(func),
+        make=make,
+        warm_up=warm_up,
+        observers=_boards(live),
+        figure=_figure,
+    )
+
+
+def prepare_sweep(
+    func: Callable[[Any], Any],
+    items: Iterable[Any] | None = None,
+    *,
+    concurrency: Sequence[int] | None = None,
+    pool: str = "green",
+    seconds: float | None = None,
+    warm_up: int | None = None,
+    count: int | None = None,
+    workers: int | None = None,
+    label: str | None = None,
+    live: bool | None = None,
+    **options: Any,
+) -> Sweep:
+    """Make the sweep that `sweep` would, without starting it."""
+    pools.check_name(pool)
+    if pool == pools.AUTO:
+        raise UsageError("a sweep is of one pool, and auto goes from one to another: name the pool")
+    if options.get("rate") is not None:
+        raise UsageError("a sweep keeps a number of tasks in flight, and a rate would set another: leave it out")
+    if warm_up is not None:
+        _whole("warm_up", warm_up, 0)
+    if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
+        raise UsageError(f"seconds must be a number greater than 0, not {seconds!r}")
+    widths = _widths(pool, concurrency)
+    check_options({**DEFAULTS, **options, "pool": pool, "workers": workers})
+    if workers is not None and pool != "hybrid":
+        raise UsageError(f"workers are what a sweep of prefork tries, and {pool} is not hybrid: leave them out")
+    check_task(func)
+    source = read_once(items_of(items, count), MOST_TASKS)
+
+    processes = _OwnWorkers()
+
+    def make(pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
+        width = {"workers": concurrency} if pool == "prefork" else {"concurrency": concurrency, "workers": workers}
+        run = prepare(func, items, pool=pool, observers=observers, label=label, live=False, **width, **options)
+        processes.note(run)
+        return run
+
+    return Sweep(
+        source,
+        pool=pool,
+        concurrencies=widths,
+        seconds=seconds,
+        own_workers=processes.point if pool == "prefork" else None,
+        label=label or _label(func),
+        make=make,
+        warm_up=warm_up,
+        observers=_boards(live),
+        figure=_figure,
+    )
+
+
+class _OwnWorkers:
+    """Ends the processes that a point of a sweep brought with it; those that were there before stay."""
+
+    def __init__(self) -> None:
+        self._cold: list[Any] = []
+
+    def note(self, run: Run) -> None:
+        """See whose processes the run will use, before it starts."""
+        if not getattr(run._pool, "pids", ()):
+            self._cold.append(run._pool)
+
+    @contextlib.contextmanager
+    def point(self) -> Iterator[None]:
+        """Measure a point."""
+        try:
+            yield
+        finally:
+            while self._cold:
+                self._cold.pop().close()
+
+
+def _options_for(pool: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what the pool cannot keep: in a race an option is for those that can."""
+    return {name: value for name, value in options.items() if keeps(pool, name)}
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        names = names.split(",")
+    for name in names:
+        pools.check_name(name)
+    found = tuple(dict.fromkeys(names))
+    if not found:
+        raise UsageError(f"name the pools that race, such as {','.join(POOLS)}")
+    return found
+
+
+def _widths(pool: str, wanted: Sequence[int] | None) -> Sequence[int]:
+    if wanted is None:
+        if pool != "prefork":
+            return CONCURRENCIES
+        return list(itertools.takewhile(lambda many: many <= max(4 * count_cores(), 8), (2**k for k in range(7))))
+    widths = [wanted] if isinstance(wanted, int) else list(wanted)
+    if not widths:
+        raise UsageError("say which concurrencies to try, such as 1, 10, 100, 1000")
+    for width in widths:
+        _whole("concurrency", width, 1)
+    if pool == "prefork" and max(widths) > _MOST_WORKERS:
+        raise UsageError(
+            f"prefork holds one task a process, and {max(widths):,} processes are too many: {_MOST_WORKERS} at the most"
+        )
+    return widths
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    _whole(name, value, least)
+
+
+def _label(func: Callable[..., Any]) -> str:
+    return str(getattr(func, "__name__", "tasks"))
+
+
+def _boards(live: bool | None) -> Sequence[Any]:
+    if not in_notebook() or live is False:
+        return ()
+    from greenlab.live.drawing.client import DrawingClient
+    from greenlab.live.series_view import SeriesView
+
+    return (SeriesView(start().keep("artist", DrawingClient)),)
+
+
+def _figure(series: Series) -> Any:
+    from greenlab.live import series_view
+
+    return series_view.static_figure(series)

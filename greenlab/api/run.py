@@ -1,0 +1,147 @@
+"""`greenlab.run`: a run of tasks in one pool, made of the rooms below. Resuming and running again come back here.
+
+Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from greenlab import pools
+from greenlab.advising.auto_pool import get_pool
+from greenlab.api.options import _MIB, DEFAULTS, check_options, check_task, items_of
+from greenlab.api.session import start
+from greenlab.api.views import run_figure, timeline_figure, views_for
+from greenlab.errors import UsageError
+from greenlab.runs import AggregateLedger, Ledger, Run
+from greenlab.tracing.timeline import Tracing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+__all__ = ["prepare", "run"]
+
+
+def run(
+    func: Callable[[Any], Any],
+    items: Iterable[Any] | None = None,
+    *,
+    count: int | None = None,
+    pool: str = "green",
+    concurrency: int = 100,
+    workers: int | None = None,
+    timeout: float | None = None,
+    retries: int = 0,
+    rate: float | None = None,
+    fail_fast: bool = False,
+    discard: bool = False,
+    max_tasks: int | None = None,
+    max_memory: float | None = None,
+    live: bool | None = None,
+    trace: bool = False,
+) -> Run:
+    """Run `func(item)` once for each item, in a pool, and wait.
+
+    Args:
+        func: the task. What it returns is the task's result.
+        items: any iterable, also a lazy one: it is asked only as fast as tasks start.
+        count: instead of items, how many times: `func` gets 0, 1, 2 …
+        pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes), "hybrid"
+            (processes with a hub each), or "auto", which begins in green and moves what is left to where it belongs.
+        concurrency: tasks in flight, of hybrid in all its processes together; prefork holds one a worker.
+        workers: processes of the prefork, hybrid and auto pools; by default, as many as there are cores.
+        timeout: seconds that one task may take; then it fails with `TaskTimeoutError`, which is raised in it where
+            it waits (green, hybrid), where it stands (prefork, whose worker is replaced if it goes on), or when its
+            call returns (threads; it counts as failed at once).
+        retries: how often a failed task is tried again, after an exponential back-off with jitter.
+        rate: tasks started a second at the most (open loop); latency then counts from the intended start.
+        fail_fast: whether the first failure stops the run and raises.
+        discard: whether to keep counts and latencies only: memory stays flat however many tasks there are.
+        max_tasks: replace a prefork worker after so many tasks.
+        max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
+        live: whether to show the live view; by default, in a notebook only.
+        trace: whether to record every switch of the hub, for `run.timeline()`.
+
+    Returns:
+        the `Run`, ended. A failed task does not raise here, but where its result is read.
+
+    Raises:
+        UsageError: an option makes no sense; the message says what to write.
+        RunError: every task failed, or one did with `fail_fast`; its attribute `run` has the outcomes.
+        SourceError: the items' iterator raised; its attribute `run` has the outcomes of the tasks that had begun.
+        NotSendableError: the function cannot be sent to worker processes; the message names what is in the way.
+    """
+    made = prepare(
+        func, items, count=count, pool=pool, concurrency=concurrency, workers=workers, timeout=timeout,
+        retries=retries, rate=rate, fail_fast=fail_fast, discard=discard, max_tasks=max_tasks, max_memory=max_memory,
+        live=live, trace=trace,
+    )  # fmt: skip
+    return made.complete()
+
+
+def prepare(
+    func: Callable[[Any], Any],
+    items: Iterable[Any] | None = None,
+    *,
+    count: int | None = None,
+    label: str | None = None,
+    ledger: Ledger | None = None,
+    observers: Sequence[Any] = (),
+    **options: Any,
+) -> Run:
+    """Make the run that `run` would, without starting it. See `run` for the options.
+
+    Args:
+        func: the task.
+        items: what to run it on.
+        count: instead of items, how many times.
+        label: what the run is called in views and reports.
+        ledger: instead of items, a ledger that was begun (a resumed run).
+        observers: who else hears of the run, see `greenlab.runs.observers`.
+        options: the others of `run`.
+    """
+    settings = {**DEFAULTS, **options}
+    unknown = settings.keys() - DEFAULTS.keys()
+    if unknown:
+        raise UsageError(f"there is no option {min(unknown)!r}: use {', '.join(DEFAULTS)}")
+    check_task(func)
+    check_options(settings)
+    pools.check_options(settings["pool"], settings)
+    workers = settings["workers"] or pools.count_cores()
+    if ledger is None:
+        memory = settings["max_memory"]
+        ledger = (AggregateLedger if settings["discard"] else Ledger)(
+            func,
+            items_of(items, count),
+            concurrency=settings["concurrency"],
+            timeout_s=settings["timeout"],
+            retries=settings["retries"],
+            rate=settings["rate"],
+            max_tasks=settings["max_tasks"],
+            max_memory=None if memory is None else int(memory * _MIB),
+        )
+    here = start()
+    pool = get_pool(here, settings["pool"])
+    ledger.workers = workers
+    ledger.concurrency = pools.width(settings["pool"], settings["concurrency"], workers)
+    name = label or str(getattr(func, "__name__", "tasks"))
+
+    def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
+        new = {"label": name, **settings, **changes}
+        made = prepare(func, items, ledger=ledger, **new)
+        return made.complete()
+
+    return Run(
+        here,
+        pool,
+        ledger,
+        label=name,
+        fail_fast=settings["fail_fast"],
+        observers=(
+            *observers,
+            *views_for(here, settings["live"]),
+            *([Tracing(here, timeline_figure)] if settings["trace"] else []),
+        ),
+        again=again,
+        figure=run_figure,
+    )

@@ -1,0 +1,50 @@
+"""Which views a run has: the live view in a notebook, and its pictures. Everything heavy is imported late.
+
+Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from greenlab.hub import GuestHub
+    from greenlab.runs import Run
+    from greenlab.tracing.timeline import Timeline
+
+__all__ = ["in_notebook", "run_figure", "timeline_figure", "views_for"]
+
+
+def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
+    if live is None:
+        live = in_notebook()
+    if not live:
+        return ()
+    from greenlab.live import DrawingClient, View
+
+    return (View(here.call_soon_threadsafe, artist=here.keep("artist", DrawingClient)),)
+
+
+def in_notebook() -> bool:
+    import sys
+
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
+
+def run_figure(run: Run) -> Any:
+    from greenlab.live import static_figure
+
+    return static_figure(run)
+
+
+def timeline_figure(timeline: Timeline) -> Any:
+    """Draw a timeline: what a `Tracing` is given, for runs does not draw."""
+    from greenlab.live.drawing.timeline_figure import draw
+
+    return draw(timeline)

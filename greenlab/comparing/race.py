@@ -1,0 +1,202 @@
+"""A race: the same tasks in several pools, one pool after another, and who was faster.
+
+Each pool warms up on a few tasks, which makes it ready too; then all pools run all tasks, `repeat` times over. Every
+other time they run in the opposite order, so that a machine that slows down slows all of them alike.
+
+Guarantees: a pool that fails as a whole has its reason told, and the others race on; `check` raises only if all did;
+a run that was cut short counts for nothing, and stays readable.
+
+Must not import: live, magics, pandas before it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from greenlab.comparing import race_report
+from greenlab.comparing.series import Series
+from greenlab.errors import RunError, RunInterrupted
+from greenlab.runs.resource_usage import Usage, UsageMeter
+from greenlab.text.tracebacks import first_line_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from greenlab.runs.run import Run
+
+
+@dataclass(frozen=True)
+class RaceRun:
+    """One run of a race.
+
+    Attributes:
+        pool: in which pool.
+        repeat: which time it was: 1, 2 …; 0 is the warm-up.
+        run: the run.
+        usage: what it cost, or None if it never started.
+        reason: why it counts for nothing; empty for one that counts.
+    """
+
+    pool: str
+    repeat: int
+    run: Run
+    usage: Usage | None
+    reason: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether its figures are taken."""
+        return self.repeat > 0 and not self.reason
+
+    @property
+    def throughput(self) -> float:
+        """Tasks that succeeded, a second: to fail fast wins no race."""
+        succeeded = self.run.counts["succeeded"]
+        return succeeded / self.run.elapsed_s if self.run.elapsed_s > 0 else 0.0
+
+
+class Race(Series):
+    """The same tasks in several pools. Made by `greenlab.race` and `%%greenrace`.
+
+    Attributes:
+        pools: the pools' names, in the order in which they were asked for.
+        repeat: how often each of them runs.
+        legs: every run so far, warm-ups too.
+        failures: why a pool failed as a whole, by its name.
+    """
+
+    kind = "race"
+
+    def __init__(self, items: Sequence[Any], *, pools: Sequence[str], repeat: int = 1, **series: Any) -> None:
+        super().__init__(items, **series)
+        self.pools = tuple(pools)
+        self.repeat = repeat
+        self.legs: list[RaceRun] = []
+        self.failures: dict[str, str] = {}
+        self._errors: dict[str, BaseException] = {}
+
+    @property
+    def name(self) -> str:
+        """The race's name, in one line without a number that varies."""
+        return f"race: {self.label} in {', '.join(self.pools)}"
+
+    def _drive(self) -> None:
+        meters = {pool: UsageMeter() for pool in self.pools}
+        for pool in self.pools:
+            self._leg(pool, 0, meters[pool])
+        for repeat in range(1, self.repeat + 1):
+            order = self.pools if repeat % 2 else self.pools[::-1]
+            for pool in order:
+                if pool not in self.failures:
+                    self._leg(pool, repeat, meters[pool])
+
+    def _leg(self, pool: str, repeat: int, meter: UsageMeter) -> None:
+        """Run a pool once, and note how that went."""
+        meter.usage = None
+        run: Run | None = None
+        reason = ""
+        try:
+            if repeat:
+                often = f", {repeat} of {self.repeat}" if self.repeat > 1 else ""
+                run = self._go(pool, self.items, f"{pool}{often}", meter)
+            else:
+                run = self._warm(pool, pool, meter)
+            if run is not None:
+                run.check()
+        except RunInterrupted as interrupt:
+            self.legs.append(RaceRun(pool, repeat, interrupt.run, meter.usage, "interrupted"))
+            raise
+        except Exception as error:
+            # Tasks that fail while a pool warms up may be the first few; the pool shall have its try.
+            if repeat or not isinstance(error, RunError):
+                reason = self._fail(pool, error)
+            if isinstance(error, RunError) and run is not None and run.fail_fast:
+                self.legs.append(RaceRun(pool, repeat, run, meter.usage, reason))
+                raise
+        if run is not None:
+            self.legs.append(RaceRun(pool, repeat, run, meter.usage, reason))
+        self._tell()
+
+    def _fail(self, pool: str, error: BaseException) -> str:
+        first = first_line_of(error)
+        reason = first if isinstance(error, RunError) else f"{type(error).__name__}: {first}"
+        self.failures[pool] = reason
+        self._errors[pool] = error
+        return reason
+
+    def _cut_short(self) -> str:
+        missing = [pool for pool in self.pools if pool not in self.failures and not self.legs_of(pool)]
+        again = [
+            f"{pool} ran {len(self.legs_of(pool))} of {self.repeat} times"
+            for pool in self.pools
+            if pool not in missing and pool not in self.failures and len(self.legs_of(pool)) < self.repeat
+        ]
+        what = "; ".join([*([f"{', '.join(missing)} did not finish"] if missing else []), *again])
+        return f"the race was interrupted: {what or 'all had run'}; what has ended is in _race"
+
+    def check(self) -> Race:
+        """Raise if every pool failed.
+
+        Raises:
+            GreenlabError: the only pool's own error.
+            RunError: all of several failed; the message says why, pool by pool.
+        """
+        if len(self.failures) < len(self.pools):
+            return self
+        if len(self.pools) == 1:
+            raise self._errors[self.pools[0]]
+        each = "; ".join(f"{pool}: {self.failures[pool]}" for pool in self.pools)
+        raise RunError(f"every pool failed: {each}", self) from self._errors[self.pools[0]]
+
+    # -- what is known -------------------------------------------------------------------------------------
+
+    def legs_of(self, pool: str) -> list[RaceRun]:
+        """Give the runs of a pool that count, in the order in which they ran."""
+        return [leg for leg in self.legs if leg.pool == pool and leg.counts]
+
+    def median_leg(self, pool: str) -> RaceRun | None:
+        """Give the run of a pool whose throughput is the median; the lower of two. None if none counts."""
+        ranked = sorted(self.legs_of(pool), key=lambda leg: leg.throughput)
+        return ranked[(len(ranked) - 1) // 2] if ranked else None
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The run of each pool, by its name: the one with the median throughput of those that count.
+
+        Of a pool without one that counts it is the last in which tasks ended, cut short or failed; without any, the
+        pool is missing.
+        """
+        found = {}
+        for pool in self.pools:
+            leg = self.median_leg(pool)
+            others = [other for other in self.legs if other.pool == pool and other.repeat and other.run.done]
+            if leg is not None or others:
+                found[pool] = (leg or others[-1]).run
+        return found
+
+    @property
+    def winner(self) -> str | None:
+        """The pool that was clearly the fastest, or None."""
+        return race_report.winner(self)
+
+    @property
+    def verdict(self) -> str:
+        """Who won, and how sure that is, in a sentence."""
+        return race_report.verdict(self)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What says that something else than the pools was the limit, a sentence each."""
+        return race_report.limits(self)
+
+    def to_pandas(self) -> Any:
+        """Give a DataFrame, a row a run; see `greenlab.comparing.race_report.frame` for its columns."""
+        return race_report.frame(self)
+
+    def summary(self) -> str:
+        """Give the race in plain text: who won, a table, and what limits what it says."""
+        return race_report.plain(self)
+
+    def _html(self) -> str:
+        return race_report.rich(self)

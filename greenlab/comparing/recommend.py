@@ -1,0 +1,166 @@
+"""How much concurrency is enough: what a sweep's points allow to say.
+
+Two concurrencies are told:
+
+* the *knee*, N* = X_max · R_1: where, by Little's law, tasks without any queueing would already give the highest
+  throughput; below it concurrency is nearly free, above it tasks mostly wait for each other. (E. Lazowska et al.,
+  Quantitative System Performance, 1984, chapter 5; X/R, the power, is highest there: L. Kleinrock, Power and
+  Deterministic Rules of Thumb for Probabilistic Problems in Computer Communications, 1979.)
+* the *advised* one: the least that gives `SHARE` of the highest throughput. It is read off the fitted law, and held
+  within what was measured: not below `SHARE` of the knee, which Little's law rules out, and not above the first
+  measured point that does give it. (The law bends gently; a server with a hard limit does not.)
+
+Nothing is said beyond the highest concurrency that was tried, and nothing where the points do not carry it.
+
+Must not import: live, magics; numpy and scipy before something is fitted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, isnan
+from typing import TYPE_CHECKING
+
+from greenlab.comparing import usl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from greenlab.comparing.steady_state import Point
+    from greenlab.comparing.usl import Usl
+
+SHARE = 0.95
+LEAST_POINTS = usl.PARAMETERS + 1
+LEAST_TASKS, LEAST_ROUNDS = 20, 2
+"""Tasks, and rounds of as many tasks as the concurrency, that must end between a point's ramps."""
+MOST_FAILED = 0.01
+RISING = 0.2
+"""A curve that still rises by this much of proportion (its elasticity) at the highest concurrency has no top yet."""
+_STRAIN = 2.0
+_QUANTILES = (5, 95)
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What can be said of a sweep.
+
+    Attributes:
+        concurrency: the advised concurrency, or None.
+        interval: from where to where it may as well lie (nine times out of ten), or None.
+        knee: where tasks begin to wait for each other more than they gain, or None.
+        law: the fitted law, or None.
+        missing: what is missing for an advice, a sentence each.
+    """
+
+    concurrency: int | None = None
+    interval: tuple[int, int] | None = None
+    knee: int | None = None
+    law: Usl | None = None
+    missing: tuple[str, ...] = ()
+
+
+def judge(points: Sequence[Point]) -> Recommendation:
+    """Fit the law to a sweep's points and advise a concurrency, or say what is missing."""
+    missing = _thin(points)
+    usable = [point for point in points if point.counted and point.throughput > 0]
+    if not usl.have_scipy():
+        return Recommendation(missing=(*missing, "the fit needs scipy: pip install scipy"))
+    if len({point.concurrency for point in usable}) < usl.PARAMETERS:
+        return Recommendation(missing=missing or (_more_points(points),))
+    errors = [_error(point) for point in usable]
+    columns = [point.concurrency for point in usable], [point.throughput for point in usable], errors
+    law = usl.fit(*columns)
+    missing = missing or _unclear(usable, law)
+    if missing:
+        return Recommendation(law=law, missing=missing)
+    return _advise(usable, law, usl.resampled(law, *columns))
+
+
+def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Recommendation:
+    import numpy as np
+
+    first, highest = points[0], points[-1].concurrency
+    measured = max(point.throughput for point in points)
+
+    def enough(fitted: Usl) -> float:
+        # Between two points the law may promise more than any point gave.
+        return fitted.reach(SHARE * min(fitted.best(highest), measured), highest)
+
+    top = min(law.best(highest), measured)
+    knee = max(top * first.mean_s, 1.0)
+    least = min(SHARE * knee, highest)
+    most = next((point.concurrency for point in points if point.throughput >= SHARE * top), highest)
+    advised = min(max(enough(law), least), max(most, least))
+    low, high = (float(value) for value in np.percentile([enough(fitted) for fitted in others], _QUANTILES))
+    if law.strain > _STRAIN:
+        low, high = least, most  # the law does not bend as the points do, and says nothing between them
+    # What was measured narrows what the law leaves open; how well the latency is known widens it again.
+    low = max(low, least * (1 - 2 * _error(first)))
+    high = max(min(high, most), advised)
+    return Recommendation(
+        concurrency=_round(advised),
+        interval=(min(_round(low), _round(advised)), max(_round(high), _round(advised))),
+        knee=_round(min(knee, highest), round),
+        law=law,
+    )
+
+
+def _thin(points: Sequence[Point]) -> tuple[str, ...]:
+    """Say where there are too few points, or points of too few tasks, or of tasks that failed."""
+    found = []
+    if len({point.concurrency for point in points}) < LEAST_POINTS:
+        found.append(_more_points(points))
+    for point in points:
+        least = max(LEAST_TASKS, LEAST_ROUNDS * point.concurrency)
+        if point.failed > MOST_FAILED * point.tasks:
+            kinds = ", ".join(f"{count:,} {name}" for name, count in point.error_types)
+            found.append(
+                f"at {point.concurrency:,} in flight {point.failed:,} of {point.tasks:,} tasks failed ({kinds}): "
+                "mend that, or leave this concurrency out"
+            )
+        elif point.counted < least:
+            need_s = point.elapsed_s * (least + point.concurrency) / max(point.counted, 1)
+            found.append(
+                f"at {point.concurrency:,} in flight only {point.counted:,} tasks ended between the ramps, and "
+                f"{least:,} are needed: --seconds {_round(max(need_s, 1)):,}"
+            )
+    return tuple(found)
+
+
+def _more_points(points: Sequence[Point]) -> str:
+    have = len({point.concurrency for point in points})
+    return f"{LEAST_POINTS} concurrencies or more are needed, and there are {have}: such as -c 1,10,100,1000"
+
+
+def _unclear(points: Sequence[Point], law: Usl) -> tuple[str, ...]:
+    """Say why good points may still say nothing: noise, or a top that was not reached."""
+    rates = [point.throughput for point in points]
+    noise = max(_error(point) for point in points)
+    differs = 1 - min(rates) / max(rates)
+    if noise > 0.05 and differs < 3 * noise:
+        return (
+            (
+                f"the throughputs differ by {differs:.0%}, and one of them is only known to within {noise:.0%}: "
+                "--seconds 10 or more, on a quieter machine"
+            ),
+        )
+    last, before = points[-1], points[-2]
+    if law.elasticity(last.concurrency) > RISING and last.throughput > 1.05 * before.throughput:
+        more = _round(10 * last.concurrency)
+        return (
+            (
+                f"the throughput still rises at {last.concurrency:,} in flight, the highest that was tried "
+                f"({last.throughput / before.throughput:.2g} times that of {before.concurrency:,}): go on to {more:,}"
+            ),
+        )
+    return ()
+
+
+def _error(point: Point) -> float:
+    return 0.1 if isnan(point.relative_error) else point.relative_error
+
+
+def _round(value: float, how: Callable[[float], float] = ceil) -> int:
+    """Round, upwards unless told otherwise, to two digits: no third one is known."""
+    step: int = 10 ** max(len(str(int(value))) - 2, 0)
+    return max(int(how(round(value / step, 6)) * step), 1)

@@ -1,0 +1,210 @@
+"""A sweep: the same tasks at several concurrencies in one pool, and how many in flight are enough.
+
+Every point begins with the first item and goes round the items until its time is over: the same items in the same
+order everywhere, and enough of them at every concurrency. With `seconds` that is its time. Without, a point takes
+from `SHORTEST_S` to `LONGEST_S` seconds: until fifty tasks and six rounds of tasks have ended. Values are not kept.
+
+Guarantees: what is measured is read between the ramps (`greenlab.comparing.steady_state`); no advice is given where the points
+do not carry one (`greenlab.comparing.recommend`), and what is missing is said.
+
+Must not import: live, magics, scipy before the fit, pandas before it is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from greenlab.comparing import recommend, steady_state, sweep_report
+from greenlab.comparing.series import Series
+from greenlab.errors import RunError
+from greenlab.runs.resource_usage import UsageMeter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from greenlab.comparing.recommend import Recommendation
+    from greenlab.comparing.steady_state import Point
+    from greenlab.comparing.usl import Usl
+    from greenlab.runs.run import Run
+
+SHORTEST_S, LONGEST_S = 2.0, 10.0
+ROUNDS, TASKS = 6, 50
+MOST_TASKS = 100_000
+"""Tasks that begin at one concurrency at the most: more say nothing more."""
+
+
+class Laps:
+    """Items, round and round, until the time is over.
+
+    Attributes:
+        until_s: when the last one was asked for in vain, `time.perf_counter()` seconds; infinite before.
+    """
+
+    def __init__(self, items: Sequence[Any], concurrency: int, seconds: float | None) -> None:
+        self._items = items
+        self._least_s, self._most_s = (SHORTEST_S, LONGEST_S) if seconds is None else (seconds, seconds)
+        # To have so many end, one round more must begin.
+        self._enough = max(ROUNDS * concurrency, TASKS) + concurrency
+        self._at = 0
+        self._begin_s: float | None = None
+        self.until_s = math.inf
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        now = perf_counter()
+        if self._begin_s is None:
+            self._begin_s = now
+        spent_s = now - self._begin_s
+        over = spent_s >= self._most_s or (spent_s >= self._least_s and self._at >= self._enough)
+        if over or self._at >= MOST_TASKS or self.until_s < math.inf:
+            self.until_s = min(self.until_s, now)
+            raise StopIteration
+        item = self._items[self._at % len(self._items)]
+        self._at += 1
+        return item
+
+
+class Sweep(Series):
+    """The same tasks at several concurrencies. Made by `greenlab.sweep` and `%%greensweep`.
+
+    Attributes:
+        pool: the pool's name.
+        concurrencies: the concurrencies to try, ascending.
+        seconds: how long each is tried, or None.
+        points: what was measured so far, in the same order.
+    """
+
+    kind = "sweep"
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        *,
+        pool: str,
+        concurrencies: Sequence[int],
+        seconds: float | None = None,
+        own_workers: Callable[[], AbstractContextManager[None]] | None = None,
+        **series: Any,
+    ) -> None:
+        super().__init__(items, **series)
+        self.pool = pool
+        self.concurrencies = tuple(sorted(set(concurrencies)))
+        self.seconds = seconds
+        self._own_workers = own_workers
+        self.points: list[Point] = []
+        self._verdict: Recommendation | None = None
+
+    @property
+    def name(self) -> str:
+        """The sweep's name, in one line without a number that varies."""
+        return f"sweep: {self.label} in {self.pool}"
+
+    def _drive(self) -> None:
+        meter = UsageMeter()
+        if self._own_workers is None:
+            self._warm_at(self.concurrencies[0], meter)
+        for concurrency in self.concurrencies:
+            if self._own_workers is None:
+                self._point(concurrency, meter)
+                continue
+            with self._own_workers():
+                self._warm_at(concurrency, meter)  # processes that are new to the task
+                self._point(concurrency, meter)
+
+    def _warm_at(self, concurrency: int, meter: UsageMeter) -> None:
+        warm = self._warm(self.pool, f"{concurrency:,} in flight", meter, concurrency=concurrency)
+        if warm is not None:
+            self._check(warm, counts=False)
+
+    def _point(self, concurrency: int, meter: UsageMeter) -> None:
+        laps = Laps(self.items, concurrency, self.seconds)
+        run = self._go(self.pool, laps, f"{concurrency:,} in flight", meter, concurrency=concurrency)
+        self._check(run)
+        starts_s, ends_s = run.times()
+        self.points.append(
+            steady_state.measure(
+                concurrency,
+                starts_s,
+                ends_s,
+                laps.until_s,
+                failed=run.failed,
+                elapsed_s=run.elapsed_s,
+                error_types=run.error_types.items(),
+            )
+        )
+        self._tell()
+
+    def _check(self, run: Run, *, counts: bool = True) -> None:
+        """Let a run pass in which every task failed, unless it is the first that counts: then the others would too."""
+        try:
+            run.check()
+        except RunError:
+            if run.fail_fast or (counts and not self.points):
+                raise
+
+    def _cut_short(self) -> str:
+        missing = ", ".join(f"{value:,}" for value in self.concurrencies[len(self.points) :])
+        return f"the sweep was interrupted: no figures for {missing} in flight; what has ended is in _sweep"
+
+    # -- what is known -------------------------------------------------------------------------------------
+
+    @property
+    def verdict(self) -> Recommendation:
+        """What the points allow to say; see `greenlab.comparing.recommend.Recommendation`."""
+        if self._verdict is not None:
+            return self._verdict
+        found = recommend.judge(self.points)
+        if self.ended:
+            self._verdict = found  # it is asked for by every repr
+        return found
+
+    @property
+    def concurrency(self) -> int | None:
+        """The advised `-c` (for prefork: `-w`), or None: then `missing` says why."""
+        return self.verdict.concurrency
+
+    @property
+    def interval(self) -> tuple[int, int] | None:
+        """From where to where the advised concurrency may as well lie, or None."""
+        return self.verdict.interval
+
+    @property
+    def knee(self) -> int | None:
+        """Where tasks begin to wait for each other more than throughput gains, or None."""
+        return self.verdict.knee
+
+    @property
+    def law(self) -> Usl | None:
+        """The fitted Universal Scalability Law, or None."""
+        return self.verdict.law
+
+    @property
+    def advice(self) -> str:
+        """The advice, in a sentence."""
+        return sweep_report.advice(self)
+
+    @property
+    def option(self) -> str:
+        """The option that sets the concurrency: `-c`, or `-w` of prefork, which holds one task a worker."""
+        return sweep_report.option(self)
+
+    @property
+    def missing(self) -> list[str]:
+        """What is missing for an advice, a sentence each."""
+        return list(self.verdict.missing)
+
+    def to_pandas(self) -> Any:
+        """Give a DataFrame, a row a concurrency; see `greenlab.comparing.sweep_report.frame` for its columns."""
+        return sweep_report.frame(self)
+
+    def summary(self) -> str:
+        """Tell the sweep in plain text: the advice, a table, and Little's law as a check."""
+        return sweep_report.plain(self)
+
+    def _html(self) -> str:
+        return sweep_report.rich(self)

@@ -1,0 +1,162 @@
+"""What a sweep says of itself: an advice or why there is none, Little's law, a table. Draws nothing.
+
+Must not import: live, magics, pandas before it is asked for.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import UsageError
+from greenlab.runs.report import rate, seconds
+from greenlab.text import table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from greenlab.comparing.steady_state import Point
+    from greenlab.comparing.sweep import Sweep
+
+LITTLE = 0.1
+"""In flight, and throughput times latency, agree with the concurrency to within this share, or it is said."""
+
+WIDE = 1.5
+"""An interval is wide when its ends are farther apart than this factor."""
+
+_HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "X·R", "errors")
+
+
+def option(sweep: Sweep) -> str:
+    """Name the option that sets the concurrency: prefork holds one task a worker."""
+    return "-w" if sweep.pool == "prefork" else "-c"
+
+
+def advice(sweep: Sweep) -> str:
+    """Say which concurrency is enough, or that it cannot be said, in a sentence."""
+    verdict = sweep.verdict
+    if verdict.concurrency is None or verdict.interval is None:
+        return "no advice, for something is missing:" if sweep.ended else sweep.stage
+    low, high = verdict.interval
+    between = f" ({low:,} to {high:,})" if low < high else ""
+    return (
+        f"advised: {option(sweep)} {verdict.concurrency:,}{between}, the least that gives 95 % of the highest "
+        f"throughput; tasks begin to wait for each other at {verdict.knee:,}"
+    )
+
+
+def law_words(sweep: Sweep) -> str:
+    """Write the fitted law's figures; nothing without one."""
+    law = sweep.law
+    if law is None:
+        return ""
+    return (
+        f"Universal Scalability Law: λ {rate(law.rate)}, contention σ {law.contention:.2g}, "
+        f"coherency κ {law.coherency:.2g}; the points are {law.misfit:.0%} off"
+    )
+
+
+def littles(points: Sequence[Point]) -> list[str]:
+    """Say what Little's law shows of the points, a sentence each: that all is well, or where it is not."""
+    counted = [point for point in points if point.counted]
+    unkept = [point for point in counted if point.in_flight < (1 - LITTLE) * point.concurrency]
+    unsteady = [
+        point
+        for point in counted
+        if point not in unkept and abs(point.by_littles_law - point.in_flight) > LITTLE * point.in_flight
+    ]
+    found = []
+    if unkept:
+        where = ", ".join(f"{point.in_flight:,.3g} of {point.concurrency:,}" for point in unkept)
+        found.append(f"Little's law: the pool or the items did not keep so many in flight: {where}")
+    if unsteady:
+        where = ", ".join(f"{point.by_littles_law:,.3g} of {point.concurrency:,}" for point in unsteady)
+        found.append(
+            f"Little's law: throughput × latency is not what was in flight: {where}; no steady state, or some tasks "
+            "wait while others overtake them, so trust the latency least"
+        )
+    if counted and not found:
+        found.append(f"Little's law holds: throughput × mean latency is what was in flight, to within {LITTLE:.0%}")
+    return found
+
+
+def notes(sweep: Sweep) -> list[str]:
+    """Give what stands below the advice: what is missing, the law, and the check."""
+    found = list(sweep.missing) if sweep.ended else []
+    if sweep.interval is not None and sweep.interval[1] > WIDE * sweep.interval[0]:
+        found.append(f"to narrow it down: {option(sweep)} {_closer(sweep, *sweep.interval)}")
+    if words := law_words(sweep):
+        found.append(words)
+    return found + littles(sweep.points)
+
+
+def _closer(sweep: Sweep, low: int, high: int) -> str:
+    """Write the concurrencies of a sweep that looks more closely: one before, three within, one after."""
+    wanted = {sweep.concurrencies[0], low, round((low * high) ** 0.5), high, 2 * high}
+    return ",".join(str(value) for value in sorted(wanted))
+
+
+def rows(sweep: Sweep) -> list[list[str]]:
+    """Give a row of words for each concurrency."""
+    done = [_row(point) for point in sweep.points]
+    left = sweep.concurrencies[len(sweep.points) :]
+    why = "interrupted" if sweep.interrupted else "did not run"
+    return done + [[f"{value:,}", why] for value in left if sweep.ended]
+
+
+def _row(point: Point) -> list[str]:
+    error = point.relative_error
+    give_or_take = f" ± {error:.0%}" if error == error else ""  # noqa: PLR0124 (nan: not known)
+    return [
+        f"{point.concurrency:,}",
+        f"{point.tasks:,}",
+        f"{rate(point.throughput)}{give_or_take}",
+        seconds(point.latency.p50),
+        seconds(point.latency.p99),
+        f"{point.by_littles_law:,.3g}",
+        ", ".join(f"{count:,} {name}" for name, count in point.error_types) or "0",
+    ]
+
+
+def plain(sweep: Sweep) -> str:
+    """Give the plain-text report."""
+    below = [f"  {note}" for note in notes(sweep)]
+    return "\n".join([sweep.name, f"  {advice(sweep)}", *below, *table.plain(_HEADER, rows(sweep))])
+
+
+def rich(sweep: Sweep) -> str:
+    """Give the report as HTML."""
+    below = "".join(f"<br>{html.escape(note)}" for note in notes(sweep))
+    return (
+        f'<div class="greenlab-sweep"><b>{html.escape(sweep.name)}</b><br>{html.escape(advice(sweep))}{below}'
+        f"{table.rich(_HEADER, rows(sweep))}</div>"
+    )
+
+
+def frame(sweep: Sweep) -> Any:
+    """Give a pandas DataFrame, a row a concurrency; times in seconds, of the tasks between the ramps."""
+    try:
+        import pandas as pd
+    except ImportError:
+        raise UsageError("to_pandas needs pandas: pip install pandas") from None
+    law = sweep.law
+    return pd.DataFrame(
+        [
+            {
+                "concurrency": point.concurrency,
+                "tasks": point.tasks,
+                "counted": point.counted,
+                "failed": point.failed,
+                "throughput": point.throughput,
+                "error": point.error,
+                "mean_s": point.mean_s,
+                "p50_s": point.latency.p50,
+                "p90_s": point.latency.p90,
+                "p99_s": point.latency.p99,
+                "in_flight": point.in_flight,
+                "by_littles_law": point.by_littles_law,
+                "fitted": float(law.throughput(point.concurrency)) if law else float("nan"),
+            }
+            for point in sweep.points
+        ]
+    )

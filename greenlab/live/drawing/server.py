@@ -1,0 +1,105 @@
+"""The process that draws: reads requests from its stdin, a socket, and answers each with a PNG.
+
+It ignores SIGINT (a stopped cell is none of its business), gives way to the tasks it draws, and ends at the
+end of its stdin, which comes when the kernel closes it or dies.
+Must not import: eventlet, ipywidgets; and figures only when `main` runs.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import struct
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from greenlab.live.drawing.run_figure import Redrawer
+
+NICE = 19
+_LENGTH = struct.Struct("!Q")
+
+
+def main(fd: int = 0) -> None:
+    """Serve one kernel until the end of its socket.
+
+    Args:
+        fd: the socket, blocking.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _preload()
+    os.nice(NICE)  # only now: the first picture waits for the imports
+    easel = DrawingServer()
+    try:
+        while True:
+            _write_message(fd, _answer(easel, *_read_request(fd)))
+    except (EOFError, OSError):
+        pass  # the kernel closed the socket, or went away
+    # matplotlib's own exit takes longer than ours.
+    os._exit(0)
+
+
+class DrawingServer:
+    """Draws what it is asked for. Pictures of runs that go on share a figure."""
+
+    def __init__(self) -> None:
+        self._redrawers: dict[float, Redrawer] = {}
+
+    def draw(self, source: Any, scale: float) -> tuple[Any, ...]:
+        """Draw a run: `Samples` or `Records`, or whatever else names the module that draws it.
+
+        Returns:
+            ("png", the bytes, width and height in CSS pixels).
+        """
+        if hasattr(source, "drawn_by"):
+            answer: tuple[Any, ...] = import_module(source.drawn_by).answer(source, scale)
+            return answer
+        from greenlab.live.drawing import curves, run_figure
+
+        picture = curves.picture_of(source)
+        if picture.facts.running:
+            if scale not in self._redrawers:
+                self._redrawers[scale] = run_figure.Redrawer(scale)
+            drawn = self._redrawers[scale].draw(picture)
+        else:
+            drawn = run_figure.draw(picture, scale)
+        return "png", run_figure.png(drawn), *run_figure.size_px(picture)
+
+
+def _preload() -> None:
+    try:
+        from greenlab.live import figure  # noqa: F401
+    except ImportError:
+        pass  # the first answer says what is missing
+
+
+def _answer(easel: DrawingServer, request: bytes, *buffers: bytes) -> bytes:
+    try:
+        return pickle.dumps(easel.draw(*pickle.loads(request, buffers=buffers)))
+    except Exception as error:
+        return pickle.dumps(("error", "".join(traceback.format_exception_only(error)).strip()))
+
+
+def _read_request(fd: int) -> list[bytes]:
+    """Read a pickle and its buffers."""
+    (count,) = _LENGTH.unpack(_read(fd, _LENGTH.size))
+    sizes = [_LENGTH.unpack(_read(fd, _LENGTH.size))[0] for _ in range(count)]
+    return [_read(fd, size) for size in sizes]
+
+
+def _read(fd: int, size: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = os.read(fd, min(size - len(parts), 1 << 20))
+        if not part:
+            raise EOFError
+        parts += part
+    return bytes(parts)
+
+
+def _write_message(fd: int, message: bytes) -> None:
+    rest = memoryview(_LENGTH.pack(len(message)) + message)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

@@ -1,0 +1,96 @@
+"""The live picture of a race or a sweep: one output that is replaced in place, and stays in the notebook.
+
+Guarantees: the hub's thread does not draw while runs go on (`greenlab.live.drawing.client` does); after `series_ended` no green
+thread of the board's own is left; the first output names the series without a number, for tools that compare.
+
+Must not import: runs, matplotlib, numpy, IPython before it shows something.
+"""
+
+from __future__ import annotations
+
+import uuid
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from greenlab.hub import eventlet
+from greenlab.live.drawing.client import Drawing, DrawingClient
+from greenlab.live.series_snapshot import source_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FIRST_S, EVERY_S = 0.5, 1.0
+"""When the first picture is due, and how long it stays at the least: drawing takes part of a core that tasks may
+want, and a comparison lasts."""
+LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
+FINAL_WAIT_S = 10.0
+
+
+class SeriesView:
+    """Shows a series while it goes on. Hand it to one series as an observer.
+
+    Args:
+        artist: who draws. It is started if need be, and never closed.
+    """
+
+    def __init__(self, artist: DrawingClient) -> None:
+        self._artist: Any = artist
+        self._id = uuid.uuid4().hex
+        self._ticker: Any = None
+        self._traces: dict[int, Any] = {}
+        self._drawing = False
+        self._over = False
+
+    def series_started(self, series: Any) -> None:
+        """Appear under the cell."""
+        self._show({"text/plain": series.name})
+        self._artist.start()
+        self._ticker = eventlet.spawn(self._keep_drawing, series)
+
+    def series_ended(self, series: Any) -> None:
+        """Leave the last picture, with the report as its text."""
+        self.close()
+        source = source_of(series, self._traces)
+        drawing = self._artist.draw(source, FINAL_SCALE, FINAL_WAIT_S)
+        if drawing is None:
+            drawing = Drawing(*import_module(source.drawn_by).answer(source, FINAL_SCALE)[1:])
+        self._picture(drawing, series.summary(), alt=series.summary())
+
+    def close(self) -> None:
+        """Stop looking. Safe to call twice."""
+        self._over = True
+        ticker, self._ticker = self._ticker, None
+        # One that waits for a drawing ends by itself: killed, it would leave half an answer, and the artist with it.
+        if ticker is not None and not self._drawing:
+            ticker.kill()
+
+    def _keep_drawing(self, series: Any) -> None:
+        eventlet.sleep(FIRST_S)
+        while True:
+            self._drawing = True
+            drawing = self._artist.draw(source_of(series, self._traces), LIVE_SCALE)
+            self._drawing = False
+            if drawing is None or self._over:
+                return  # an artist that cannot draw has said why, and there is no point in asking again
+            self._picture(drawing, f"{series.name}\n{series.stage}")
+            eventlet.sleep(EVERY_S)
+
+    def _picture(self, drawing: Drawing, text: str, **metadata: str) -> None:
+        size: dict[str, Any] = {"width": drawing.width, "height": drawing.height, **metadata}
+        self._show({"image/png": drawing.png, "text/plain": text}, {"image/png": size}, update=True)
+
+    def _show(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool = False) -> None:
+        from IPython.display import display
+
+        display(bundle, raw=True, metadata=metadata or {}, display_id=self._id, update=update)
+
+
+def static_figure(series: Any) -> Figure:
+    """Draw a race or a sweep, in this process.
+
+    Returns:
+        a figure of its own, which pyplot knows nothing of.
+    """
+    source = source_of(series)
+    figure: Figure = import_module(source.drawn_by).draw(source).figure
+    return figure

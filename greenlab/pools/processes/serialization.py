@@ -1,0 +1,382 @@
+"""What travels between a pool and its worker processes, and what is said when it cannot.
+
+Functions, items and results go by cloudpickle where they must (what is defined in `__main__` travels by
+value) and by the plain pickler, many times faster, where they may.
+
+Guarantees:
+
+* what cannot be sent is named: the variable that the function uses, the item's index, the result's type;
+* a class of the notebook keeps its identity: an instance that comes back is one of the notebook's own class,
+  and that class is left as it is;
+* an error that would not survive the journey is replaced where it was raised by one that names it;
+* whatever the user's own pickling raises (`__reduce__`, `__setstate__`, `__str__` …), SystemExit too, is a failure of
+  the task whose value it was.
+
+Must not import: eventlet, asyncio, IPython; worker processes load this.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import importlib
+import io
+import linecache
+import pickle
+import sys
+import traceback
+from types import CodeType, FunctionType, MethodType, ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import cloudpickle
+from cloudpickle import cloudpickle as machinery
+
+from greenlab.errors import GreenlabError, NotSendableError
+from greenlab.pools.processes import culprits, shell
+from greenlab.pools.processes.framing import (
+    ERROR,
+    NOTHING,
+    PICKLED,
+    RAW,
+    SMALL,
+    Bytes,
+    Parcel,
+    split_buffers,
+    with_buffers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PLAIN = frozenset({int, float, bool, complex, type(None), str, bytes})
+_NOTHING = Parcel(NOTHING, [])
+
+
+class RemoteTraceback(Exception):  # noqa: N818 - it is a cause to read, not an error to handle
+    """The traceback of an error in a worker process, as text: the `__cause__` of that error here."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class RemoteTaskError(GreenlabError):
+    """Stands for a task's error that cannot be pickled (its constructor wants more than its message, say).
+
+    Attributes:
+        type_name: the type of the error that the task raised.
+    """
+
+    def __init__(self, type_name: str, message: str) -> None:
+        super().__init__(type_name, message)
+        self.type_name = type_name
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}: {self.args[1]}"
+
+
+def type_name(value: object) -> str:
+    """Return the name of a value's type, with its module unless that is builtins."""
+    kind = type(value)
+    where = "" if kind.__module__ in ("builtins", None) else f"{kind.__module__}."
+    return f"{where}{kind.__qualname__}"
+
+
+# --- values ------------------------------------------------------------------------------------------------
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value is a small builtin, or a short tuple or list of these: many share one pickle."""
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return len(value) <= 8 and all(  # type: ignore[arg-type] # it is a tuple or a list
+            type(part) in PLAIN and (type(part) not in (str, bytes) or len(part) < SMALL // 8)
+            for part in value  # type: ignore[attr-defined]
+        )
+    return kind in PLAIN and (kind not in (str, bytes) or len(value) < SMALL)  # type: ignore[arg-type]
+
+
+def dump(value: Any) -> Parcel:
+    """Pickle an item or a result.
+
+    Raises:
+        Exception: it cannot be pickled.
+    """
+    if value is None:
+        return _NOTHING
+    kind = type(value)
+    if kind is bytes and len(value) > SMALL:
+        return Parcel(RAW, [value])
+    if kind in PLAIN:
+        return Parcel(PICKLED, [pickle.dumps(value, 5)])
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        data = pickle.dumps(value, 5, buffer_callback=buffers.append)
+        by_value = b"__main__" in data or cloudpickle.list_registry_pickle_by_value()
+    except Exception:  # cloudpickle can do more, and its error is the one to show
+        by_value = True
+    if by_value:
+        buffers.clear()
+        data = _dump_by_value(value, buffers.append)
+    if not buffers:
+        return Parcel(PICKLED, [data])
+    try:
+        return with_buffers(data, [buffer.raw() for buffer in buffers])
+    except BufferError:  # a buffer with gaps cannot be sent as it lies
+        return Parcel(PICKLED, [_dump_by_value(value)])
+
+
+def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> Any:
+    """Undo `dump`.
+
+    Args:
+        form: how the body is to be read (`wire.PICKLED` …).
+        buffers: the number of out-of-band buffers in the body.
+        body: as it was received.
+        known: says of the tracker id of a class whether this process has that class in its right state.
+    """
+    if form == NOTHING:
+        return None
+    if form == RAW:
+        return bytes(body)
+    beside: list[memoryview] = []
+    if buffers:
+        body, beside = split_buffers(body, buffers)
+    data = bytes(body)
+    if b"_class_setstate" not in data:
+        return pickle.loads(data, buffers=beside)
+    return _Unpickler(data, beside, known).load()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
+    """Keeps the file names of code, which cloudpickle 3.1.3 replaces by `<dynamic-code>`.
+
+    A cell's name is what tracebacks find its lines by. And sends by name what stands for a module in `sys.modules`
+    and is of a class of its own, as kombu is and celery: cloudpickle does so for plain modules only.
+    """
+
+    dispatch_table: ClassVar = collections.ChainMap(
+        {CodeType: lambda code: (_make_code, (code.co_filename, *machinery._code_reduce(code)))},
+        cloudpickle.Pickler.dispatch_table,
+    )
+
+    def reducer_override(self, obj: Any) -> Any:
+        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, and odd modules go by name."""
+        if isinstance(obj, BaseException) and _is_frozen(obj):
+            return _make_frozen, (type(obj), obj.args, vars(obj))
+        if shell.is_shell(obj):
+            return shell.WorkerShell, ()
+        if shell.is_getter(obj):
+            return shell.make_getter, ()
+        if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
+            return importlib.import_module, (obj.__name__,)
+        return super().reducer_override(obj)
+
+
+def _is_frozen(error: BaseException) -> bool:
+    """Whether it is of a frozen dataclass: an exception is unpickled by setting attributes, which that forbids."""
+    params = getattr(type(error), "__dataclass_params__", None)
+    return getattr(params, "frozen", False) and type(error).__reduce__ is BaseException.__reduce__
+
+
+def _make_frozen(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
+    error = kind.__new__(kind, *args)
+    vars(error).update(state)
+    return error
+
+
+def _make_code(name: str, maker: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
+    return maker(*args).replace(co_filename=name)
+
+
+def _dump_by_value(value: Any, beside: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
+    """Pickle what the plain pickler cannot, or must not by reference: what is defined in `__main__`."""
+    file = io.BytesIO()
+    _Pickler(file, 5, buffer_callback=beside).dump(value)
+    return file.getvalue()
+
+
+def has_class(tracker_id: str) -> bool:
+    """Whether a class of this tracker id lives in this process (see `load`)."""
+    return tracker_id in machinery._DYNAMIC_CLASS_TRACKER_BY_ID
+
+
+class _Unpickler(pickle.Unpickler):
+    """Leaves classes alone that this process has.
+
+    cloudpickle 3.1 finds the notebook's own class when an instance comes home, but then sets each of its
+    attributes anew: its methods would from then on see copies of the notebook's globals.
+    """
+
+    # Where the tracker id stands among the arguments of cloudpickle's makers of classes.
+    _MAKERS = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}  # noqa: RUF012
+
+    def __init__(self, data: bytes, buffers: list[memoryview], known: Callable[[str], bool]) -> None:
+        super().__init__(io.BytesIO(data), buffers=buffers)
+        self._known = known
+        self._kept: list[type] = []
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        found = super().find_class(module, name)
+        if module == machinery.__name__ and name == "_class_setstate":
+            return functools.partial(self._set_state, found)
+        if module == machinery.__name__ and name in self._MAKERS:
+            return functools.partial(self._make, found, self._MAKERS[name])
+        return found
+
+    def _make(self, maker: Callable[..., type], position: int, *args: Any) -> type:
+        keep = self._known(args[position])
+        made = maker(*args)
+        if keep:
+            self._kept.append(made)
+        return made
+
+    def _set_state(self, setter: Callable[..., Any], made: type, state: Any) -> Any:
+        return made if any(made is kept for kept in self._kept) else setter(made, state)
+
+
+# --- functions ---------------------------------------------------------------------------------------------
+
+
+def dump_function(func: Any) -> bytes:
+    """Pickle the function of a job, and the source lines that tracebacks of it will want.
+
+    Raises:
+        NotSendableError: something that it uses cannot be pickled; the message names it.
+    """
+    try:
+        data = _dump_by_value(func)
+    except Exception as error:
+        name, value = find_culprit(func)
+        what = f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
+        hint = "make it inside the task, or use -p green"
+        raise NotSendableError(f"cannot send {what} to a worker process: {hint}") from error
+    return pickle.dumps((_sources(func), data), 5)
+
+
+def find_culprit(func: Any) -> tuple[str, Any]:
+    """Return the innermost of what a function uses that cannot be pickled, and its name, if it has one."""
+    return culprits.find("", func, [], _is_sendable)
+
+
+def load_function(data: Bytes) -> Any:
+    """Undo `dump_function`, and let tracebacks find the lines of notebook cells."""
+    sources, pickled = pickle.loads(data)
+    for name, lines in sources.items():
+        linecache.cache[name] = (sum(map(len, lines)), None, lines, name)
+    return pickle.loads(pickled)
+
+
+def _sources(func: Any) -> dict[str, list[str]]:
+    """The lines of those functions whose file is no file: cells, which live in the parent's linecache."""
+    found: dict[str, list[str]] = {}
+    todo, seen = [func], set()
+    while todo:
+        value = todo.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        # A routed function, or one that any other decorator wraps as functools.wraps says it.
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict) and "__wrapped__" in attributes:
+            todo.append(attributes["__wrapped__"])
+        if isinstance(value, FunctionType):
+            name = value.__code__.co_filename
+            entry = linecache.cache.get(name)
+            if entry is not None and len(entry) == 4 and entry[1] is None:
+                found[name] = entry[2]
+        if isinstance(value, FunctionType | MethodType | functools.partial):
+            todo.extend(part for _, part in culprits.parts("", value))
+    return found
+
+
+def _is_sendable(value: object) -> bool:
+    try:
+        _dump_by_value(value)
+    except Exception:
+        return False
+    return True
+
+
+# --- what is said when it cannot be sent --------------------------------------------------------------------
+
+
+def unsendable_item(index: int, item: object, cause: BaseException) -> NotSendableError:
+    """Make the error of a task whose item cannot be pickled."""
+    what = f"item {index} ({type_name(item)})"
+    return _caused(f"cannot send {what} to a worker process: make it inside the task, or use -p green", cause)
+
+
+def unsendable_result(value: object, cause: BaseException) -> NotSendableError:
+    """Make the error of a task whose result cannot be pickled."""
+    what = f"the task's result (a {type_name(value)}) cannot be sent back from a worker"
+    return _caused(f"{what}: return plain data, or use -p green", cause)
+
+
+def _caused(message: str, cause: BaseException) -> NotSendableError:
+    error = NotSendableError(message)
+    error.__cause__ = cause
+    return error
+
+
+# --- errors ------------------------------------------------------------------------------------------------
+
+
+def dump_error(error: BaseException) -> Parcel:
+    """Pickle what a task raised, with its traceback as text; called in the worker, where it was raised."""
+    trace = error.__traceback__.tb_next if error.__traceback__ else None
+    name, message = type_name(error), _message(error)
+    try:
+        text = "".join(traceback.format_exception(type(error), error, trace))
+    except BaseException:  # its `str()` raised what traceback lets through
+        text = "".join(["Traceback (most recent call last):\n", *traceback.format_tb(trace), f"{name}: {message}\n"])
+    try:
+        data = _dump_by_value(error)
+        survives = isinstance(pickle.loads(data), BaseException)
+    except BaseException:
+        survives = False
+    if not survives:
+        data = pickle.dumps(RemoteTaskError(name, message), 5)
+    return Parcel(PICKLED, [pickle.dumps((data, name, message, text), 5)])
+
+
+def load_error(body: Bytes) -> BaseException:
+    """Undo `dump_error`: return the error, with a `RemoteTraceback` as its cause."""
+    data, name, message, text = pickle.loads(body)
+    try:
+        loaded = load(PICKLED, 0, data, has_class)
+    except BaseException:  # it needs something that only the worker has
+        loaded = None
+    error = loaded if isinstance(loaded, BaseException) else RemoteTaskError(name, message)
+    _set_cause(error, RemoteTraceback(text))
+    return error
+
+
+def load_end(index: int, kind: int, form: int, buffers: int, body: Bytes) -> tuple[Any, BaseException | None]:
+    """Read, in the kernel, what a worker sent at the end of a task: return its value, and its error or None."""
+    try:
+        if kind == ERROR:
+            return None, load_error(body)
+        return load(form, buffers, body, has_class), None
+    except BaseException as cause:
+        return None, unreadable(index, cause)
+
+
+def unreadable(index: int, cause: BaseException) -> NotSendableError:
+    """Make the error of a task whose end cannot be read in the kernel."""
+    return _caused(f"the result of task {index} cannot be read here: {_message(cause) or type_name(cause)}", cause)
+
+
+def set_traceback(error: BaseException, trace: TracebackType | None) -> None:
+    """Set what an exception may forbid to set: a frozen dataclass does."""
+    BaseException.with_traceback(error, trace)
+
+
+def _set_cause(error: BaseException, cause: BaseException) -> None:
+    vars(BaseException)["__cause__"].__set__(error, cause)
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:
+        return "<its str() failed>"

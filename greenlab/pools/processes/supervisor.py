@@ -1,0 +1,316 @@
+"""A fleet: the worker processes of a pool, as many as are wanted, replaced as they die.
+
+The fleet knows births, deaths and the ends of sockets; what the processes do is the pool's affair.
+
+Guarantees:
+
+* a process that has died is replaced at once; if they die as soon as they start, the fleet gives up and says so;
+* a process that must leave takes nothing new, and leaves when it has done what it holds; its replacement is forked
+  meanwhile;
+* after modules were reloaded here, a start replaces the processes, which have the old ones;
+* processes outlive no fork server, but the fleet outlives both; at its own end, what processes started ends with them;
+* nothing here blocks, and a fleet with nothing to do wakes nobody: no timer, no polling.
+
+Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+
+from greenlab.errors import GreenlabError
+from greenlab.hub import eventlet
+from greenlab.pools.processes import forkserver
+from greenlab.pools.processes.forkserver import ForkServer
+from greenlab.pools.processes.process import Process
+from greenlab.pools.processes.reloads import Reloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Event = eventlet.event.Event
+GreenletExit = eventlet.greenlet.GreenletExit
+trampoline = eventlet.hubs.trampoline
+Semaphore = eventlet.semaphore.Semaphore
+
+_PATIENCE_S: Final = 2.0  # for the end of processes that were killed or told to end
+
+P = TypeVar("P", bound=Process)
+
+
+class PoolCallbacks(Protocol):
+    """What a fleet tells the pool. None of this may wait."""
+
+    def changed(self) -> None:
+        """There are more or fewer processes, or other ones take tasks."""
+
+    def lost(self, process: Any, status: int) -> None:
+        """Account for what a dead process held; `status` is as `os.wait` gives it."""
+
+    def failed(self, error: GreenlabError) -> None:
+        """There are no processes, and there will be none."""
+
+
+class Supervisor(Generic[P]):
+    """Keeps processes alive.
+
+    Attributes:
+        target: how many.
+        processes: those that live.
+
+    Args:
+        module: whose `main` the processes run, see `ForkServer`.
+        make: makes the pool's end of a process.
+        owner: the pool.
+    """
+
+    def __init__(self, module: str, make: Callable[[], P], owner: PoolCallbacks) -> None:
+        self.target = 0
+        self.processes: list[P] = []
+        self._module = module
+        self._make = make
+        self._owner = owner
+        self._server: ForkServer | None = None
+        self._listener: Any = None
+        self._asked: deque[P] = deque()  # those that are being forked
+        self._reloads = Reloads()
+        self._starting = Semaphore(1)
+        self._changed = Event()
+        self._trouble: GreenlabError | None = None
+        self._useful = False  # the server has forked
+        self._stillborn = 0  # deaths, since one has spoken, of those that never did and had no task
+
+    @property
+    def server_pid(self) -> int:
+        """The process id of the fork server; 0 if there is none."""
+        return self._server.pid if self._server is not None else 0
+
+    @property
+    def asked(self) -> int:
+        """How many processes are being forked."""
+        return len(self._asked)
+
+    def start(self) -> None:
+        """Have as many processes as wanted ready; at once if they are.
+
+        Raises:
+            GreenlabError: no process could be started, or the fleet was closed meanwhile.
+        """
+        with self._starting:
+            if self._reloads.look():
+                for process in self.processes:
+                    if not process.retiring:
+                        self._let_go(process)
+            self._trouble = None
+            self._stillborn = 0
+            self.adjust()
+            while self._asked or not all(process.ready for process in self.processes):
+                self._changed.wait()
+            if self._trouble is not None and not self.processes:
+                raise self._trouble
+
+    def adjust(self) -> None:
+        """Have as many processes as wanted, soon."""
+        staying = self._let_surplus_go()
+        try:
+            for _ in range(self.target - staying - len(self._asked)):
+                self._ask_for_one()
+        except OSError as error:
+            self._give_up(GreenlabError(f"cannot start a worker process: {error}"))
+
+    def _let_surplus_go(self) -> int:
+        """Let those leave that are too many; return how many there were."""
+        staying = [process for process in self.processes if not process.retiring]
+        surplus = max(0, len(staying) - self.target)
+        for process in sorted(staying, key=lambda process: process.load)[:surplus]:
+            self._let_go(process)
+        return len(staying)
+
+    def _ask_for_one(self) -> None:
+        if self._server is None:
+            self._server = ForkServer(self._module)
+            self._useful = False
+            self._listener = eventlet.spawn(self._listen, self._server)
+        process = self._make()
+        try:
+            process.hand_over(self._server)
+        except OSError:
+            process.close()
+            raise
+        self._asked.append(process)  # only now: the answers come in the order of what the server was asked
+
+    def retire(self, process: P) -> None:
+        """Let a process leave when it has done what it holds, and have its replacement forked meanwhile."""
+        if not process.retiring:
+            self._let_go(process)
+            self.adjust()
+
+    def _let_go(self, process: P) -> None:
+        process.retiring = True
+        process.open = False
+        if not process.load:
+            process.dismiss()
+
+    def welcome(self, process: P) -> None:
+        """Take a process that has said that it is ready into service."""
+        process.ready = True
+        process.open = not (process.retiring or process.dead)
+        self._note_change()
+        self._owner.changed()
+
+    def kill(self, process: P) -> None:
+        """End a process. Its death is heard of by `PoolCallbacks.lost`, and it is replaced."""
+        process.open = False
+        if self._server is not None:
+            self._server.kill(process.pid)
+
+    def signal(self, process: P, signum: int) -> None:
+        """Send a process a signal."""
+        if self._server is not None:
+            self._server.signal(process.pid, signum)
+
+    def await_end(self, processes: Iterable[P]) -> None:
+        """Wait until processes that were killed are dead."""
+        for process in processes:
+            process.gone.wait(_PATIENCE_S)
+
+    def close(self) -> None:
+        """End the processes, with all that they started, and the fork server. The fleet may be started again."""
+        server, self._server = self._server, None
+        processes = [*self.processes, *self._asked]
+        self.processes.clear()
+        self._asked.clear()
+        self._trouble = GreenlabError("the pool was closed while it was started")
+        self._note_change()
+        try:
+            if server is not None:
+                server.hang_up()
+                self._listener.kill()
+                with contextlib.suppress(EOFError, TimeoutError):
+                    while True:
+                        trampoline(server, read=True, timeout=_PATIENCE_S, timeout_exc=TimeoutError)
+                        server.read()
+        finally:
+            # Only now: a process whose connection ends leaves by itself, and leaves alone what its tasks started.
+            for process in processes:
+                process.close()
+            if server is not None:
+                server.close()
+
+    # --- births and deaths
+
+    def _listen(self, server: ForkServer) -> None:
+        """Hear of them from the fork server."""
+        try:
+            while True:
+                trampoline(server, read=True)
+                for kind, pid, status in server.read():
+                    if kind == forkserver.FORKED:
+                        self._take_on(pid, status)
+                    else:
+                        self._on_exit(pid, status)
+        except EOFError:
+            if server is not self._server:
+                return
+            self._server = None
+            unborn, status = list(self._asked), server.close()
+            self._asked.clear()
+            for process in unborn:
+                process.close()
+            if unborn and self._useful:
+                self.adjust()
+            elif unborn:
+                self._give_up(GreenlabError(f"the fork server ended with status {status} before it was of use"))
+            for process in list(self.processes):  # they end with it
+                self._on_exit(process.pid, signal.SIGKILL)
+
+    def _take_on(self, pid: int, errno: int) -> None:
+        process = self._asked.popleft()
+        if pid:
+            self._useful = True
+            process.pid = pid
+            process.begin()
+            process.read_with(lambda: self._read(process))
+            self.processes.append(process)
+            self._let_surplus_go()  # fewer may be wanted than when it was asked for
+        else:
+            process.close()
+            self._give_up(GreenlabError(f"cannot fork a worker process: {os.strerror(errno)}"))
+        self._note_change()
+        self._owner.changed()
+
+    def _read(self, process: P) -> None:
+        """Read what one process sends, for as long as it lives."""
+        try:
+            while True:
+                trampoline(process.sock, read=True)
+                self._hear(process)
+                if process.retiring and not process.load:
+                    process.dismiss()
+                if pause_s := process.pause_s:
+                    eventlet.sleep(pause_s)
+        except (EOFError, OSError):
+            self.kill(process)  # it has died, or lost its mind: its end is told by the fork server
+        except GreenletExit:
+            raise
+        except BaseException as error:  # what it sent, or what it wanted here, cannot be dealt with
+            process.break_off(error)
+            self.kill(process)
+
+    def _hear(self, process: P) -> bool:
+        """Read once; return whether there was something to read."""
+        try:
+            process.take()
+        except BlockingIOError:
+            return False
+        if not process.spoken and process.useful:
+            process.spoken = True
+            self._stillborn = 0
+        return True
+
+    def _on_exit(self, pid: int, status: int) -> None:
+        for process in self.processes:
+            if process.pid == pid and not process.dead:
+                process.open = False
+                process.dead = True
+                eventlet.spawn(self._bury, process, status)
+
+    def _bury(self, process: P, status: int) -> None:
+        """Read the last words of a process, and put another in its place."""
+        if process not in self.processes:  # the fleet was closed
+            return
+        try:
+            while self._hear(process):
+                pass
+        except (EOFError, OSError):
+            pass
+        except GreenletExit:
+            raise
+        except BaseException as error:
+            process.break_off(error)
+        self._stillborn += not process.spoken and not process.at_work
+        self.processes.remove(process)
+        self._owner.lost(process, status)
+        process.close()
+        if self._stillborn > 5 * self.target + 10:
+            why = process.failure or "is there memory for them?"
+            self._give_up(GreenlabError(f"workers die as soon as they start: {why}"))
+        else:
+            self.adjust()
+        self._note_change()
+        self._owner.changed()
+
+    def _give_up(self, error: GreenlabError) -> None:
+        """Go on with the processes that there are or will be, if any; the next start tries again."""
+        self._trouble = error
+        self._note_change()
+        if not self.processes and not self._asked:
+            self._owner.failed(error)
+
+    def _note_change(self) -> None:
+        changed, self._changed = self._changed, Event()
+        changed.send()

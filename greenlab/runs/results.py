@@ -1,0 +1,242 @@
+"""What is known of a run: results, errors, counts, times. Read from its ledger; nothing here changes a run.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import PendingError, UsageError
+from greenlab.hub.blocks import by_line, folded
+from greenlab.runs import report
+from greenlab.runs.aggregate import AggregateLedger
+from greenlab.runs.ledger import OK, PENDING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from greenlab.hub.blocks import Block
+    from greenlab.pools.protocol import InFlight, Pool
+    from greenlab.runs.latency import Latency
+    from greenlab.runs.ledger import Ledger
+
+
+class RunResults:
+    """What can be read of a run, while it goes on and after.
+
+    Attributes:
+        pool: the pool's name.
+        label: what the run goes over, such as `url in feeds`.
+        started_s: when it started, `time.perf_counter()` seconds; the pool's start-up is not counted.
+        startup_s: how long the pool took to be ready, seconds.
+        ledger: the records, in columns; or, of a run that discards its results, in sums.
+    """
+
+    def __init__(self, pool: Pool, ledger: Ledger, label: str) -> None:
+        self.pool = pool.name
+        self.label = label
+        self.ledger = ledger
+        self.started_s = perf_counter()
+        self.startup_s = 0.0
+        self.cancelled = False
+        self._pool = pool
+        self._begun = False
+        self._ended_s: float | None = None
+        self._blocks: list[Block] = []
+        self._latency: Latency | None = None
+        self._printed: dict[int | None, list[str]] = {}
+
+    @property
+    def running(self) -> bool:
+        """Whether the run goes on: it has begun, and not ended."""
+        return self._begun and self._ended_s is None
+
+    @property
+    def concurrency(self) -> int:
+        """Tasks that may be in flight. It may be set while the run goes on; of prefork, it is the workers."""
+        return self.ledger.concurrency
+
+    @concurrency.setter
+    def concurrency(self, value: int) -> None:
+        self.ledger.concurrency = max(1, int(value))
+        if self.running:
+            self._pool.adjust(self.ledger)
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks there are in all, begun or not; None while the items do not tell."""
+        known = self.ledger.total
+        return known if known is not None or self.running else self.ledger.pulled
+
+    @property
+    def done(self) -> int:
+        """Tasks that have ended, well or badly."""
+        return self.ledger.done
+
+    @property
+    def failed(self) -> int:
+        """Tasks that ended with an exception."""
+        return self.ledger.failed
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks begun and not ended."""
+        return self._pool.count(self.ledger) if self.running else 0
+
+    @property
+    def source_error(self) -> BaseException | None:
+        """What the items' iterator raised, or None."""
+        return self.ledger.source_error
+
+    @property
+    def results(self) -> list[Any]:
+        """The tasks' values, in input order.
+
+        Raises:
+            PendingError: the run goes on.
+            Exception: the error of the first task, in input order, that failed or was cancelled.
+        """
+        if self._ended_s is None:
+            raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
+        self._refuse_if_discarded("results")
+        for index, state in enumerate(self.ledger.state):
+            if state != OK:
+                raise self.ledger.errors[index]
+        return list(self.ledger.values)
+
+    @property
+    def outcomes(self) -> list[Any]:
+        """A value or an exception for each task pulled, in input order; PendingError for one that runs."""
+        self._refuse_if_discarded("outcomes")
+        ledger = self.ledger
+        return [
+            ledger.values[index]
+            if state == OK
+            else PendingError("the task has not ended")
+            if state == PENDING
+            else ledger.errors[index]
+            for index, state in enumerate(ledger.state)
+        ]
+
+    @property
+    def errors(self) -> dict[int, BaseException]:
+        """The exceptions, by index of the item; of cancelled tasks too. Of a run that discards, the first 100."""
+        return dict(sorted(self.ledger.errors.items()))
+
+    @property
+    def error_types(self) -> dict[str, int]:
+        """How many failures there are of each exception type, most frequent first."""
+        return dict(self.ledger.error_types.most_common())
+
+    @property
+    def first_failure(self) -> str:
+        """The traceback of the first task that failed, in a few lines; empty if none has."""
+        return "\n".join(report.first_traceback(self))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tasks: total, and of these succeeded, failed, cancelled (cut short), pending (in flight).
+
+        What is missing to the total never began.
+        """
+        counts = self.ledger.counts()
+        return {"total": self.total if self.total is not None else sum(counts.values()), **counts}
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds from the start to the end, or until now."""
+        return (self._ended_s or perf_counter()) - self.started_s
+
+    @property
+    def throughput(self) -> float:
+        """Tasks ended a second, over the whole run."""
+        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def latency(self) -> Latency:
+        """Latency percentiles in seconds: attributes p50, p90, p99, max."""
+        if self._latency is not None:
+            return self._latency
+        latency = self.ledger.latency()
+        if not self.running:
+            self._latency = latency  # a million tasks take a third of a second to sort
+        return latency
+
+    @property
+    def blocked(self) -> list[Block]:
+        """What held the hub for 100 ms or more, where, how long, and who waited behind it."""
+        return list(self._blocks)
+
+    @property
+    def blocked_by_line(self) -> dict[str, float]:
+        """For how many seconds in all each line held the hub, the longest first."""
+        return by_line(self._blocks)
+
+    @property
+    def blocked_lines(self) -> list[str]:
+        """What held the hub in words, as the report has them: a line of code each, the longest in all first."""
+        return folded(self._blocks)
+
+    @property
+    def moved(self) -> str:
+        """What the auto pool decided, and why, in a sentence; nothing before that, and of other pools."""
+        return str(getattr(self._pool, "told", _say_nothing)(self.ledger))
+
+    def spans(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Give when tasks started and ended, in seconds from the run's start, of those that have ended."""
+        pairs = [
+            (start - self.started_s, end - self.started_s)
+            for start, end in zip(self.ledger.started_s, self.ledger.ended_s, strict=True)
+            if end == end  # noqa: PLR0124 (nan: not ended)
+        ]
+        return [start for start, _ in pairs], [end for _, end in pairs]
+
+    def times(self) -> tuple[Sequence[float], Sequence[float]]:
+        """Give when tasks started and ended, by index, in `time.perf_counter()` seconds; nan where one has not."""
+        return self.ledger.started_s, self.ledger.ended_s
+
+    def ended_s_sorted(self) -> Sequence[float]:
+        """Give when tasks ended, in seconds from the run's start, ascending."""
+        return sorted(self.spans()[1])
+
+    @property
+    def discards(self) -> bool:
+        """Whether the run keeps counts and latencies only, and no results."""
+        return isinstance(self.ledger, AggregateLedger)
+
+    @property
+    def printed(self) -> dict[int | None, str]:
+        """What tasks in worker processes printed, by index of the task; the first mebibyte in all.
+
+        It is shown as it comes, too; here one can tell who said it.
+        """
+        return {index: "".join(texts) for index, texts in self._printed.items()}
+
+    def held(self) -> list[InFlight]:
+        """List the tasks in flight: index, when each began, in which process or thread, and where it stands."""
+        return self._pool.held(self.ledger) if self.running else []
+
+    def _refuse_if_discarded(self, what: str) -> None:
+        if self.discards:
+            raise UsageError(f"this run has no {what}, for it was made with discard: leave that out to keep them")
+
+    def to_pandas(self) -> Any:
+        """Give a DataFrame, a row a task; see `greenlab.runs.report.frame` for its columns."""
+        self._refuse_if_discarded("table")
+        return report.frame(self)
+
+    def summary(self) -> str:
+        """Give the run in a few lines of plain text."""
+        return report.plain(self)
+
+    def __repr__(self) -> str:
+        return report.plain(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/plain": report.plain(self), "text/html": report.rich(self)}
+
+
+def _say_nothing(_job: Ledger) -> str:
+    return ""

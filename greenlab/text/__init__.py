@@ -1,0 +1,1 @@
+"""Text: numbers, times and tables as people read them. Imports nothing of greenlab."""

@@ -1,0 +1,297 @@
+"""A timeline: who held the hub when, and what each green thread waited for. Made of a recording; draws nothing.
+
+Guarantees: what is said in `repr` does not depend on how fast anything went, so that a lesson's output can be
+compared; the file that `save` writes is in Chrome's Trace Event Format, which Perfetto and chrome://tracing open.
+
+Must not import: live, magics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from greenlab.errors import UsageError
+from greenlab.hub.blocks import folded
+from greenlab.hub.trace import COLUMNS, record
+from greenlab.hub.waits import KINDS
+from greenlab.runs.report import seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlab.hub import GuestHub
+    from greenlab.hub.blocks import Block
+    from greenlab.hub.trace import Recording
+    from greenlab.runs.observers import Observers
+
+_ENDED = "end"
+
+
+class TimelineHold(NamedTuple):
+    """A time in which a green thread held the hub; seconds from the timeline's start. The task is -1 for none."""
+
+    start_s: float
+    end_s: float
+    task: int
+
+
+class Waited(NamedTuple):
+    """A time in which it waited; seconds from the timeline's start."""
+
+    start_s: float
+    end_s: float
+    kind: str
+
+
+@dataclass
+class Lane:
+    """One green thread.
+
+    Attributes:
+        name: what it is called: "the cell", "Task 3 (fetch)", "worker 2", "green thread 5".
+        held: when it held the hub.
+        waited: when it waited, and for what.
+    """
+
+    name: str
+    held: list[TimelineHold] = field(default_factory=list)
+    waited: list[Waited] = field(default_factory=list)
+
+    @property
+    def held_s(self) -> float:
+        """How long it held the hub in all, seconds."""
+        return sum(held.end_s - held.start_s for held in self.held)
+
+
+class Timeline:
+    """Who held the hub when. Made by `%%greentrace` and `run.timeline()`.
+
+    Attributes:
+        lanes: one a green thread, in the order in which they were first seen.
+        blocks: what blocked the hub meanwhile, as `run.blocked`.
+        duration_s: how long was recorded, seconds.
+        blocked: from when to when, of each of these; seconds from the timeline's start.
+        dropped: switches at the beginning that were too many to keep.
+    """
+
+    def __init__(self, recording: Recording, figure: Callable[[Timeline], Any] | None = None) -> None:
+        self.blocks: list[Block] = recording.blocks
+        self.dropped = recording.dropped
+        self.started_s = recording.started_s
+        self.duration_s = recording.ended_s - recording.started_s
+        self.lanes = _lanes(recording)
+        self.blocked = [self._span(block) for block in self.blocks]
+        self._figure = figure
+
+    @property
+    def switches(self) -> int:
+        """How often a green thread gave up the hub."""
+        return sum(len(lane.held) for lane in self.lanes)
+
+    @property
+    def waited_s(self) -> dict[str, float]:
+        """How long green threads waited, by kind ("socket", "sleep", "lock", "queue", "other"), all together."""
+        sums = dict.fromkeys(KINDS[:-1], 0.0)
+        for lane in self.lanes:
+            for waited in lane.waited:
+                sums[waited.kind] += waited.end_s - waited.start_s
+        return {kind: sum_s for kind, sum_s in sums.items() if sum_s}
+
+    def _span(self, block: Block) -> tuple[float, float]:
+        """Give when the hub was blocked: exactly, if the hold was recorded, or as the watchdog saw it."""
+        start_s = max(0.0, block.started_s - self.started_s)
+        end_s = min(block.ended_s - self.started_s, self.duration_s)
+
+        def common_s(held: TimelineHold) -> float:
+            return min(held.end_s, end_s) - max(held.start_s, start_s)
+
+        longest = max((held for lane in self.lanes for held in lane.held), key=common_s, default=None)
+        if longest is not None and common_s(longest) > (end_s - start_s) / 2:
+            return longest.start_s, longest.end_s
+        return start_s, end_s
+
+    # -- how it shows --------------------------------------------------------------------------------------
+
+    def plot(self) -> Any:
+        """Give a matplotlib Figure: a lane a green thread, who held the hub, what the others waited for.
+
+        Raises:
+            UsageError: the timeline was made by hand.
+        """
+        if self._figure is None:
+            raise UsageError("this timeline has no figure: make it with %%greentrace or run.timeline()")
+        return self._figure(self)
+
+    def summary(self) -> str:
+        """Say in a few lines of plain text who held the hub, and what was waited for."""
+        held_s = sum(lane.held_s for lane in self.lanes)
+        part = held_s / self.duration_s if self.duration_s else 0.0
+        counts = f"{len(self.lanes):,} green threads, {self.switches:,} switches in {seconds(self.duration_s)}"
+        lines = [repr(self), f"  {counts}, the hub was held for {part:.0%} of it"]
+        busiest = sorted(self.lanes, key=lambda lane: -lane.held_s)[:3]
+        lines += [f"  held by {lane.name}: {seconds(lane.held_s)}" for lane in busiest]
+        lines += [f"  waited for {kind}: {seconds(sum_s)} in all" for kind, sum_s in self.waited_s.items()]
+        lines += [f"  blocked: {line}" for line in folded(self.blocks)[:3]]
+        if self.dropped:
+            lines.append(f"  the first {self.dropped:,} switches were too many to keep")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        waited = ", ".join(kind for kind in self.waited_s if kind != "other") or "nothing in particular"
+        blocked = "the hub was blocked" if self.blocks else "nothing blocked the hub"
+        return f"timeline: green threads waited for {waited}; {blocked}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
+        plain = {"text/plain": repr(self)}
+        figure = None if self._figure is None or not self.lanes else self._figure(self)
+        if figure is None:
+            return plain | {"text/html": f"<pre>{html.escape(repr(self))}</pre>"}
+        image, size = figure._repr_png_()
+        return plain | {"image/png": image}, {"image/png": size}
+
+    # -- where else it opens -------------------------------------------------------------------------------
+
+    def to_chrome(self) -> dict[str, Any]:
+        """Give the timeline in Chrome's Trace Event Format.
+
+        Source: "Trace Event Format" (Google, 2016): complete events (`ph` X, times in µs), metadata events (M) that
+        name threads. A lane is a thread; what it waited for is a slice of the category "wait" in it.
+        """
+        pid = os.getpid()
+        events: list[dict[str, Any]] = [_named("process_name", pid, 0, "greenlab")]
+        if self.blocks:
+            events.append(_named("thread_name", pid, 0, "blocked"))
+        for (start_s, end_s), block in zip(self.blocked, self.blocks, strict=True):
+            span = _slice(pid, 0, f"blocked: {block.place}", "blocked", start_s, end_s)
+            events.append({**span, "cname": "terrible", "args": {"block": str(block)}})
+        for number, lane in enumerate(self.lanes, 1):
+            events.append(_named("thread_name", pid, number, lane.name))
+            events.append({**_named("thread_sort_index", pid, number, ""), "args": {"sort_index": number}})
+            events += [_slice(pid, number, _words(held), "held", held.start_s, held.end_s) for held in lane.held]
+            events += [_slice(pid, number, wait.kind, "wait", wait.start_s, wait.end_s) for wait in lane.waited]
+        return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"dropped switches": self.dropped}}
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the timeline to a JSON file that https://ui.perfetto.dev and chrome://tracing open.
+
+        Returns:
+            the path.
+        """
+        there = Path(path)
+        there.write_text(json.dumps(self.to_chrome()), encoding="utf-8")
+        return there
+
+
+def _words(held: TimelineHold) -> str:
+    return "holds the hub" if held.task < 0 else f"task {held.task}"
+
+
+def _named(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
+    return {"ph": "M", "name": what, "pid": pid, "tid": tid, "ts": 0, "args": {"name": name}}
+
+
+def _slice(pid: int, tid: int, name: str, category: str, start_s: float, end_s: float) -> dict[str, Any]:
+    return {
+        "ph": "X", "name": name, "cat": category, "pid": pid, "tid": tid,
+        "ts": start_s * 1e6, "dur": max(0.0, end_s - start_s) * 1e6,
+    }  # fmt: skip
+
+
+def _lanes(recording: Recording) -> list[Lane]:
+    """Sort the holds into lanes; between two holds, a lane waits."""
+    zero_s, end_s = recording.started_s, recording.ended_s
+    lanes: dict[int, Lane] = {}
+    waits: dict[int, tuple[float, str]] = {}
+    names = _Names()
+    rows = iter(recording.holds)
+    for start, end, number, kind, task in zip(*[rows] * COLUMNS, strict=True):
+        lane = lanes.get(int(number))
+        if lane is None:
+            name = recording.names.get(int(number), "green thread")
+            lane = lanes[int(number)] = Lane(names.of(name))
+        start_s, stop_s = max(0.0, start - zero_s), end - zero_s
+        if int(number) in waits:
+            since_s, what = waits.pop(int(number))
+            lane.waited.append(Waited(since_s, start_s, what))
+        lane.held.append(TimelineHold(start_s, stop_s, int(task)))
+        if KINDS[int(kind)] != _ENDED:
+            waits[int(number)] = stop_s, KINDS[int(kind)]
+    for number, (since_s, what) in waits.items():
+        # Whoever was recorded to the end without a wait is cut off there; it did not begin one.
+        if since_s < end_s - zero_s - 1e-4:
+            lanes[number].waited.append(Waited(since_s, end_s - zero_s, what))
+    return list(lanes.values())
+
+
+class Tracing:
+    """Records a timeline: of a run, as its observer, or of a `with` block.
+
+    Attributes:
+        figure: what draws the timeline.
+    """
+
+    def __init__(self, hub: GuestHub, figure: Callable[[Timeline], Any] | None = None) -> None:
+        self.figure = figure
+        self._hub = hub
+        self._timeline: Timeline | None = None
+        self._open = contextlib.ExitStack()
+        self._recording: Recording | None = None
+
+    def __enter__(self) -> Self:
+        self._recording = self._open.enter_context(record(self._hub))
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._open.close()
+        if self._recording is not None:
+            self._timeline, self._recording = Timeline(self._recording, self.figure), None
+
+    def run_started(self, _run: object) -> None:
+        """Begin, as an observer."""
+        self.__enter__()
+
+    def run_ended(self, _run: object) -> None:
+        """End, as an observer."""
+        self.__exit__()
+
+    @property
+    def timeline(self) -> Timeline:
+        """The timeline.
+
+        Raises:
+            UsageError: what is recorded goes on.
+        """
+        if self._timeline is None:
+            raise UsageError("there is no timeline yet: it is made when what is traced has ended")
+        return self._timeline
+
+
+def timeline_of(observers: Observers) -> Timeline:
+    """Give the timeline of a run, by its observers.
+
+    Raises:
+        UsageError: it is not traced, or it goes on.
+    """
+    tracing = observers.find(Tracing)
+    if tracing is None:
+        raise UsageError("this run was not traced: run it with trace=True, or with --trace")
+    return tracing.timeline
+
+
+class _Names:
+    """Numbers for names that several lanes bear."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def of(self, name: str) -> str:
+        if name not in {"worker", "green thread"}:
+            return name
+        self._counts[name] = count = self._counts.get(name, 0) + 1
+        return f"{name} {count}"
