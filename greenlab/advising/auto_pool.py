@@ -28,6 +28,7 @@ from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, estimate, s
 from greenlab.advising.cost_sample import CostSample
 from greenlab.errors import GreenlabError
 from greenlab.pools.partial_job import PartialJob
+from greenlab.pools.registry import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from greenlab.advising.advice import Plan, TaskCost
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import InFlight, Job, Pool
+    from greenlab.pools.registry import PoolSpec
 
 LEAST_TASKS = 20
 LEAST_S = 0.1
@@ -207,7 +209,7 @@ class _AutoJob:
         if plan.workers is not None and (obstacle := self._sample.what_cannot_travel()):
             self._why += f"; {plan.pool} is out of the question, for {obstacle} cannot be sent to processes"
             plan = choose(replace(cost, sendable=False), self.job, startup_s)
-        if plan.pool == "green":
+        if spec_of(plan.pool).on_hub:
             self._owner.tell(self.job, f"stayed in green: {self._why}")
             self.leg.most = None
             self.pool.adjust(self.leg)
@@ -220,7 +222,7 @@ class _AutoJob:
         owner, job = self._owner, self.job
         after = self.leg.pulled
         pool = pools.get(owner.hub, plan.pool)
-        leg = PartialJob(job, most={"prefork": job.workers, "threads": MOST_THREADS}.get(plan.pool))
+        leg = PartialJob(job, most=_bound(spec_of(plan.pool), job))
         cold = not getattr(pool, "pids", ())
         begin_s = perf_counter()
         try:
@@ -235,6 +237,13 @@ class _AutoJob:
         owner.tell(job, f"moved to {plan.pool} after {after:,} tasks: {self._why}")
         self.pool, self.leg = pool, leg
         pool.run(leg)
+
+
+def _bound(spec: PoolSpec, job: Job) -> int | None:
+    """Return how many tasks of a job may be in flight in a pool at the most, or None for as many as the job may have."""
+    if spec.task_a_worker:
+        return job.workers
+    return None if spec.on_hub or spec.own_hubs else MOST_THREADS
 
 
 def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:
@@ -257,7 +266,7 @@ def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:
         cores=pools.count_cores(),
         startup_s=startup_s,
     )
-    green = next(plan for plan in plans if plan.pool == "green")
+    green = next(plan for plan in plans if spec_of(plan.pool).on_hub)
     best = simplest_of_the_close(plans)
     gains = green.total_s > MARGIN * best.total_s and green.total_s - best.total_s > LEAST_GAIN_S
     return best if gains else green

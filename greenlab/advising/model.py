@@ -18,12 +18,15 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from greenlab.pools.registry import SPECS, spec_of
 from greenlab.runs.report import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-SIMPLEST_FIRST: Final = ("green", "threads", "prefork", "hybrid")
+    from greenlab.pools.registry import PoolSpec
+
+SIMPLEST_FIRST: Final = tuple(name for name, spec in SPECS.items() if spec.make is not None)
 TASKS = 1000
 """So many tasks are expected where nobody knows."""
 MOST_GREEN = 1000
@@ -122,8 +125,7 @@ class Plan:
     @property
     def options(self) -> dict[str, Any]:
         """The same as options of `greenlab.run`."""
-        sizes = {"concurrency": None if self.pool == "prefork" else self.concurrency, "workers": self.workers}
-        return {"pool": self.pool, **{name: size for name, size in sizes.items() if size is not None}}
+        return {"pool": self.pool, **spec_of(self.pool).sizes(self.concurrency, self.workers)}
 
     def duration_s(self, alone_s: float, tasks: int) -> float:
         """Say how long so few tasks would take at the least, start-up not counted; one takes `alone_s`. In seconds."""
@@ -131,19 +133,22 @@ class Plan:
 
     def __str__(self) -> str:
         wide = f" -w {self.workers}" if self.workers is not None else ""
-        width = "" if self.pool == "prefork" else f" -c {self.concurrency}"
+        width = "" if spec_of(self.pool).task_a_worker else f" -c {self.concurrency}"
         return f"-p {self.pool}{width}{wide}"
 
 
 def plan_all(cost: TaskCost, tasks: int, cores: int, startup_s: Mapping[str, float] = STARTUP_S) -> list[Plan]:
     """Give the best plan of each pool that can run these tasks, those that end first first."""
-    plans = [_plan("green", cost, tasks, cores, None, startup_s), _plan("threads", cost, tasks, cores, None, startup_s)]
-    if cost.sendable:
-        for pool, widths in (("prefork", _widths(cores * MOST_WORKERS)), ("hybrid", _widths(cores))):
-            wide = [_plan(pool, cost, tasks, cores, workers, startup_s) for workers in widths]
-            soonest = min(plan.total_s for plan in wide)
-            # The fewest workers that do it: what more of them add is memory, and less than the model can tell.
-            plans.append(next(plan for plan in wide if plan.total_s <= CLOSE * soonest))
+    plans = []
+    for name in _able(cost):
+        spec = spec_of(name)
+        widths: Sequence[int | None] = [None]
+        if spec.has_workers:
+            widths = _widths(cores * MOST_WORKERS if spec.task_a_worker else cores)
+        wide = [_plan(name, cost, tasks, cores, workers, startup_s) for workers in widths]
+        soonest = min(plan.total_s for plan in wide)
+        # The fewest workers that do it: what more of them add is memory, and less than the model can tell.
+        plans.append(next(plan for plan in wide if plan.total_s <= CLOSE * soonest))
     return sorted(plans, key=lambda plan: plan.total_s)
 
 
@@ -156,12 +161,13 @@ def _plan(
     startup_s: Mapping[str, float],
     width: int | None = None,
 ) -> Plan:
-    stations = dict(_stations(pool, cost, cores, workers))
+    spec = spec_of(pool)
+    stations = dict(_stations(spec, cost, cores, workers))
     limit = max(stations, key=lambda name: stations[name])
     demand = stations[limit]
     if width is None:
-        most = {"green": MOST_GREEN, "threads": MOST_THREADS, "prefork": workers or 1, "hybrid": MOST_GREEN}[pool]
-        width = most if pool == "prefork" else concurrency(cost.alone_s, demand, min(most, tasks))
+        most = _most(spec, workers or 1)
+        width = most if spec.task_a_worker else concurrency(cost.alone_s, demand, min(most, tasks))
     ceiling = min(1 / demand, width / cost.alone_s)
     if ceiling < 0.99 / demand:
         limit = "the tasks in flight"
@@ -170,27 +176,34 @@ def _plan(
     return Plan(pool, width, workers, ceiling, limit, total_s)
 
 
+def _most(spec: PoolSpec, workers: int) -> int:
+    """Return how many tasks in flight are of any use in a pool of so many workers."""
+    if spec.task_a_worker:
+        return workers
+    return MOST_GREEN if spec.on_hub or spec.own_hubs else MOST_THREADS
+
+
 def wider(plan: Plan, most: int, cores: int) -> Plan | None:
     """Give the same plan with four times as many in flight, or as many as may be; None if that is not twice as many."""
-    bounds = {"threads": MOST_THREADS, "prefork": cores * MOST_WORKERS}
-    width = min(WIDER * plan.concurrency, most, bounds.get(plan.pool, MOST_GREEN))
+    spec = spec_of(plan.pool)
+    width = min(WIDER * plan.concurrency, most, _most(spec, cores * MOST_WORKERS))
     if width < 2 * plan.concurrency:
         return None
-    return replace(plan, concurrency=width, workers=width if plan.pool == "prefork" else plan.workers)
+    return replace(plan, concurrency=width, workers=width if spec.task_a_worker else plan.workers)
 
 
-def _stations(pool: str, cost: TaskCost, cores: int, workers: int | None) -> Iterable[tuple[str, float]]:
+def _stations(spec: PoolSpec, cost: TaskCost, cores: int, workers: int | None) -> Iterable[tuple[str, float]]:
     """Give what a task asks of each station of a pool, in seconds, by what the station is called."""
     spread = workers or 1
     yield "the processors", max((cost.cpu_s + cost.others_s) / cores, 1e-6)
-    if pool == "green":
+    if spec.on_hub:
         yield "the hub, which a task holds", cost.held_s
-    elif pool == "threads":
-        yield "the GIL", cost.gil_s * SWITCHING
-    elif pool == "hybrid":
+    elif spec.own_hubs:
         yield "the hubs, which a task holds", cost.held_s / spread
-    if pool in ("prefork", "hybrid"):
-        yield "handing tasks to processes", SENDING_S[pool]
+    elif not spec.leaves_process:
+        yield "the GIL", cost.gil_s * SWITCHING
+    if spec.leaves_process:
+        yield "handing tasks to processes", SENDING_S[spec.name]
 
 
 def concurrency(alone_s: float, demand_s: float, most: int) -> int:
@@ -234,14 +247,23 @@ def estimate(
 ) -> list[Plan]:
     """Say what each pool would make of tasks of this cost with sizes that are given, those that end first first."""
     cores = cores or os.cpu_count() or 1
-    sizes: list[tuple[str, int, int | None]] = [
-        ("green", concurrency, None),
-        ("threads", min(concurrency, MOST_THREADS), None),
-    ]
-    if cost.sendable:
-        sizes += [("prefork", min(concurrency, workers), workers), ("hybrid", concurrency, min(concurrency, workers))]
-    plans = [_plan(pool, cost, tasks, cores, wide, startup_s, width) for pool, width, wide in sizes]
+    sizes = [_sizes(spec_of(name), concurrency, workers) for name in _able(cost)]
+    plans = [_plan(name, cost, tasks, cores, wide, startup_s, width) for name, width, wide in sizes]
     return sorted(plans, key=lambda plan: plan.total_s)
+
+
+def _able(cost: TaskCost) -> list[str]:
+    """Return the pools that can run these tasks."""
+    return [name for name in SIMPLEST_FIRST if cost.sendable or not spec_of(name).leaves_process]
+
+
+def _sizes(spec: PoolSpec, concurrency: int, workers: int) -> tuple[str, int, int | None]:
+    """Return a pool with the sizes that it makes of those that are given."""
+    if spec.task_a_worker:
+        return spec.name, min(concurrency, workers), workers
+    if spec.has_workers:
+        return spec.name, concurrency, min(concurrency, workers)
+    return spec.name, concurrency if spec.on_hub else min(concurrency, MOST_THREADS), None
 
 
 def simplest_of_the_close(plans: Sequence[Plan]) -> Plan:

@@ -31,6 +31,7 @@ from greenlab.advising.model import wider
 from greenlab.comparing.race_report import LEAST_S
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
 from greenlab.pools.partial_job import PartialJob
+from greenlab.pools.registry import spec_of
 from greenlab.runs.report import rate
 from greenlab.runs.resource_usage import UsageMeter
 from greenlab.text.tracebacks import first_line_of
@@ -198,7 +199,7 @@ class Advising:
         if one and self._falls_short(one, cost, items):
             could = rate(len(items) / one.plan.duration_s(cost.alone_s, len(items)))
             first.append(f"it did {rate(one.throughput)}, not {could}: something that the tasks share is the limit")
-        if advice.concurrency > len(items) and advice.pool != "prefork":
+        if advice.concurrency > len(items) and not spec_of(advice.pool).task_a_worker:
             at_once = f"no more than {len(items)} tasks were in flight when it was tried"
             last.append(f"{at_once}: %%greensweep finds out how many help")
         much = max((one.foreign_cores for one in tried if one.foreign_cores > FOREIGN), default=0.0)

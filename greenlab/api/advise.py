@@ -5,7 +5,6 @@ Must not import at the top: matplotlib, ipywidgets, IPython.
 
 from __future__ import annotations
 
-import math
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -14,6 +13,7 @@ from greenlab.advising.trials import AT_ONCE, ENOUGH_S, MOST_SAMPLE, SAMPLE, SEC
 from greenlab.api.options import check_task, items_of
 from greenlab.api.run import prepare
 from greenlab.api.session import start
+from greenlab.checks import positive_number, whole_number
 from greenlab.errors import SourceError, UsageError
 from greenlab.pools.routes import Routed, routes_of
 from greenlab.text.tracebacks import message_of
@@ -66,10 +66,9 @@ def advise(
         SourceError: the items' iterator raised.
         SeriesInterrupted: it was interrupted.
     """
-    if sample is not None and (not isinstance(sample, int) or isinstance(sample, bool) or sample < 1):
-        raise UsageError(f"sample must be a whole number of 1 or more, not {sample!r}")
-    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool) or not 0 < seconds < math.inf:
-        raise UsageError(f"seconds must be a number greater than 0, not {seconds!r}")
+    if sample is not None:
+        sample = whole_number("sample", sample, 1)
+    seconds = positive_number("seconds", seconds)
     check_task(func)
     source = items_of(items, count)
     taken = _first(source, sample or MOST_SAMPLE)

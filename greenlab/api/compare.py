@@ -7,28 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from greenlab import pools
-from greenlab.api.options import DEFAULTS, _whole, check_options, check_task, items_of
+from greenlab.api.options import RunOptions, check_task, items_of, pool_names
 from greenlab.api.run import prepare
 from greenlab.api.session import start
 from greenlab.api.views import in_notebook
+from greenlab.checks import positive_number, whole_number
 from greenlab.comparing.race import Race
 from greenlab.comparing.series import Series, read_once
 from greenlab.comparing.sweep import MOST_TASKS, Sweep
 from greenlab.errors import UsageError
-from greenlab.pools import count_cores, keeps
+from greenlab.pools import count_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from greenlab.pools import PoolSpec
     from greenlab.runs import Run
 
 __all__ = ["POOLS", "prepare_race", "prepare_sweep", "race", "sweep"]
 
-POOLS = tuple(name for name in ("green", "threads", "prefork", "hybrid") if name in pools.NAMES)
+POOLS = tuple(name for name in pools.NAMES if name != pools.AUTO)
 """The pools that a race is about, unless it is told others: those that run on this machine."""
 CONCURRENCIES = (1, 10, 100, 1000)
 _MOST_WORKERS = 64
@@ -146,25 +148,21 @@ def prepare_race(
     repeat: int = 1,
     warm_up: int | None = None,
     count: int | None = None,
-    workers: int | None = None,
     label: str | None = None,
     live: bool | None = None,
     **options: Any,
 ) -> Race:
     """Make the race that `race` would, without starting it."""
-    named = _distinct(pools)
-    _whole("repeat", repeat, 1)
+    named = pool_names(pools)
+    repeat = whole_number("repeat", repeat, 1)
     if warm_up is not None:
-        _whole("warm_up", warm_up, 0)
-    check_options({**DEFAULTS, **options, "workers": workers})
-    if workers is not None and not any(keeps(name, "workers") for name in named):
-        raise UsageError(f"workers are processes, and none of these pools has any: {', '.join(named)}")
+        warm_up = whole_number("warm_up", warm_up, 0)
+    asked = {pool: RunOptions.of(**{**options, "pool": pool, "live": False}) for pool in named}
     check_task(func)
     source = read_once(items_of(items, count))
 
     def make(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
-        kept = _options_for(pool, {**options, "workers": workers})
-        return prepare(func, items, pool=pool, observers=observers, label=label, live=False, **kept)
+        return prepare(func, items, observers=observers, label=label, **vars(asked[pool]))
 
     return Race(
         source,
@@ -187,33 +185,30 @@ def prepare_sweep(
     seconds: float | None = None,
     warm_up: int | None = None,
     count: int | None = None,
-    workers: int | None = None,
     label: str | None = None,
     live: bool | None = None,
     **options: Any,
 ) -> Sweep:
     """Make the sweep that `sweep` would, without starting it."""
-    pools.check_name(pool)
-    if pool == pools.AUTO:
-        raise UsageError("a sweep is of one pool, and auto goes from one to another: name the pool")
+    spec = pools.spec_of(pool)
+    if spec.make is None:
+        raise UsageError(f"a sweep is of one pool, and {pool} goes from one to another: name the pool")
     if options.get("rate") is not None:
         raise UsageError("a sweep keeps a number of tasks in flight, and a rate would set another: leave it out")
     if warm_up is not None:
-        _whole("warm_up", warm_up, 0)
-    if seconds is not None and not (isinstance(seconds, (int, float)) and 0 < seconds < math.inf):
-        raise UsageError(f"seconds must be a number greater than 0, not {seconds!r}")
-    widths = _widths(pool, concurrency)
-    check_options({**DEFAULTS, **options, "pool": pool, "workers": workers})
-    if workers is not None and pool != "hybrid":
-        raise UsageError(f"workers are what a sweep of prefork tries, and {pool} is not hybrid: leave them out")
+        warm_up = whole_number("warm_up", warm_up, 0)
+    if seconds is not None:
+        seconds = positive_number("seconds", seconds)
+    widths = _widths(spec, concurrency)
+    asked = RunOptions.of(**{**options, "pool": pool, "live": False})
     check_task(func)
     source = read_once(items_of(items, count), MOST_TASKS)
 
     processes = _OwnWorkers()
 
-    def make(pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
-        width = {"workers": concurrency} if pool == "prefork" else {"concurrency": concurrency, "workers": workers}
-        run = prepare(func, items, pool=pool, observers=observers, label=label, live=False, **width, **options)
+    def make(_pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
+        sized = asked.changed(**{spec.size_name: concurrency})
+        run = prepare(func, items, observers=observers, label=label, **vars(sized))
         processes.note(run)
         return run
 
@@ -222,7 +217,7 @@ def prepare_sweep(
         pool=pool,
         concurrencies=widths,
         seconds=seconds,
-        own_workers=processes.point if pool == "prefork" else None,
+        own_workers=processes.point if spec.task_a_worker else None,
         label=label or _label(func),
         make=make,
         warm_up=warm_up,
@@ -252,41 +247,21 @@ class _OwnWorkers:
                 self._cold.pop().close()
 
 
-def _options_for(pool: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what the pool cannot keep: in a race an option is for those that can."""
-    return {name: value for name, value in options.items() if keeps(pool, name)}
-
-
-def _distinct(names: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        names = names.split(",")
-    for name in names:
-        pools.check_name(name)
-    found = tuple(dict.fromkeys(names))
-    if not found:
-        raise UsageError(f"name the pools that race, such as {','.join(POOLS)}")
-    return found
-
-
-def _widths(pool: str, wanted: Sequence[int] | None) -> Sequence[int]:
+def _widths(spec: PoolSpec, wanted: Sequence[int] | None) -> Sequence[int]:
     if wanted is None:
-        if pool != "prefork":
+        if not spec.task_a_worker:
             return CONCURRENCIES
         return list(itertools.takewhile(lambda many: many <= max(4 * count_cores(), 8), (2**k for k in range(7))))
-    widths = [wanted] if isinstance(wanted, int) else list(wanted)
+    widths = [wanted] if not isinstance(wanted, Iterable) else list(wanted)
     if not widths:
         raise UsageError("say which concurrencies to try, such as 1, 10, 100, 1000")
-    for width in widths:
-        _whole("concurrency", width, 1)
-    if pool == "prefork" and max(widths) > _MOST_WORKERS:
+    widths = [whole_number("concurrency", width, 1) for width in widths]
+    if spec.task_a_worker and max(widths) > _MOST_WORKERS:
         raise UsageError(
-            f"prefork holds one task a process, and {max(widths):,} processes are too many: {_MOST_WORKERS} at the most"
+            f"{spec.name} holds one task a process, and {max(widths):,} processes are too many: "
+            f"{_MOST_WORKERS} at the most"
         )
     return widths
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    _whole(name, value, least)
 
 
 def _label(func: Callable[..., Any]) -> str:

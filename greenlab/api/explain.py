@@ -6,11 +6,11 @@ Must not import at the top: matplotlib, ipywidgets, IPython.
 from __future__ import annotations
 
 import functools
-import math
 from typing import TYPE_CHECKING, Any
 
 from greenlab.api.session import start
 from greenlab.api.views import timeline_figure
+from greenlab.checks import positive_number, whole_number
 from greenlab.errors import UsageError
 from greenlab.runs.hub_state import HubState, state_of
 from greenlab.text.format import a_thing
@@ -52,10 +52,8 @@ def check(
     if what is None:
         return probes.look_around()
     if callable(what):
-        if not isinstance(times, int) or isinstance(times, bool) or times < probes.LEAST_TIMES:
-            raise UsageError(f"times must be a whole number of {probes.LEAST_TIMES} or more, not {times!r}")
-        if not isinstance(limit, (int, float)) or isinstance(limit, bool) or not 0 < limit < math.inf:
-            raise UsageError(f"limit must be a number greater than 0, not {limit!r}")
+        times = whole_number("times", times, probes.LEAST_TIMES)
+        limit = positive_number("limit", limit)
         call = functools.partial(what, *more) if more else what
         return probes.probe(call, name or str(getattr(what, "__name__", "call")), times=times, limit_s=limit)
     names = [each if isinstance(each, str) else getattr(each, "__name__", None) for each in (what, *more)]

@@ -1,71 +1,149 @@
-"""The options of a run: their defaults, and what is refused before anything starts.
+"""The options of a run, declared once: `run`, the magics' parser, completion and help, `rerun` and `resume` read them.
+
+Guarantees: a `RunOptions` that exists is valid: its numbers make sense, its pool exists and can keep what it promises.
 
 Must not import: runs, live, magics.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
-import math
-import operator
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from greenlab import pools
+from greenlab.checks import did_you_mean, positive_number, whole_number
 from greenlab.errors import SourceError, UsageError
 from greenlab.text.format import a_thing
 from greenlab.text.tracebacks import message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["DEFAULTS", "check_options", "items_of"]
+__all__ = ["FLAGS", "Flag", "RunOptions", "check_task", "items_of", "pool_names"]
 
-DEFAULTS: dict[str, Any] = {
-    "pool": "green",
-    "concurrency": 100,
-    "workers": None,
-    "timeout": None,
-    "retries": 0,
-    "rate": None,
-    "fail_fast": False,
-    "discard": False,
-    "max_tasks": None,
-    "max_memory": None,
-    "live": None,
-    "trace": False,
-}
+_MIB: Final = 1 << 20
 
 
-_MIB = 1 << 20
+@dataclass(frozen=True)
+class Flag:
+    """How an option is written on a magic's line.
+
+    Attributes:
+        names: its short and long forms, the long one last.
+        kind: "whole" (a whole number), "positive" (a number above 0), "pool" (a pool's name) or "switch" (no value).
+        help: what it does, in a few words.
+        metavar: what its value is called in the help; empty for a switch.
+        least: the lowest whole number.
+        negated: whether the flag turns the option off.
+    """
+
+    names: tuple[str, ...]
+    kind: str
+    help: str
+    metavar: str = ""
+    least: int = 1
+    negated: bool = False
 
 
-def check_options(settings: dict[str, Any]) -> None:
-    """Refuse values that make no sense, before anything starts."""
-    pools.check_name(settings["pool"])
-    for name, least in (("concurrency", 1), ("workers", 1), ("retries", 0), ("max_tasks", 1)):
-        value = settings[name]
-        if value is None and DEFAULTS[name] is None:
-            continue
-        settings[name] = _whole(name, value, least)
-    for name in ("timeout", "rate", "max_memory"):
-        value = settings[name]
-        if value is None:
-            continue
-        real = isinstance(value, Real) and not isinstance(value, bool)
-        if not real or not 0 < value < math.inf:
-            raise UsageError(f"{name} must be a number greater than 0, not {value!r}")
+def _option(default: Any, *names: str, **how: Any) -> Any:
+    return field(default=default, metadata={"flag": Flag(names, **how)})
 
 
-def _whole(name: str, value: Any, least: int) -> int:
-    """Return a whole number as an int: NumPy's too, and whatever else `operator.index` takes."""
-    try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
-    return number
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of a run, checked. See `greenlab.run` for what each means.
+
+    Raises:
+        UsageError: an option makes no sense, or the pool cannot keep it; the message says what to write.
+    """
+
+    concurrency: int = _option(
+        100, "-c", "--concurrency", kind="whole", metavar="N", help="tasks in flight (default 100)"
+    )
+    workers: int | None = _option(
+        None, "-w", "--workers", kind="whole", metavar="N",
+        help="worker processes of prefork, hybrid and auto (default: one a core)",
+    )  # fmt: skip
+    pool: str = _option("green", "-p", "--pool", kind="pool", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
+    timeout: float | None = _option(
+        None, "--timeout", kind="positive", metavar="S", help="seconds that one task may take"
+    )
+    retries: int = _option(
+        0, "--retries", kind="whole", least=0, metavar="N", help="tries after a failure, with back-off and jitter"
+    )
+    rate: float | None = _option(
+        None, "--rate", kind="positive", metavar="R", help="tasks started a second (open loop)"
+    )
+    fail_fast: bool = _option(False, "-x", "--fail-fast", kind="switch", help="stop and raise at the first failure")
+    discard: bool = _option(False, "--discard", kind="switch", help="keep counts and latencies only, no results")
+    max_tasks: int | None = _option(
+        None, "--max-tasks", kind="whole", metavar="N", help="replace a prefork worker after N tasks"
+    )
+    max_memory: float | None = _option(
+        None, "--max-memory", kind="positive", metavar="MIB",
+        help="replace a prefork worker above so many MiB of memory",
+    )  # fmt: skip
+    live: bool | None = _option(None, "--no-live", kind="switch", negated=True, help="no live view")
+    trace: bool = _option(False, "--trace", kind="switch", help="record every switch of the hub, for run.timeline()")
+
+    def __post_init__(self) -> None:
+        pools.check_name(self.pool)
+        for name, flag in FLAGS.items():
+            value = getattr(self, name)
+            if value is None and _DEFAULTS[name] is None:
+                continue
+            if flag.kind == "whole":
+                object.__setattr__(self, name, whole_number(name, value, flag.least))
+            elif flag.kind == "positive":
+                object.__setattr__(self, name, positive_number(name, value))
+        pools.check_promises(self.pool, [name for name in pools.PROMISES if getattr(self, name) is not None])
+
+    @classmethod
+    def of(cls, **options: Any) -> Self:
+        """Make the options of a run from those that were named; the others have their defaults.
+
+        Raises:
+            UsageError: there is no such option, or one makes no sense.
+        """
+        _refuse_unknown(options)
+        return cls(**options)
+
+    def changed(self, **options: Any) -> Self:
+        """Return these options with some changed.
+
+        Raises:
+            UsageError: there is no such option, or one makes no sense.
+        """
+        _refuse_unknown(options)
+        return dataclasses.replace(self, **options)
+
+    @property
+    def processes(self) -> int:
+        """How many worker processes a pool that has some may use."""
+        return self.workers or pools.count_cores()
+
+    @property
+    def width(self) -> int:
+        """How many tasks may be in flight."""
+        return pools.width(self.pool, self.concurrency, self.processes)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """`max_memory` in bytes."""
+        return None if self.max_memory is None else int(self.max_memory * _MIB)
+
+
+FLAGS: Final[dict[str, Flag]] = {option.name: option.metadata["flag"] for option in dataclasses.fields(RunOptions)}
+"""How each option is written on a magic's line, by its name."""
+_DEFAULTS: Final[dict[str, Any]] = {option.name: option.default for option in dataclasses.fields(RunOptions)}
+
+
+def _refuse_unknown(options: Iterable[str]) -> None:
+    for name in options:
+        if name not in FLAGS:
+            raise UsageError(f"there is no option {name!r}: use {', '.join(FLAGS)}{did_you_mean(name, FLAGS)}")
 
 
 def check_task(func: Any) -> None:
@@ -87,7 +165,7 @@ def check_task(func: Any) -> None:
 
 
 def items_of(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
-    """Give what the tasks run over.
+    """Return what the tasks run over.
 
     Raises:
         UsageError: there is nothing to run over, or too much.
@@ -96,7 +174,7 @@ def items_of(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
     if (items is None) == (count is None):
         raise UsageError("say what to run over, once: items, or count=N for N tasks")
     if count is not None:
-        return range(_whole("count", count, 1))
+        return range(whole_number("count", count, 1))
     try:
         iter(items)  # type: ignore[arg-type]
     except TypeError:
@@ -114,3 +192,17 @@ def items_of(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
     if size == 0:
         raise UsageError("there is nothing to run: the items are empty")
     return items  # type: ignore[return-value]
+
+
+def pool_names(names: Sequence[str] | str) -> tuple[str, ...]:
+    """Return the names of pools, each once, from a sequence of them or a text with commas.
+
+    Raises:
+        UsageError: one is no pool, or there is none.
+    """
+    found = tuple(dict.fromkeys(names.split(",") if isinstance(names, str) else names))
+    for name in found:
+        pools.check_name(name)
+    if not found:
+        raise UsageError(f"name the pools that race, such as {','.join(pools.NAMES[:-1])}")
+    return found

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from greenlab import pools
 from greenlab.advising.auto_pool import get_pool
-from greenlab.api.options import _MIB, DEFAULTS, check_options, check_task, items_of
+from greenlab.api.options import RunOptions, check_task, items_of
 from greenlab.api.session import start
 from greenlab.api.views import run_figure, timeline_figure, views_for
-from greenlab.errors import UsageError
 from greenlab.runs import AggregateLedger, Ledger, Run
 from greenlab.tracing.timeline import Tracing
 
@@ -100,35 +98,28 @@ def prepare(
         observers: who else hears of the run, see `greenlab.runs.observers`.
         options: the others of `run`.
     """
-    settings = {**DEFAULTS, **options}
-    unknown = settings.keys() - DEFAULTS.keys()
-    if unknown:
-        raise UsageError(f"there is no option {min(unknown)!r}: use {', '.join(DEFAULTS)}")
+    asked = RunOptions.of(**options)
     check_task(func)
-    check_options(settings)
-    pools.check_options(settings["pool"], settings)
-    workers = settings["workers"] or pools.count_cores()
     if ledger is None:
-        memory = settings["max_memory"]
-        ledger = (AggregateLedger if settings["discard"] else Ledger)(
+        ledger = (AggregateLedger if asked.discard else Ledger)(
             func,
             items_of(items, count),
-            concurrency=settings["concurrency"],
-            timeout_s=settings["timeout"],
-            retries=settings["retries"],
-            rate=settings["rate"],
-            max_tasks=settings["max_tasks"],
-            max_memory=None if memory is None else int(memory * _MIB),
+            concurrency=asked.width,
+            timeout_s=asked.timeout,
+            retries=asked.retries,
+            rate=asked.rate,
+            max_tasks=asked.max_tasks,
+            max_memory=asked.max_bytes,
         )
     here = start()
-    pool = get_pool(here, settings["pool"])
-    ledger.workers = workers
-    ledger.concurrency = pools.width(settings["pool"], settings["concurrency"], workers)
+    pool = get_pool(here, asked.pool)
+    ledger.workers = asked.processes
+    ledger.concurrency = asked.width
     name = label or str(getattr(func, "__name__", "tasks"))
 
     def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
-        new = {"label": name, **settings, **changes}
-        made = prepare(func, items, ledger=ledger, **new)
+        label = changes.pop("label", name)
+        made = prepare(func, items, ledger=ledger, label=label, **vars(asked.changed(**changes)))
         return made.complete()
 
     return Run(
@@ -136,11 +127,11 @@ def prepare(
         pool,
         ledger,
         label=name,
-        fail_fast=settings["fail_fast"],
+        fail_fast=asked.fail_fast,
         observers=(
             *observers,
-            *views_for(here, settings["live"]),
-            *([Tracing(here, timeline_figure)] if settings["trace"] else []),
+            *views_for(here, asked.live),
+            *([Tracing(here, timeline_figure)] if asked.trace else []),
         ),
         again=again,
         figure=run_figure,

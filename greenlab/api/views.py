@@ -18,6 +18,7 @@ __all__ = ["in_notebook", "run_figure", "timeline_figure", "views_for"]
 
 
 def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
+    """Return the observers that show a run; none where nothing is to be shown."""
     if live is None:
         live = in_notebook()
     if not live:
@@ -28,6 +29,7 @@ def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
 
 
 def in_notebook() -> bool:
+    """Return whether the code runs in a kernel, whose front end shows rich output."""
     import sys
 
     if "IPython" not in sys.modules:
@@ -38,6 +40,7 @@ def in_notebook() -> bool:
 
 
 def run_figure(run: Run) -> Any:
+    """Draw a run: what a `Run` is given, for runs do not draw."""
     from greenlab.live import static_figure
 
     return static_figure(run)

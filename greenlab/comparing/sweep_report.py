@@ -9,6 +9,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
+from greenlab.pools.registry import spec_of
 from greenlab.runs.report import rate, seconds
 from greenlab.text import table
 
@@ -29,7 +30,7 @@ _HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "X·R", "errors")
 
 def option(sweep: Sweep) -> str:
     """Name the option that sets the concurrency: prefork holds one task a worker."""
-    return "-w" if sweep.pool == "prefork" else "-c"
+    return spec_of(sweep.pool).size_flag
 
 
 def advice(sweep: Sweep) -> str:

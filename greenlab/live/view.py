@@ -26,6 +26,7 @@ from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Samples, Watched, facts_of, records_of
 from greenlab.live.words import failure_html, header_html, progress_line
+from greenlab.pools.registry import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,7 @@ then slows down: pictures wait, so that drawing takes so much of the time and no
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
-DIAL_FACTOR, DIAL_LEAST, DIAL_MOST = 10, 100, {"threads": 1000}
+DIAL_FACTOR, DIAL_LEAST = 10, 100
 """How far concurrency can be turned up: by so much, but to so many at the least; and an OS thread is not light."""
 DIAL_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 """Of each power of ten: equal distances are about equal factors, for that is what makes a difference."""
@@ -244,12 +245,12 @@ def dial_of(facts: Facts) -> Slider:
     More tasks in flight than there are tasks make no difference; where their number is not known, ten times what the
     run began with is far enough to see whether more is better. Workers are processes, of which a few a core will do.
     """
-    value = facts.concurrency
-    if facts.pool == "prefork":
+    value, spec = facts.concurrency, spec_of(facts.pool)
+    if spec.task_a_worker:
         most = max(4 * (os.cpu_count() or 1), 2 * value)
         return Slider("workers", value, tuple(range(1, most + 1)), is_light=False)
     most = max(DIAL_FACTOR * value, DIAL_LEAST)
-    most = max(min(most, DIAL_MOST.get(facts.pool, most), facts.total or most), value)
+    most = max(min(most, spec.most or most, facts.total or most), value)
     round_ones = (int(step * 10**power) for power in range(len(str(most))) for step in DIAL_STEPS)
     steps = {step for step in round_ones if step <= most} | {value, most}
     return Slider("concurrency", value, tuple(sorted(steps)), is_light=True)

@@ -9,19 +9,12 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
+from greenlab.pools.registry import LATER, SPECS, spec_of
+
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Facts
 
-# Okabe and Ito's palette, which people with any common colour blindness can tell apart
-# (https://jfly.uni-koeln.de/color/).
-POOL_COLORS = {
-    "green": "#009e73",
-    "threads": "#0072b2",
-    "prefork": "#e69f00",
-    "hybrid": "#cc79a7",
-    "celery": "#56b4e9",
-    "auto": "#6b7280",  # it stands for whichever of the others is chosen
-}
+POOL_COLORS = {**{name: spec.color for name, spec in SPECS.items()}, **LATER}
 """One colour a pool, in every figure and widget."""
 
 NOT_KNOWN = "\N{EN DASH}"
@@ -232,4 +225,4 @@ def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
 
 def limit_words(facts: Facts) -> str:
     """Say what bounds the tasks in flight, by the option that set it: prefork holds one task a worker."""
-    return f"{'-w' if facts.pool == 'prefork' else '-c'} {facts.concurrency:,}"
+    return f"{spec_of(facts.pool).size_flag} {facts.concurrency:,}"

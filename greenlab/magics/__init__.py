@@ -117,24 +117,7 @@ class Magics:
         namespace = self.ip.user_ns
         task = body.compile_body(self.ip, name, line, cell, parsed.target, namespace)
         items = None if parsed.iterable is None else body.evaluate(self.ip, parsed.iterable)
-        run = prepare(
-            task,
-            items,
-            count=asked.count,
-            label=parsed.label,
-            pool=asked.pool,
-            concurrency=asked.concurrency,
-            workers=asked.workers,
-            timeout=asked.timeout,
-            retries=asked.retries,
-            rate=asked.rate,
-            fail_fast=asked.fail_fast,
-            discard=asked.discard,
-            max_tasks=asked.max_tasks,
-            max_memory=asked.max_memory,
-            live=False if asked.no_live else None,
-            trace=asked.trace,
-        )
+        run = prepare(task, items, count=asked.count, label=parsed.label, **parsed.asked)
         # Known before it is waited for, so that an interrupt or an error leaves its results within reach.
         namespace["_run"] = run
         if asked.out:

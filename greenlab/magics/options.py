@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlab import pools
+from greenlab.api.options import FLAGS, RunOptions
+from greenlab.checks import positive_number, whole_number
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+
+    from greenlab.api.options import Flag
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,24 +37,18 @@ class _Parser(argparse.ArgumentParser):
 def _whole(least: int) -> Any:
     def parse(text: str) -> int:
         try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"takes a whole number of {least} or more, not {text!r}")
-        return value
+            return whole_number("", int(text), least)
+        except (ValueError, UsageError):
+            raise argparse.ArgumentTypeError(f"takes a whole number of {least} or more, not {text!r}") from None
 
     return parse
 
 
 def _positive(text: str) -> float:
     try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"takes a number greater than 0, not {text!r}")
-    return value
+        return positive_number("", float(text))
+    except (ValueError, UsageError):
+        raise argparse.ArgumentTypeError(f"takes a number greater than 0, not {text!r}") from None
 
 
 def _pool(text: str) -> str:
@@ -75,32 +73,20 @@ def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentPa
         if names[-1] not in without:
             parser.add_argument(*names, **how)
 
-    add("-c", "--concurrency", type=_whole(1), default=100, metavar="N", help="tasks in flight (default 100)")
-    add(
-        "-w",
-        "--workers",
-        type=_whole(1),
-        metavar="N",
-        help="worker processes of prefork, hybrid and auto (default: one a core)",
-    )
-    add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
-    add("-p", "--pool", type=_pool, default="green", metavar="NAME", help=f"one of {', '.join(pools.NAMES)}")
-    add("--timeout", type=_positive, metavar="S", help="seconds that one task may take")
-    add(
-        "--retries",
-        type=_whole(0),
-        default=0,
-        metavar="N",
-        help="tries after a failure, with back-off and jitter",
-    )
-    add("--rate", type=_positive, metavar="R", help="tasks started a second (open loop)")
-    add("-x", "--fail-fast", action="store_true", help="stop and raise at the first failure")
-    add("--discard", action="store_true", help="keep counts and latencies only, no results")
-    add("--max-tasks", type=_whole(1), metavar="N", help="replace a prefork worker after N tasks")
-    add("--max-memory", type=_positive, metavar="MIB", help="replace a prefork worker above so many MiB of memory")
-    add("--detach", action="store_true", help="return at once, while the run goes on")
-    add("--no-live", action="store_true", help="no live view")
-    add("--trace", action="store_true", help="record every switch of the hub, for run.timeline()")
+    def add_flag(name: str, flag: Flag) -> None:
+        if flag.kind == "switch":
+            add(*flag.names, action="store_true", help=flag.help)
+        else:
+            kind = _whole(flag.least) if flag.kind == "whole" else _positive if flag.kind == "positive" else _pool
+            add(*flag.names, type=kind, default=defaults[name], metavar=flag.metavar, help=flag.help)
+
+    defaults = vars(RunOptions())
+    for option, flag in FLAGS.items():
+        add_flag(option, flag)
+        if option == "workers":
+            add("-n", "--count", type=_whole(1), metavar="N", help="run N times, with i = 0, 1, 2 ... in the body")
+        if option == "max_memory":
+            add("--detach", action="store_true", help="return at once, while the run goes on")
     add("-o", "--out", type=_name, metavar="NAME", help="assign the Run to this variable as soon as it begins")
     return parser
 
@@ -118,6 +104,16 @@ class MagicLine:
     options: argparse.Namespace
     target: str | None
     iterable: str | None
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The options of a run that the parser knows, by the names that Python calls them by."""
+        given = vars(self.options)
+        found = {name: given[name] for name, flag in FLAGS.items() if not flag.negated and name in given}
+        for name, flag in FLAGS.items():
+            if flag.negated and given.get(flag.names[-1].lstrip("-").replace("-", "_")):
+                found[name] = False
+        return found
 
     @property
     def label(self) -> str:

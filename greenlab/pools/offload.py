@@ -17,9 +17,10 @@ from collections import deque
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
-from greenlab import pools
 from greenlab.errors import CancelledError, GreenlabError, NotSendableError, UsageError
 from greenlab.hub import eventlet
+from greenlab.pools import registry
+from greenlab.pools.this_process import count_cores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +69,7 @@ class OffloadJob:
         self.timeout_s: float | None = None
         self.max_tasks: int | None = None
         self.max_memory: int | None = None
-        self.workers = pools.count_cores()
+        self.workers = count_cores()
         self.concurrency = THREADS if pool == "threads" else self.workers
         self.func: Callable[[Any], Any] = _call_here if pool == "threads" else _packed_call()
         self._hub = hub
@@ -108,13 +109,13 @@ class OffloadJob:
         waiting = len(self._todo)
         self._todo = deque(task for task in self._todo if task[0] != index)
         if len(self._todo) == waiting:
-            pools.get(self._hub, self.pool).kill(self, index, CancelledError("its caller was stopped"))
+            registry.get(self._hub, self.pool).kill(self, index, CancelledError("its caller was stopped"))
 
     def _serve(self) -> None:
         """Run the standing job, until nobody has called for a while."""
         error: BaseException = GreenlabError("the offloaded call was stopped before it ended")
         try:
-            pools.get(self._hub, self.pool).run(self)
+            registry.get(self._hub, self.pool).run(self)
         except GreenlabError as trouble:
             error = trouble
         finally:

@@ -17,7 +17,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from greenlab.errors import UsageError
-from greenlab.pools import inside_worker
+from greenlab.pools.this_process import inside_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
+from greenlab.pools.registry import spec_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 from greenlab.text.tracebacks import message_of, traceback_of, visible
 
@@ -38,8 +39,8 @@ def rate(value: float) -> str:
 
 def lines(run: RunResults) -> list[str]:
     """Tell a run in a few lines: the first names it, the rest are figures and failures."""
-    # Prefork holds one task a worker, so its workers are its concurrency.
-    width = f"{run.concurrency:,} workers" if run.pool == "prefork" else f"concurrency {run.concurrency:,}"
+    named = spec_of(run.pool).size_name
+    width = f"{run.concurrency:,} workers" if named == "workers" else f"concurrency {run.concurrency:,}"
     if run.running:
         # All that varies stands in one line, which test tools can leave out.
         of = "" if run.total is None else f" of {run.total:,}"

@@ -34,12 +34,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import greenlet
 
 import greenlab
-from greenlab import greening, pools
+from greenlab import greening
 from greenlab import hub as hubs
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
 from greenlab.hub.watchdog import watchdog_of
-from greenlab.pools import green
+from greenlab.pools import green, registry
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
 from greenlab.pools.hybrid.output import Output, Task
@@ -75,7 +75,7 @@ class Worker:
         self.forked = False
         self.arrivals = Arrivals()
         greening.green(self.hub)
-        self._pool: Any = pools.get(self.hub, green.GreenPool.name)  # runs inside a task use it too
+        self._pool: Any = registry.get(self.hub, green.GreenPool.name)  # runs inside a task use it too
         self._sock = sock
         self._marks = marks
         self._inbox, self._outbox = Inbox(sock), Outbox(sock)

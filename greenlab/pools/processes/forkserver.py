@@ -33,9 +33,9 @@ from importlib import import_module
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from greenlab import pools
 from greenlab.children import undebugged
 from greenlab.pools.processes import shell
+from greenlab.pools.this_process import enter_worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,7 +229,7 @@ class _Server:
         status = 1
         try:
             os.setpgid(0, 0)
-            pools.enter_worker()
+            enter_worker()
             shell.install()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)

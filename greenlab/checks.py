@@ -1,0 +1,65 @@
+"""What numbers and names must be like: one check each, for options, arguments and magics alike.
+
+Guarantees: a number is taken from whatever is one (NumPy's too), and a mistake is a `UsageError` of one line that says
+what to write.
+
+Must not import: anything of greenlab but errors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["did_you_mean", "positive_number", "whole_number"]
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return a whole number as an int.
+
+    Args:
+        name: what the number is called, for the message.
+        value: an int, or what `operator.index` takes, such as `numpy.int64`; no bool.
+        least: the lowest that makes sense.
+
+    Raises:
+        UsageError: it is no whole number, or too low.
+    """
+    try:
+        number = least - 1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise UsageError(f"{name} must be a whole number of {least} or more, not {value!r}")
+    return number
+
+
+def positive_number(name: str, value: Any, *, infinite: bool = False) -> float:
+    """Return a number above 0, an int as an int.
+
+    Args:
+        name: what the number is called, for the message.
+        value: any real number but a bool.
+        infinite: whether `math.inf` is one.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not (0 < value < math.inf or (infinite and value == math.inf)):
+        raise UsageError(f"{name} must be a number greater than 0, not {value!r}")
+    return value if isinstance(value, (int, float)) else float(value)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint at the known word that is nearest, to stand before the end of a message; empty if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
