@@ -12,65 +12,38 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "greenlab"
 
-# What each room may import of greenlab, beside itself.
-MAY = {
-    "errors": set(),
-    "places": set(),
-    "children": set(),
-    "lab": {"children", "errors"},
-    "hub": {"places", "errors"},
-    "greening": {"hub", "errors"},
-    "pools": {"children", "places", "hub", "greening", "errors"},
-    "probes": {"children", "places", "pools", "hub", "greening", "errors"},
-    "runs": {"places", "pools", "hub", "greening", "errors"},
-    "live": {"children", "runs", "hub", "errors"},
-    "patched": {"errors"},
-    "api": {"patched", "places", "live", "runs", "pools", "greening", "hub", "errors"},
-    "choose": {"places", "api", "runs", "pools", "hub", "errors"},
-    "compare": {"places", "api", "live", "runs", "pools", "hub", "errors"},
-    "explain": {"places", "api", "probes", "runs", "pools", "hub", "errors"},
-    "magics": {
-        "places",
-        "api",
-        "choose",
-        "compare",
-        "explain",
-        "live",
-        "probes",
-        "runs",
-        "pools",
-        "greening",
-        "hub",
-        "errors",
-    },
-    "__main__": {"errors", "lab"},
-    "__init__": {
-        "api",
-        "choose",
-        "compare",
-        "explain",
-        "errors",
-        "hub",
-        "lab",
-        "live",
-        "magics",
-        "patched",
-        "probes",
-        "runs",
-    },
-}
+# The house, from the ground up. A room may import what lies on a lower floor, and nothing beside it or above it: so
+# `live` knows no runs and `runs` no views, typing-only imports included.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("children", "errors", "places", "text"),
+    ("checks", "patched"),
+    ("hub", "lab"),
+    ("greening",),
+    ("pools",),
+    ("tracing",),
+    ("runs", "live", "probes"),
+    ("comparing",),
+    ("advising",),
+    ("api",),
+    ("magics",),
+    ("__init__", "__main__"),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What each part of the pools may import of the pools, beside itself and the package's own few functions.
 WITHIN_POOLS: dict[str, set[str]] = {
-    "__init__": {"green", "threads", "prefork", "hybrid", "protocol"},
+    "__init__": {"registry", "this_process"},
+    "this_process": set(),
     "protocol": set(),
-    "gate": set(),
-    "green": {"gate", "protocol"},
-    "threads": {"gate", "protocol"},
-    "offload": {"protocol", "processes"},
-    "routes": {"offload"},
-    "processes": {"protocol"},
+    "fair_scheduler": set(),
+    "partial_job": {"protocol"},
+    "registry": {"this_process", "protocol", "green", "threads", "prefork", "hybrid"},
+    "green": {"fair_scheduler", "protocol"},
+    "threads": {"fair_scheduler", "protocol"},
+    "offload": {"registry", "this_process", "protocol", "processes"},
+    "routes": {"offload", "this_process"},
+    "processes": {"protocol", "this_process"},
     "prefork": {"protocol", "processes"},
-    "hybrid": {"protocol", "processes", "green"},
+    "hybrid": {"protocol", "processes", "green", "registry"},
 }
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 
@@ -95,19 +68,76 @@ def imports(path: Any) -> Any:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def test_every_room_has_its_rule() -> None:
-    assert set(MAY) >= {room_of(path) for path in modules()}
+def module_name(path: Any) -> str:
+    return "greenlab." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+
+
+def graph() -> dict[str, set[str]]:
+    """Which modules each module imports, wherever in it, typing-only imports too."""
+    known = {module_name(path): path for path in modules()}
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        found[name] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found[name] |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                # `from package import module` is an arrow to the module alone.
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                found[name] |= {one if one in known else node.module or "" for one in names}
+        found[name] = (found[name] & set(known)) - {name}
+    return found
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, by way of others too."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        todo = list(graph[start])
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                todo += graph.get(name, ())
+        reach[start] = seen
+    groups = {tuple(sorted(other for other in reach[name] if name in reach.get(other, ()))) for name in graph}
+    return [list(group) for group in sorted(groups) if group]
+
+
+def house() -> str:
+    """Draw the house: floors from the roof down, their rooms with files and lines of code."""
+    out = []
+    for floor in reversed(range(len(FLOORS))):
+        rooms = []
+        for room in FLOORS[floor]:
+            files = [path for path in modules() if room_of(path) == room]
+            lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in files)
+            rooms.append(f"{room} ({len(files)} file{'s' * (len(files) != 1)}, {lines:,} lines)")
+        out.append(f"{floor:2}  " + "   ".join(rooms))
+    return "\n".join(out)
+
+
+def test_every_room_has_a_floor() -> None:
+    print(house())
+    assert set(FLOOR) == {room_of(path) for path in modules()}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_arrows_point_down_only(path: Any) -> None:
     room = room_of(path)
     for name in imports(path):
-        if not name.startswith("greenlab."):
-            continue
-        other = name.split(".")[1]
-        if other in MAY:
-            assert other == room or other in MAY[room], f"{room} must not import {name}"
+        other = name.split(".")[1] if name.startswith("greenlab.") else ""
+        if other in FLOOR and other != room:
+            assert FLOOR[other] < FLOOR[room], f"{room} must not import {name}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert [] == circles(graph())
+
+
+def test_a_circle_is_found() -> None:
+    assert [["a", "b", "c"]] == circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "pools").rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))

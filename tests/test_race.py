@@ -14,7 +14,8 @@ import pytest
 import greenlab
 from greenlab import UsageError, pools
 from greenlab.api import compare
-from greenlab.comparing.race import Race, RaceRun
+from greenlab.comparing.race import Race
+from greenlab.comparing.race_analysis import RaceRun
 from greenlab.hub import eventlet
 from greenlab.live import POOL_COLORS as COLORS
 from greenlab.live import DrawingClient
@@ -54,7 +55,7 @@ def test_every_pool_runs_the_same_items_and_gives_the_same_results(started: Any)
     assert ["green", "prefork"] == list(race.runs)
     assert [x * 2 for x in range(30)] == race.runs["green"].results == race.runs["prefork"].results
     assert (10, 2) == (race.runs["green"].concurrency, race.runs["prefork"].concurrency)
-    assert race.runs["green"].startup_s < 0.01 < max(leg.run.startup_s for leg in race.legs)
+    assert race.runs["green"].startup_s < 0.01 < max(one.run.startup_s for one in race.all_runs)
 
 
 def test_by_default_all_pools_that_run_on_this_machine_race() -> None:
@@ -64,11 +65,11 @@ def test_by_default_all_pools_that_run_on_this_machine_race() -> None:
 def test_pools_warm_up_uncounted_and_alternate_between_repeats(started: Any) -> None:
     calls: list[int] = []
     race = greenlab.race(calls.append, range(25), pools="green,prefork", repeat=3, warm_up=4, workers=1)
-    order = [(leg.pool[0], leg.repeat) for leg in race.legs]
+    order = [(one.pool[0], one.repeat) for one in race.all_runs]
     assert [("g", 0), ("p", 0), ("g", 1), ("p", 1), ("p", 2), ("g", 2), ("g", 3), ("p", 3)] == order
     assert 4 + 3 * 25 == len(calls)
-    assert 3 == len(race.legs_of("green"))
-    assert [4, 4] == [leg.run.done for leg in race.legs if not leg.counts]
+    assert 3 == len(race.runs_of("green"))
+    assert [4, 4] == [one.run.done for one in race.all_runs if not one.counts]
 
 
 def test_without_a_warm_up_everything_counts(started: Any) -> None:
@@ -126,7 +127,7 @@ def test_failing_fast_ends_the_race_at_the_first_failure(started: Any) -> None:
 
 def test_the_processor_time_of_this_process_and_of_the_workers_is_counted(started: Any) -> None:
     race = greenlab.race(burn, range(200), pools=("green", "prefork"), workers=1)
-    green, prefork = (race.median_leg(pool) for pool in ("green", "prefork"))
+    green, prefork = (race.median_run(pool) for pool in ("green", "prefork"))
     assert green is not None
     assert prefork is not None
     assert green.usage is not None
@@ -145,10 +146,10 @@ def test_how_busy_the_machine_was_stays_within_its_bounds_when_idle_time_steps_b
     times = iter([(10.0, 100.0), (31.0, 120.0)])
     monkeypatch.setattr(UsageMeter, "_machine", lambda _self: next(times))
     race = greenlab.race(abs, range(3), pools=("green",), warm_up=0)
-    leg = race.median_leg("green")
-    assert leg is not None
-    assert leg.usage is not None
-    assert 1.0 == leg.usage.busy
+    one = race.median_run("green")
+    assert one is not None
+    assert one.usage is not None
+    assert 1.0 == one.usage.busy
 
 
 def test_the_processor_time_of_a_worker_that_was_replaced_is_counted(started: Any) -> None:
@@ -158,12 +159,12 @@ def test_the_processor_time_of_a_worker_that_was_replaced_is_counted(started: An
         return sum(i * i for i in range(1_000_000))
 
     race = greenlab.race(die_then_burn, range(4), pools=("prefork",), workers=1, warm_up=0)
-    leg = race.median_leg("prefork")
-    assert leg is not None
-    assert leg.usage is not None
-    assert ["WorkerLostError"] == [type(error).__name__ for error in leg.run.errors.values()]
+    one = race.median_run("prefork")
+    assert one is not None
+    assert one.usage is not None
+    assert ["WorkerLostError"] == [type(error).__name__ for error in one.run.errors.values()]
     # Three tasks of some 60 ms each; the meter may look at the new worker when they are all but over.
-    assert leg.usage.workers_cpu_s >= 0.06
+    assert one.usage.workers_cpu_s >= 0.06
 
 
 @pytest.mark.parametrize(
@@ -250,7 +251,7 @@ def raced(rates: dict[str, list[float]], used: Usage | None = None, **run: Any) 
     for pool, each in rates.items():
         for at, rate in enumerate(each, 1):
             fake: Any = FakeRun(pool, rate, **run)
-            race.legs.append(RaceRun(pool, at, fake, used or usage()))
+            race.all_runs.append(RaceRun(pool, at, fake, used or usage()))
     race.ended = True
     return race
 
@@ -287,8 +288,8 @@ def test_the_run_of_a_pool_is_its_median_one() -> None:
 
 def test_tasks_that_fail_fast_win_no_race() -> None:
     race = raced({"green": [100], "prefork": [50]})
-    legs = race.legs
-    legs[0] = RaceRun("green", 1, FakeRun("green", 100, failed=80), usage())  # type: ignore[arg-type]
+    runs = race.all_runs
+    runs[0] = RaceRun("green", 1, FakeRun("green", 100, failed=80), usage())  # type: ignore[arg-type]
     assert "prefork" == race.winner
     assert "80 OSError" in repr(race)
 
@@ -297,7 +298,7 @@ def test_a_leg_that_was_cut_short_counts_for_nothing_and_stays_readable() -> Non
     race = raced({"green": [100, 100]})
     race.pools = ("green", "prefork", "threads")
     cut: Any = FakeRun("prefork", 5, tasks=40)
-    race.legs.append(RaceRun("prefork", 1, cut, None, "interrupted"))
+    race.all_runs.append(RaceRun("prefork", 1, cut, None, "interrupted"))
     assert cut is race.runs["prefork"]
     assert "prefork  interrupted after 40 of 100 tasks" in repr(race)
     assert "threads  did not run" in repr(race)
@@ -317,7 +318,7 @@ def test_a_busy_machine_is_named_as_the_limit_and_whose_work_it_was() -> None:
     assert others.startswith(
         "the machine was the limit, or near it, while green and prefork ran: its 2 cores were busy"
     )
-    assert "for 5% of that at the most with the tasks; something else takes the time" in others
+    assert "and the tasks took at most 5% of that time; something else takes the rest" in others
     assert [] == raced({"green": [100]}, usage(busy=0.5)).warnings
     assert [] == raced({"green": [100]}, usage(busy=1.0, elapsed_s=0.05)).warnings
 
@@ -325,7 +326,7 @@ def test_a_busy_machine_is_named_as_the_limit_and_whose_work_it_was() -> None:
 def served(green: FakeRun, other: FakeRun, cpu_s: float = 0.1) -> list[str]:
     race = raced({green.pool: [], other.pool: []})
     runs: list[Any] = [green, other]
-    race.legs = [RaceRun(run.pool, 1, run, usage(cpu_s)) for run in runs]
+    race.all_runs = [RaceRun(run.pool, 1, run, usage(cpu_s)) for run in runs]
     return race.warnings
 
 

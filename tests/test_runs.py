@@ -16,7 +16,7 @@ import pytest
 import greenlab
 from greenlab.hub import eventlet
 from greenlab.runs.latency import latency_of
-from greenlab.runs.report import seconds
+from greenlab.text.format import seconds
 
 
 def one_in_three(x: Any) -> Any:

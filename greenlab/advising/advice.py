@@ -30,7 +30,7 @@ from greenlab.advising.model import (
     say_cost,
     simplest_of_the_close,
 )
-from greenlab.runs.report import rate, seconds
+from greenlab.text.format import rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

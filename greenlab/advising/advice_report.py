@@ -6,26 +6,55 @@ Must not import: live, magics.
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from greenlab.runs.report import rate, seconds
 from greenlab.text import table
+from greenlab.text.format import rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from greenlab.advising.advice import Advice
+    from greenlab.advising.model import Plan
+
+
+class TriedFacts(Protocol):
+    """How a pool did on a sample, as the report reads it. See `greenlab.advising.advice.Tried`."""
+
+    @property
+    def plan(self) -> Plan: ...  # noqa: D102
+    @property
+    def throughput(self) -> float: ...  # noqa: D102
+    @property
+    def startup_s(self) -> float | None: ...  # noqa: D102
+    @property
+    def why_not(self) -> str: ...  # noqa: D102
+
+
+class AdviceFacts(Protocol):
+    """An advice, as its report reads it. See `greenlab.advising.advice.Advice`."""
+
+    @property
+    def plan(self) -> Plan: ...  # noqa: D102
+    @property
+    def reasons(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def sure(self) -> str: ...  # noqa: D102
+    @property
+    def doubts(self) -> Sequence[str]: ...  # noqa: D102
+    @property
+    def evidence(self) -> Sequence[TriedFacts]: ...  # noqa: D102
+
 
 _HEADER = ("tried on the sample", "throughput", "start-up", "up to", "limited by")
 
 
-def headline(advice: Advice) -> str:
+def headline(advice: AdviceFacts) -> str:
     """Say what is advised, and how sure that is."""
     sure = f"{advice.sure}: {'; '.join(advice.doubts)}" if advice.doubts else advice.sure
     return f"advice: {advice.plan} ({sure})"
 
 
-def plain(advice: Advice) -> str:
+def plain(advice: AdviceFacts) -> str:
     """Give the advice, its reasons and the evidence."""
     lines = [headline(advice), *(f"  {reason}" for reason in advice.reasons)]
     if advice.evidence:
@@ -33,7 +62,7 @@ def plain(advice: Advice) -> str:
     return "\n".join(lines)
 
 
-def rich(advice: Advice) -> str:
+def rich(advice: AdviceFacts) -> str:
     """Give the same as HTML."""
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in advice.reasons)
     evidence = table.rich(_HEADER, _rows(advice)) if advice.evidence else ""
@@ -43,7 +72,7 @@ def rich(advice: Advice) -> str:
     )
 
 
-def _rows(advice: Advice) -> Sequence[tuple[str, ...]]:
+def _rows(advice: AdviceFacts) -> Sequence[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for one in advice.evidence:
         if one.why_not:

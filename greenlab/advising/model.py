@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.pools.registry import SPECS, spec_of
-from greenlab.runs.report import seconds
+from greenlab.text.format import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -28,12 +28,11 @@ from greenlab.advising.advice import (
 )
 from greenlab.advising.cost_sample import CostSample
 from greenlab.advising.model import wider
-from greenlab.comparing.race_report import LEAST_S
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
 from greenlab.pools.partial_job import PartialJob
 from greenlab.pools.registry import spec_of
-from greenlab.runs.report import rate
-from greenlab.runs.resource_usage import UsageMeter
+from greenlab.runs.resource_usage import LEAST_S, UsageMeter
+from greenlab.text.format import rate
 from greenlab.text.tracebacks import first_line_of
 
 if TYPE_CHECKING:

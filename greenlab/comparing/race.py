@@ -11,13 +11,13 @@ Must not import: live, magics, pandas before it is asked for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from greenlab.comparing import race_report
+from greenlab.comparing import race_analysis, race_report
+from greenlab.comparing.race_analysis import RaceRun
 from greenlab.comparing.series import Series
 from greenlab.errors import RunError, RunInterrupted
-from greenlab.runs.resource_usage import Usage, UsageMeter
+from greenlab.runs.resource_usage import UsageMeter
 from greenlab.text.tracebacks import first_line_of
 
 if TYPE_CHECKING:
@@ -26,43 +26,13 @@ if TYPE_CHECKING:
     from greenlab.runs.run import Run
 
 
-@dataclass(frozen=True)
-class RaceRun:
-    """One run of a race.
-
-    Attributes:
-        pool: in which pool.
-        repeat: which time it was: 1, 2 …; 0 is the warm-up.
-        run: the run.
-        usage: what it cost, or None if it never started.
-        reason: why it counts for nothing; empty for one that counts.
-    """
-
-    pool: str
-    repeat: int
-    run: Run
-    usage: Usage | None
-    reason: str = ""
-
-    @property
-    def counts(self) -> bool:
-        """Whether its figures are taken."""
-        return self.repeat > 0 and not self.reason
-
-    @property
-    def throughput(self) -> float:
-        """Tasks that succeeded, a second: to fail fast wins no race."""
-        succeeded = self.run.counts["succeeded"]
-        return succeeded / self.run.elapsed_s if self.run.elapsed_s > 0 else 0.0
-
-
 class Race(Series):
     """The same tasks in several pools. Made by `greenlab.race` and `%%greenrace`.
 
     Attributes:
         pools: the pools' names, in the order in which they were asked for.
         repeat: how often each of them runs.
-        legs: every run so far, warm-ups too.
+        all_runs: every run so far, warm-ups too.
         failures: why a pool failed as a whole, by its name.
     """
 
@@ -72,7 +42,7 @@ class Race(Series):
         super().__init__(items, **series)
         self.pools = tuple(pools)
         self.repeat = repeat
-        self.legs: list[RaceRun] = []
+        self.all_runs: list[RaceRun] = []
         self.failures: dict[str, str] = {}
         self._errors: dict[str, BaseException] = {}
 
@@ -84,14 +54,14 @@ class Race(Series):
     def _drive(self) -> None:
         meters = {pool: UsageMeter() for pool in self.pools}
         for pool in self.pools:
-            self._leg(pool, 0, meters[pool])
+            self._run_once(pool, 0, meters[pool])
         for repeat in range(1, self.repeat + 1):
             order = self.pools if repeat % 2 else self.pools[::-1]
             for pool in order:
                 if pool not in self.failures:
-                    self._leg(pool, repeat, meters[pool])
+                    self._run_once(pool, repeat, meters[pool])
 
-    def _leg(self, pool: str, repeat: int, meter: UsageMeter) -> None:
+    def _run_once(self, pool: str, repeat: int, meter: UsageMeter) -> None:
         """Run a pool once, and note how that went."""
         meter.usage = None
         run: Run | None = None
@@ -105,17 +75,17 @@ class Race(Series):
             if run is not None:
                 run.check()
         except RunInterrupted as interrupt:
-            self.legs.append(RaceRun(pool, repeat, interrupt.run, meter.usage, "interrupted"))
+            self.all_runs.append(RaceRun(pool, repeat, interrupt.run, meter.usage, "interrupted"))
             raise
         except Exception as error:
             # Tasks that fail while a pool warms up may be the first few; the pool shall have its try.
             if repeat or not isinstance(error, RunError):
                 reason = self._fail(pool, error)
             if isinstance(error, RunError) and run is not None and run.fail_fast:
-                self.legs.append(RaceRun(pool, repeat, run, meter.usage, reason))
+                self.all_runs.append(RaceRun(pool, repeat, run, meter.usage, reason))
                 raise
         if run is not None:
-            self.legs.append(RaceRun(pool, repeat, run, meter.usage, reason))
+            self.all_runs.append(RaceRun(pool, repeat, run, meter.usage, reason))
         self._tell()
 
     def _fail(self, pool: str, error: BaseException) -> str:
@@ -126,11 +96,11 @@ class Race(Series):
         return reason
 
     def _cut_short(self) -> str:
-        missing = [pool for pool in self.pools if pool not in self.failures and not self.legs_of(pool)]
+        missing = [pool for pool in self.pools if pool not in self.failures and not self.runs_of(pool)]
         again = [
-            f"{pool} ran {len(self.legs_of(pool))} of {self.repeat} times"
+            f"{pool} ran {len(self.runs_of(pool))} of {self.repeat} times"
             for pool in self.pools
-            if pool not in missing and pool not in self.failures and len(self.legs_of(pool)) < self.repeat
+            if pool not in missing and pool not in self.failures and len(self.runs_of(pool)) < self.repeat
         ]
         what = "; ".join([*([f"{', '.join(missing)} did not finish"] if missing else []), *again])
         return f"the race was interrupted: {what or 'all had run'}; what has ended is in _race"
@@ -151,14 +121,13 @@ class Race(Series):
 
     # -- what is known -------------------------------------------------------------------------------------
 
-    def legs_of(self, pool: str) -> list[RaceRun]:
+    def runs_of(self, pool: str) -> list[RaceRun]:
         """Give the runs of a pool that count, in the order in which they ran."""
-        return [leg for leg in self.legs if leg.pool == pool and leg.counts]
+        return race_analysis.runs_of(self.all_runs, pool)
 
-    def median_leg(self, pool: str) -> RaceRun | None:
+    def median_run(self, pool: str) -> RaceRun | None:
         """Give the run of a pool whose throughput is the median; the lower of two. None if none counts."""
-        ranked = sorted(self.legs_of(pool), key=lambda leg: leg.throughput)
-        return ranked[(len(ranked) - 1) // 2] if ranked else None
+        return race_analysis.median_run(self.all_runs, pool)
 
     @property
     def runs(self) -> dict[str, Run]:
@@ -169,16 +138,16 @@ class Race(Series):
         """
         found = {}
         for pool in self.pools:
-            leg = self.median_leg(pool)
-            others = [other for other in self.legs if other.pool == pool and other.repeat and other.run.done]
-            if leg is not None or others:
-                found[pool] = (leg or others[-1]).run
+            one = self.median_run(pool)
+            others = [other for other in self.all_runs if other.pool == pool and other.repeat and other.run.done]
+            if one is not None or others:
+                found[pool] = (one or others[-1]).run
         return found
 
     @property
     def winner(self) -> str | None:
         """The pool that was clearly the fastest, or None."""
-        return race_report.winner(self)
+        return race_analysis.winner(self.all_runs, self.pools)
 
     @property
     def verdict(self) -> str:
@@ -188,7 +157,7 @@ class Race(Series):
     @property
     def warnings(self) -> list[str]:
         """What says that something else than the pools was the limit, a sentence each."""
-        return race_report.limits(self)
+        return race_analysis.limits(self.all_runs, self.pools)
 
     def to_pandas(self) -> Any:
         """Give a DataFrame, a row a run; see `greenlab.comparing.race_report.frame` for its columns."""

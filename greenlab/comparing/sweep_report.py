@@ -6,18 +6,47 @@ Must not import: live, magics, pandas before it is asked for.
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlab.errors import UsageError
 from greenlab.pools.registry import spec_of
-from greenlab.runs.report import rate, seconds
 from greenlab.text import table
+from greenlab.text.format import rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from greenlab.comparing.recommend import Recommendation
     from greenlab.comparing.steady_state import Point
-    from greenlab.comparing.sweep import Sweep
+    from greenlab.comparing.usl import Usl
+
+
+class SweepFacts(Protocol):
+    """A sweep, as its report reads it. See `greenlab.comparing.sweep.Sweep`."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def pool(self) -> str: ...  # noqa: D102
+    @property
+    def points(self) -> Sequence[Point]: ...  # noqa: D102
+    @property
+    def concurrencies(self) -> Sequence[int]: ...  # noqa: D102
+    @property
+    def verdict(self) -> Recommendation: ...  # noqa: D102
+    @property
+    def law(self) -> Usl | None: ...  # noqa: D102
+    @property
+    def missing(self) -> list[str]: ...  # noqa: D102
+    @property
+    def interval(self) -> tuple[int, int] | None: ...  # noqa: D102
+    @property
+    def stage(self) -> str: ...  # noqa: D102
+    @property
+    def ended(self) -> bool: ...  # noqa: D102
+    @property
+    def interrupted(self) -> bool: ...  # noqa: D102
+
 
 LITTLE = 0.1
 """In flight, and throughput times latency, agree with the concurrency to within this share, or it is said."""
@@ -28,12 +57,12 @@ WIDE = 1.5
 _HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "X·R", "errors")
 
 
-def option(sweep: Sweep) -> str:
+def option(sweep: SweepFacts) -> str:
     """Name the option that sets the concurrency: prefork holds one task a worker."""
     return spec_of(sweep.pool).size_flag
 
 
-def advice(sweep: Sweep) -> str:
+def advice(sweep: SweepFacts) -> str:
     """Say which concurrency is enough, or that it cannot be said, in a sentence."""
     verdict = sweep.verdict
     if verdict.concurrency is None or verdict.interval is None:
@@ -46,7 +75,7 @@ def advice(sweep: Sweep) -> str:
     )
 
 
-def law_words(sweep: Sweep) -> str:
+def law_words(sweep: SweepFacts) -> str:
     """Write the fitted law's figures; nothing without one."""
     law = sweep.law
     if law is None:
@@ -81,7 +110,7 @@ def littles(points: Sequence[Point]) -> list[str]:
     return found
 
 
-def notes(sweep: Sweep) -> list[str]:
+def notes(sweep: SweepFacts) -> list[str]:
     """Give what stands below the advice: what is missing, the law, and the check."""
     found = list(sweep.missing) if sweep.ended else []
     if sweep.interval is not None and sweep.interval[1] > WIDE * sweep.interval[0]:
@@ -91,13 +120,13 @@ def notes(sweep: Sweep) -> list[str]:
     return found + littles(sweep.points)
 
 
-def _closer(sweep: Sweep, low: int, high: int) -> str:
+def _closer(sweep: SweepFacts, low: int, high: int) -> str:
     """Write the concurrencies of a sweep that looks more closely: one before, three within, one after."""
     wanted = {sweep.concurrencies[0], low, round((low * high) ** 0.5), high, 2 * high}
     return ",".join(str(value) for value in sorted(wanted))
 
 
-def rows(sweep: Sweep) -> list[list[str]]:
+def rows(sweep: SweepFacts) -> list[list[str]]:
     """Give a row of words for each concurrency."""
     done = [_row(point) for point in sweep.points]
     left = sweep.concurrencies[len(sweep.points) :]
@@ -119,13 +148,13 @@ def _row(point: Point) -> list[str]:
     ]
 
 
-def plain(sweep: Sweep) -> str:
+def plain(sweep: SweepFacts) -> str:
     """Give the plain-text report."""
     below = [f"  {note}" for note in notes(sweep)]
     return "\n".join([sweep.name, f"  {advice(sweep)}", *below, *table.plain(_HEADER, rows(sweep))])
 
 
-def rich(sweep: Sweep) -> str:
+def rich(sweep: SweepFacts) -> str:
     """Give the report as HTML."""
     below = "".join(f"<br>{html.escape(note)}" for note in notes(sweep))
     return (
@@ -134,7 +163,7 @@ def rich(sweep: Sweep) -> str:
     )
 
 
-def frame(sweep: Sweep) -> Any:
+def frame(sweep: SweepFacts) -> Any:
     """Give a pandas DataFrame, a row a concurrency; times in seconds, of the tasks between the ramps."""
     try:
         import pandas as pd

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from greenlab.live.drawing.client import DrawingClient
-    from greenlab.live.snapshot import Watched
     from greenlab.live.view import View, name_line
+    from greenlab.live.watched import Watched
     from greenlab.live.words import POOL_COLORS
 
 __all__ = ["POOL_COLORS", "DrawingClient", "View", "Watched", "name_line", "static_figure"]
@@ -28,7 +28,7 @@ _WHERE = {
     "POOL_COLORS": "words",
     "DrawingClient": "drawing.client",
     "View": "view",
-    "Watched": "snapshot",
+    "Watched": "watched",
     "name_line": "view",
 }
 

@@ -154,25 +154,6 @@ class StillDisplay(Display):
         _display(*picture_bundle(last), display_id=self._id, update=True)
 
 
-def choose_face(controls: Controls, *, widgets: bool) -> Display:
-    """Choose how to appear, by what there is: a kernel, widgets, or neither.
-
-    Args:
-        controls: what the user's doings call.
-        widgets: whether the front end can show widgets.
-    """
-    if not _in_kernel():
-        return TerminalDisplay()
-    if widgets:
-        try:
-            from greenlab.live.widget_display import WidgetDisplay
-
-            return WidgetDisplay(controls)
-        except ImportError:
-            pass
-    return StillDisplay()
-
-
 def picture_bundle(last: Last) -> tuple[dict[str, Any], dict[str, Any]]:
     """Give the data and metadata of an output that shows a picture, and the first failure below it."""
     drawing = last.drawing
@@ -187,12 +168,6 @@ def picture_bundle(last: Last) -> tuple[dict[str, Any], dict[str, Any]]:
         source = b64encode(drawing.png).decode("ascii")
         data["text/html"] = f'<img src="data:image/png;base64,{source}" {attributes}>{last.failure}'
     return data, {"image/png": about}
-
-
-def _in_kernel() -> bool:
-    from IPython import get_ipython
-
-    return getattr(get_ipython(), "kernel", None) is not None
 
 
 def _display(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from greenlab.live.snapshot import Watched
+    from greenlab.live.watched import Watched
 
 MAX_SAMPLES = 960
 """Samples kept of a run: four minutes at four a second; then every other one is dropped."""

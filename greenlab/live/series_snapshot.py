@@ -141,14 +141,14 @@ def _of_race(race: Any, known: dict[int, Trace]) -> RaceSource:
 
 
 def _lane(race: Any, pool: str, known: dict[int, Trace]) -> SeriesRow:
-    legs = race.legs_of(pool)
-    leg = race.median_leg(pool)
+    runs = race.runs_of(pool)
+    one = race.median_run(pool)
     current = race.current
     now = _trace(current, MOST_NOW) if current is not None and current.pool == pool and not race.warming else None
     reason = race.failures.get(pool, "")
     words = ""
-    if leg is not None:
-        latency = leg.run.latency
+    if one is not None:
+        latency = one.run.latency
         words = f"p50 {duration_words(latency.p50)}, p99 {duration_words(latency.p99)}"
     elif reason:
         words = f"failed: {reason}"
@@ -158,9 +158,9 @@ def _lane(race: Any, pool: str, known: dict[int, Trace]) -> SeriesRow:
         words = "runs now" if now else ""
     return SeriesRow(
         pool,
-        tuple(known.get(id(each)) or known.setdefault(id(each), _trace(each.run, MOST_TIMES)) for each in legs),
+        tuple(known.get(id(each)) or known.setdefault(id(each), _trace(each.run, MOST_TIMES)) for each in runs),
         now,
-        tuple(each.throughput for each in legs),
+        tuple(each.throughput for each in runs),
         words,
         bool(reason),
     )

@@ -21,10 +21,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
-from greenlab.live.displays import Controls, Display, Last, Now, Slider, choose_face
+from greenlab.live.choose_display import choose_display
+from greenlab.live.displays import Controls, Display, Last, Now, Slider
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.samples import Columns
-from greenlab.live.snapshot import Facts, Samples, Watched, facts_of, records_of
+from greenlab.live.snapshot import Facts, Samples, facts_of, records_of
+from greenlab.live.watched import Watched
 from greenlab.live.words import failure_html, header_html, progress_line
 from greenlab.pools.registry import spec_of
 
@@ -98,7 +100,7 @@ class View:
         self._run = run
         controls = Controls(lambda: self._soon(self._stop), lambda value: self._soon(lambda: self._turn(value)))
         try:
-            self._face = choose_face(controls, widgets=self._widgets)
+            self._face = choose_display(controls, widgets=self._widgets)
             self._face.show(self._say(run, self._facts_of(run), 0.0))
             if self._face.draws:
                 self._artist.start()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
 from greenlab.places import say_place
-from greenlab.runs.report import seconds
 from greenlab.runs.run import Run
+from greenlab.text.format import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from greenlab.errors import UsageError
 from greenlab.pools.registry import spec_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
+from greenlab.text.format import rate, seconds
 from greenlab.text.tracebacks import message_of, traceback_of, visible
 
 if TYPE_CHECKING:
@@ -17,24 +18,6 @@ if TYPE_CHECKING:
 
 _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
-
-
-def seconds(value: float) -> str:
-    """Write a time with a unit that suits it."""
-    if value != value:  # noqa: PLR0124 (nan)
-        return "none"
-    if value < 0.001:
-        return f"{value * 1e6:.0f} µs"
-    if value < 1:
-        return f"{value * 1e3:.{1 if value < 0.1 else 0}f} ms"
-    return f"{value:.2f} s"
-
-
-def rate(value: float) -> str:
-    """Write a throughput."""
-    return (
-        f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
-    )
 
 
 def lines(run: RunResults) -> list[str]:

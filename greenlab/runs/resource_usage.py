@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 EVERY_S = 0.2
 
+LEAST_S = 0.2
+"""The machine counts its time in ticks of 10 ms: of a shorter run they say little."""
+
 
 @dataclass(frozen=True)
 class Usage:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import PendingError, UsageError
 from greenlab.hub.blocks import by_line, folded
-from greenlab.runs import report
 from greenlab.runs.aggregate import AggregateLedger
 from greenlab.runs.ledger import OK, PENDING
 
@@ -131,11 +130,6 @@ class RunResults:
         return dict(self.ledger.error_types.most_common())
 
     @property
-    def first_failure(self) -> str:
-        """The traceback of the first task that failed, in a few lines; empty if none has."""
-        return "\n".join(report.first_traceback(self))
-
-    @property
     def counts(self) -> dict[str, int]:
         """How many tasks: total, and of these succeeded, failed, cancelled (cut short), pending (in flight).
 
@@ -221,21 +215,6 @@ class RunResults:
     def _refuse_if_discarded(self, what: str) -> None:
         if self.discards:
             raise UsageError(f"this run has no {what}, for it was made with discard: leave that out to keep them")
-
-    def to_pandas(self) -> Any:
-        """Give a DataFrame, a row a task; see `greenlab.runs.report.frame` for its columns."""
-        self._refuse_if_discarded("table")
-        return report.frame(self)
-
-    def summary(self) -> str:
-        """Give the run in a few lines of plain text."""
-        return report.plain(self)
-
-    def __repr__(self) -> str:
-        return report.plain(self)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        return {"text/plain": report.plain(self), "text/html": report.rich(self)}
 
 
 def _say_nothing(_job: Ledger) -> str:

@@ -24,7 +24,7 @@ from greenlab.runs.results import RunResults
 from greenlab.runs.self_wait import waiting_for
 from greenlab.runs.streams import ShellStreams
 from greenlab.text.tracebacks import message_of
-from greenlab.tracing.timeline import timeline_of
+from greenlab.tracing.timeline import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -263,6 +263,26 @@ class Run(RunResults):
 
     # -- how it shows --------------------------------------------------------------------------------------
 
+    @property
+    def first_failure(self) -> str:
+        """The traceback of the first task that failed, in a few lines; empty if none has."""
+        return "\n".join(report.first_traceback(self))
+
+    def to_pandas(self) -> Any:
+        """Give a DataFrame, a row a task; see `greenlab.runs.report.frame` for its columns."""
+        self._refuse_if_discarded("table")
+        return report.frame(self)
+
+    def summary(self) -> str:
+        """Give the run in a few lines of plain text."""
+        return report.plain(self)
+
+    def __repr__(self) -> str:
+        return report.plain(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
+        return {"text/plain": report.plain(self), "text/html": report.rich(self)}
+
     def plot(self) -> Any:
         """Give a matplotlib Figure of throughput and tasks in flight over time."""
         if self._figure is None:
@@ -271,7 +291,10 @@ class Run(RunResults):
 
     def timeline(self) -> Timeline:
         """Give who held the hub when, and what the others waited for, if the run was made with `trace=True`."""
-        return timeline_of(self._observers)
+        tracing = self._observers.find(Tracing)
+        if tracing is None:
+            raise UsageError("this run was not traced: run it with trace=True, or with --trace")
+        return tracing.timeline
 
 
 class _Writer:

@@ -9,3 +9,21 @@ def a_thing(value: Any) -> str:
     """Name the type of a value with its article, for messages."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def seconds(value: float) -> str:
+    """Write a time with a unit that suits it."""
+    if value != value:  # noqa: PLR0124 (nan)
+        return "none"
+    if value < 0.001:
+        return f"{value * 1e6:.0f} µs"
+    if value < 1:
+        return f"{value * 1e3:.{1 if value < 0.1 else 0}f} ms"
+    return f"{value:.2f} s"
+
+
+def rate(value: float) -> str:
+    """Write a throughput."""
+    return (
+        f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
+    )

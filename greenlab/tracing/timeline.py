@@ -20,7 +20,7 @@ from greenlab.errors import UsageError
 from greenlab.hub.blocks import folded
 from greenlab.hub.trace import COLUMNS, record
 from greenlab.hub.waits import KINDS
-from greenlab.runs.report import seconds
+from greenlab.text.format import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
     from greenlab.hub.trace import Recording
-    from greenlab.runs.observers import Observers
 
 _ENDED = "end"
 
@@ -270,18 +269,6 @@ class Tracing:
         if self._timeline is None:
             raise UsageError("there is no timeline yet: it is made when what is traced has ended")
         return self._timeline
-
-
-def timeline_of(observers: Observers) -> Timeline:
-    """Give the timeline of a run, by its observers.
-
-    Raises:
-        UsageError: it is not traced, or it goes on.
-    """
-    tracing = observers.find(Tracing)
-    if tracing is None:
-        raise UsageError("this run was not traced: run it with trace=True, or with --trace")
-    return tracing.timeline
 
 
 class _Names:

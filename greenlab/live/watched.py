@@ -1,0 +1,86 @@
+"""What a view asks of a run: the only thing that the live room knows of runs.
+
+Must not import: anything of greenlab.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Watched(Protocol):
+    """A run, as its view sees it. Everything is read on the hub's thread."""
+
+    @property
+    def pool(self) -> str:
+        """The word that `-p` takes."""
+
+    @property
+    def label(self) -> str:
+        """What the run goes over, such as `url in feeds`."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many tasks may be in flight; whoever watches may set it."""
+
+    @concurrency.setter
+    def concurrency(self, value: int) -> None: ...
+
+    @property
+    def total(self) -> int | None:
+        """How many tasks there are, or None if that is not known."""
+
+    @property
+    def started_s(self) -> float:
+        """When the run started, on `time.perf_counter`."""
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the start, or from start to end."""
+
+    @property
+    def done(self) -> int:
+        """Tasks that ended, one way or the other."""
+
+    @property
+    def failed(self) -> int:
+        """Tasks that ended by an exception."""
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks that have started and not ended."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the run goes on."""
+
+    @property
+    def blocked(self) -> Sequence[Any]:
+        """What held the hub: objects with `started_s` and `ended_s`, on `time.perf_counter`, and `worker`."""
+
+    @property
+    def blocked_lines(self) -> Sequence[str]:
+        """The same in words, a line of code each, the worst first."""
+
+    @property
+    def error_types(self) -> dict[str, int]:
+        """How many failures there are of each exception type, most frequent first."""
+
+    @property
+    def first_failure(self) -> str:
+        """What the first task that failed raised, and where, in a few lines; empty if none has."""
+
+    def cancel(self) -> object:
+        """Stop the run. On the hub's thread only."""
+
+    def summary(self) -> str:
+        """Say in a few lines of plain text how the run went."""
+
+    def times(self) -> tuple[Sequence[float], Sequence[float]]:
+        """When each task started and ended, on `time.perf_counter`; nan where it has not ended.
+
+        Both are empty if the run keeps no records of its tasks.
+        """
