@@ -15,7 +15,7 @@ from live_doubles import Shown
 
 import greenlab
 from greenlab import greening, hub
-from greenlab.live import DrawingClient, displays
+from greenlab.live import DrawingClient, choose_display, displays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
         seen.append(Shown(bundle, metadata or {}, display_id, update))
 
     monkeypatch.setattr(displays, "_display", display)
-    monkeypatch.setattr(displays, "_in_kernel", lambda: True)
+    monkeypatch.setattr(choose_display, "_in_kernel", lambda: True)
     return seen
 
 

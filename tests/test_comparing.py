@@ -138,8 +138,6 @@ def test_an_interrupted_sweep_keeps_the_points_that_it_has(kernel: Kernel) -> No
         ("%greenrace -n 3", "stands above a cell"),
         ("%greensweep -n 3", "stands above a cell"),
         ("%%greenrace x in 5\nx", "an int is not"),
-        ("%%greenrace -p green -w 2 x in [1]\nx", "none of these pools has any"),
-        ("%%greensweep -w 2 x in [1]\nx", "leave them out"),
         ("%%greensweep x in nowhere\nx", "name 'nowhere' is not defined"),
     ],
 )

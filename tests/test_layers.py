@@ -92,9 +92,9 @@ def graph() -> dict[str, set[str]]:
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """The groups of modules that import each other, by way of others too."""
     reach: dict[str, set[str]] = {}
-    for start in graph:
+    for start, first in graph.items():
         seen: set[str] = set()
-        todo = list(graph[start])
+        todo = list(first)
         while todo:
             name = todo.pop()
             if name not in seen:

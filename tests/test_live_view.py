@@ -15,7 +15,7 @@ import pytest
 from live_doubles import FakeRun, Shown, not_posted, wait_until
 
 from greenlab.hub import eventlet
-from greenlab.live import View, displays, name_line, widget_display
+from greenlab.live import View, choose_display, displays, name_line, widget_display
 from greenlab.live import view as live_view
 from greenlab.live.drawing.client import Drawing, DrawingClient
 
@@ -192,7 +192,7 @@ def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], artist: Drawing
 def test_a_terminal_is_told_at_the_start_and_at_the_end_and_nothing_is_drawn(
     shown: list[Shown], artist: DrawingClient, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(displays, "_in_kernel", lambda: False)
+    monkeypatch.setattr(choose_display, "_in_kernel", lambda: False)
     run, view = FakeRun(), View(not_posted, artist=artist)
     view.run_started(run)
     run.go_on(5.0, 4)

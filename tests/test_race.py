@@ -174,7 +174,6 @@ def test_the_processor_time_of_a_worker_that_was_replaced_is_counted(started: An
         ({"pools": ("green", "grn")}, "no pool 'grn'"),
         ({"repeat": 0}, "repeat must be a whole number of 1 or more"),
         ({"warm_up": -1}, "warm_up must be a whole number of 0 or more"),
-        ({"pools": ("green",), "workers": 2}, "none of these pools has any: green"),
         ({"concurrency": 0}, "concurrency must be"),
         ({"items": 5}, "an int is not"),
         ({"items": iter([])}, "the items are empty"),

@@ -319,7 +319,6 @@ def test_a_sweep_whose_every_task_fails_raises_at_its_first_point(started: Any) 
         ({"concurrency": (1, 1000), "pool": "prefork"}, "1,000 processes are too many"),
         ({"seconds": 0}, "seconds must be a number greater than 0"),
         ({"warm_up": -1}, "warm_up must be a whole number of 0 or more"),
-        ({"workers": 2}, "leave them out"),
         ({"timeout": -1}, "timeout must be a number greater than 0"),
         ({"pool": "grn"}, "no pool 'grn'"),
         ({"items": [1], "count": 1}, "once"),

@@ -26,12 +26,13 @@ from greenlab.live.displays import Controls, Display, Last, Now, Slider
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Samples, facts_of, records_of
-from greenlab.live.watched import Watched
 from greenlab.live.words import failure_html, header_html, progress_line
 from greenlab.pools.registry import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from greenlab.live.watched import Watched
 
 TICK_S = 0.25
 HEADER_S = 0.4
