@@ -5,12 +5,10 @@ In a notebook, `%load_ext greenlab`, then `%%greenrun -c 500 url in urls` above 
 next to nothing, in worker processes too.
 """
 
-from __future__ import annotations
+import typing as _typing
+from importlib import import_module as _import_module
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from greenlab import patched
+from greenlab import patched as _patched
 from greenlab.errors import (
     CancelledError,
     GreenlabError,
@@ -25,7 +23,7 @@ from greenlab.errors import (
     WorkerLostError,
 )
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from greenlab import lab
     from greenlab.advising.advice import Advice
     from greenlab.api.advise import advise, route, task
@@ -78,23 +76,23 @@ _WHERE = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> _typing.Any:
     if name == "lab":
-        return import_module("greenlab.lab")
+        return _import_module("greenlab.lab")
     if name in _WHERE:
-        patched.refuse()
-        value = globals()[name] = getattr(import_module(_WHERE[name]), name)
+        _patched.refuse()
+        value = globals()[name] = getattr(_import_module(_WHERE[name]), name)
         return value
     raise AttributeError(f"module 'greenlab' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, "__doc__", "__file__", "__name__", "__path__", "__version__"])
 
 
-def load_ipython_extension(ip: Any) -> None:
+def load_ipython_extension(ip: _typing.Any) -> None:
     """Start the hub in the kernel, green its main thread, add the magics: `%load_ext greenlab`."""
-    patched.refuse()
+    _patched.refuse()
     artist = None
     if getattr(ip, "kernel", None) is not None:
         from greenlab.live.drawing.client import DrawingClient
@@ -107,7 +105,7 @@ def load_ipython_extension(ip: Any) -> None:
     magics.load(ip, artist)
 
 
-def unload_ipython_extension(ip: Any) -> None:
+def unload_ipython_extension(ip: _typing.Any) -> None:
     """Put every patched object back, stop workers, remove the magics: `%unload_ext greenlab`."""
     from greenlab import magics
 
