@@ -6,12 +6,10 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-import greenlab
-
 if TYPE_CHECKING:
     from pathlib import Path
 
-SAMPLE = '''
+SAMPLE = """
 from __future__ import annotations
 
 import urllib.request
@@ -49,7 +47,7 @@ try:
     main()
 except greenlab.RunError as error:
     print(error)
-'''
+"""
 
 
 def test_a_user_s_code_is_checked_against_the_package_s_types(tmp_path: Path) -> None:
@@ -63,6 +61,6 @@ def test_a_user_s_code_is_checked_against_the_package_s_types(tmp_path: Path) ->
 
 
 def test_the_package_lists_its_public_names_and_nothing_else() -> None:
-    import greenlab.api.run  # noqa: F401 (rooms that were imported are attributes, but no names for users)
+    import greenlab.api.run
 
     assert sorted(greenlab.__all__) == [name for name in dir(greenlab) if not name.startswith("_")]
