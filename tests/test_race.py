@@ -444,8 +444,11 @@ def test_a_curve_does_not_show_the_rhythm_of_tasks_that_start_together() -> None
     [
         (SeriesRow("green", (), None, (), "", False),),
         (SeriesRow("green", (), Trace([0.1, 0.2], 1, 0.3, NAN), (), "runs now", False),),
-        (SeriesRow("green", (), None, (), "failed: " + "x" * 400, True), SeriesRow("prefork", (), None, (), "not run", False)),
-        tuple(SeriesRow(p, (Trace([0.5, 1.0], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS),
+        (
+            SeriesRow("green", (), None, (), "failed: " + "x" * 400, True),
+            SeriesRow("prefork", (), None, (), "not run", False),
+        ),
+        tuple(SeriesRow(p, (Trace([0.5, 1], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS),
     ],
 )  # fmt: skip
 def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card(lanes: tuple[SeriesRow, ...]) -> None:

@@ -240,7 +240,7 @@ class _AutoJob:
 
 
 def _bound(spec: PoolSpec, job: Job) -> int | None:
-    """Return how many tasks of a job may be in flight in a pool at the most, or None for as many as the job may have."""
+    """Return how many tasks of a job a pool may have in flight, or None for as many as the job may have."""
     if spec.task_a_worker:
         return job.workers
     return None if spec.on_hub or spec.own_hubs else MOST_THREADS

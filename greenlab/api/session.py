@@ -1,4 +1,4 @@
-"""What starts and stops the hub, and the calls that run on it: `start`, `stop`, `native`, `spawn`, `offload`, `ps`, `kill`.
+"""What starts and stops the hub, and the calls that run on it: `start`, `stop`, `spawn`, `offload`, `ps`, `kill`.
 
 Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
 """

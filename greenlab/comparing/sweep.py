@@ -4,8 +4,8 @@ Every point begins with the first item and goes round the items until its time i
 order everywhere, and enough of them at every concurrency. With `seconds` that is its time. Without, a point takes
 from `SHORTEST_S` to `LONGEST_S` seconds: until fifty tasks and six rounds of tasks have ended. Values are not kept.
 
-Guarantees: what is measured is read between the ramps (`greenlab.comparing.steady_state`); no advice is given where the points
-do not carry one (`greenlab.comparing.recommend`), and what is missing is said.
+Guarantees: what is measured is read between the ramps (`greenlab.comparing.steady_state`); no advice is given where the
+points do not carry one (`greenlab.comparing.recommend`), and what is missing is said.
 
 Must not import: live, magics, scipy before the fit, pandas before it is asked for.
 """

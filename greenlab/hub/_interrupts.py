@@ -30,7 +30,7 @@ import greenlet
 if TYPE_CHECKING:
     from types import FrameType
 
-    from greenlab.hub.guest import GuestHub
+    from greenlab.hub.turning import TurningHub
 
 GRACE_S = 0.3
 REST_S = 0.5
@@ -54,7 +54,7 @@ class Interrupts:
         pending: whether a signal has come whose handler has not been called yet.
     """
 
-    def __init__(self, hub: GuestHub) -> None:
+    def __init__(self, hub: TurningHub) -> None:
         self._hub = hub
         self._handler = self._on_signal
         self._nudged = self._on_nudge

@@ -11,20 +11,19 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from greenlab.hub.guest import GuestHub
-    from greenlab.hub.tasks import Task
+    from greenlab.hub.turning import ShownTask, TurningHub
 
 _COLORS = {"done": "#009e73", "failed": "#c4321f", "killed": "#6b7280"}
 
 
-def hub_words(hub: GuestHub) -> str:
+def hub_words(hub: TurningHub) -> str:
     """Say in a line what kind of hub this is."""
     if hub.closed_down:
         return "<GuestHub: stopped>"
     return f"<GuestHub: {'guest of the running event loop' if hub.host else 'turns while this thread waits'}>"
 
 
-def hub_bundle(hub: GuestHub) -> dict[str, str]:
+def hub_bundle(hub: TurningHub) -> dict[str, str]:
     """Show a hub, and what it keeps between runs."""
     words = hub_words(hub)
     kept = ", ".join(escape(str(key)) for key in sorted(map(str, hub.kept)))
@@ -35,7 +34,7 @@ def hub_bundle(hub: GuestHub) -> dict[str, str]:
     }
 
 
-def task_bundle(task: Task) -> dict[str, str]:
+def task_bundle(task: ShownTask) -> dict[str, str]:
     """Show a task: which one, and how far it is."""
     color = _COLORS.get(task.state, "#0072b2")
     html = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from types import CodeType
 
-    from greenlab.hub.guest import GuestHub
+    from greenlab.hub.turning import TurningHub
 
 _INNER = "greenlab_inner"
 WAITS: set[CodeType] = set()
@@ -40,14 +40,14 @@ def is_scheduler(each: greenlet.greenlet) -> bool:
     return gevent is not None and isinstance(each, getattr(gevent, "Hub", ()))
 
 
-def owner_of(hub: GuestHub, current: Any) -> Any:
+def owner_of(hub: TurningHub, current: Any) -> Any:
     """Return the green thread whose code `current` runs, or the main greenlet of its thread."""
     if current is hub.root or current.parent is hub.greenlet:
         return current
     return _trace(hub, current)[0]
 
 
-def _trace(hub: GuestHub, current: Any) -> tuple[Any, bool]:
+def _trace(hub: TurningHub, current: Any) -> tuple[Any, bool]:
     """Follow the parents: return the owner, and whether it is so only by gevent's hub."""
     hubs = hub.hubs
     if current in hubs:
@@ -61,7 +61,7 @@ def _trace(hub: GuestHub, current: Any) -> tuple[Any, bool]:
     return current, False
 
 
-def is_native(hub: GuestHub, current: Any, native: Container[Any]) -> bool:
+def is_native(hub: TurningHub, current: Any, native: Container[Any]) -> bool:
     """Tell whether a greenlet that others made waits natively: it is gevent's, or part of a native block."""
     while current is not None and current not in hub.hubs:
         if current in native or is_scheduler(current):
@@ -70,7 +70,7 @@ def is_native(hub: GuestHub, current: Any, native: Container[Any]) -> bool:
     return False
 
 
-def wait(hub: GuestHub, current: Any) -> Any:
+def wait(hub: TurningHub, current: Any) -> Any:
     """Give up the hub in a greenlet that is no child of the hub's; its owner waits for it meanwhile."""
     owner, scheduled = _trace(hub, current)
     if owner is current:
@@ -95,7 +95,7 @@ def wait(hub: GuestHub, current: Any) -> Any:
                 _cut(hub, current, owner)
 
 
-def throw(hub: GuestHub, green: Any, *error: Any) -> None:
+def throw(hub: TurningHub, green: Any, *error: Any) -> None:
     """Throw into a green thread, where it stands. Called by the hub."""
     inner = _inner(green)
     if inner is not None and not green.dead:
@@ -108,7 +108,7 @@ def throw(hub: GuestHub, green: Any, *error: Any) -> None:
     green.throw(*error)
 
 
-def kill(hub: GuestHub, green: Any, *error: Any) -> None:
+def kill(hub: TurningHub, green: Any, *error: Any) -> None:
     """As eventlet's `kill`, where the green thread stands."""
     inner = _inner(green)
     if inner is not None and not green.dead:
@@ -131,7 +131,7 @@ def _waits(each: Any) -> bool:
     return frame is not None and frame.f_code in WAITS
 
 
-def _cut(hub: GuestHub, inner: Any, owner: Any) -> None:
+def _cut(hub: TurningHub, inner: Any, owner: Any) -> None:
     """Have what `inner` is a part of end in the hub: its owner does not wait for it any more."""
     while inner.parent is not owner:
         inner = inner.parent

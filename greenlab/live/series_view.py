@@ -1,7 +1,7 @@
 """The live picture of a race or a sweep: one output that is replaced in place, and stays in the notebook.
 
-Guarantees: the hub's thread does not draw while runs go on (`greenlab.live.drawing.client` does); after `series_ended` no green
-thread of the board's own is left; the first output names the series without a number, for tools that compare.
+Guarantees: the hub's thread does not draw while runs go on (`greenlab.live.drawing.client` does); after `series_ended`
+no green thread of the view's own is left; the first output names the series without a number, for tools that compare.
 
 Must not import: runs, matplotlib, numpy, IPython before it shows something.
 """

@@ -1,7 +1,7 @@
 """The green pool: tasks as green threads of this process.
 
 A pool with `-c 500` is 500 long-lived green threads that pull from one job, not a green thread a task: a task then
-costs a fraction of a microsecond beyond its own work. They take turns at the gate, see `greenlab.pools.fair_scheduler`. Above a
+costs a fraction of a microsecond beyond its own work. They take turns, see `greenlab.pools.fair_scheduler`. Above a
 thousand they are made as all that there are have had a task, so a limit that is never reached costs nothing.
 
 Each of these green threads has attributes that tell what it does: `greenlab_job`, `greenlab_index` (-1 between two

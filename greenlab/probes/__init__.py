@@ -13,6 +13,6 @@ from greenlab.probes.probe import LEAST_TIMES, LIMIT_S, TIMES, probe
 from greenlab.probes.verdict import Verdict
 
 __all__ = [
-    "LEAST_TIMES", "LIMIT_S", "TIMES", "LibraryVerdict", "LibraryVerdicts", "Verdict", "is_library", "known", "look_around", "look_up",
-    "probe",
+    "LEAST_TIMES", "LIMIT_S", "TIMES", "LibraryVerdict", "LibraryVerdicts", "Verdict", "is_library", "known",
+    "look_around", "look_up", "probe",
 ]  # fmt: skip

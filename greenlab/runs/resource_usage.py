@@ -1,6 +1,6 @@
 """What a run costs: processor time, memory, and how busy the machine was meanwhile.
 
-A `UsageMeter` is an observer of one run after another. It reads at the run's start, a few times a second, and at its end.
+A `UsageMeter` observes one run after another. It reads at the run's start, a few times a second, and at its end.
 
 Guarantees: a pool's start-up is not counted; after `run_ended` there is no green thread of the meter's own left.
 Bounds: a worker's time is known to a clock tick, 10 ms on Linux; what a worker used after the last reading before it

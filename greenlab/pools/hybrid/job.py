@@ -16,7 +16,6 @@ from greenlab.pools.processes.framing import Bytes, Parcel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from greenlab.pools.hybrid.worker_handle import WorkerHandle
     from greenlab.pools.protocol import Job
 
 
@@ -34,7 +33,7 @@ class ActiveJob(jobs.ActiveJob):
         super().__init__(number, job)
         self.blocked_after_s = blocked_after_s
         self.body = pickle.dumps(environment.pack(job.func), 5)
-        self.crew: list[WorkerHandle | None] = []
+        self.crew: list[Any] = []  # of worker handles, which know this class
         self.sentences: dict[int, BaseException] = {}
 
     @property
@@ -51,7 +50,7 @@ class ActiveJob(jobs.ActiveJob):
 class Batch:
     """Tasks of one job on their way to one process."""
 
-    def __init__(self, active: ActiveJob, link: WorkerHandle, post: Callable[[Batch], None]) -> None:
+    def __init__(self, active: ActiveJob, link: Any, post: Callable[[Batch], None]) -> None:
         self.active = active
         self.link = link
         self.tasks: list[tuple[int, Any]] = []

@@ -1,7 +1,7 @@
 """The prefork pool: tasks in a few worker processes, driven by green threads.
 
 Each worker has a socket and a green thread that reads it; each run feeds tasks from the green thread that
-called `run`. Who works is up to `Supervisor`, who gets which task to `feeding`; the loop inside the process is `worker`.
+called `run`. Who works is up to `Supervisor`, who gets which task to `dispatch`; the loop in the process is `worker`.
 
 Guarantees:
 

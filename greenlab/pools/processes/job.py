@@ -1,7 +1,7 @@
 """A job, as a pool of worker processes sees it while it runs.
 
-Guarantees: nothing here waits, but `ActiveJob.wait` and `ActiveJob.await_end`; what the job itself raises ends its run, and
-nobody else's.
+Guarantees: nothing here waits, but `ActiveJob.wait` and `ActiveJob.await_end`; what the job itself raises ends its run,
+and nobody else's.
 Must not import: runs, live, magics, eventlet.green.
 """
 
