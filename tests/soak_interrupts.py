@@ -73,7 +73,7 @@ def _note_waits(signum, frame):
 signal.signal(signal.SIGUSR1, _note_waits)
 """
 PREPARE_GREEN = """
-import greenlab, greenlab.api
+import greenlab, greenlab.api.run
 def work(x):
     import time
     time.sleep(0.002)
@@ -81,7 +81,7 @@ def work(x):
 greenlab.run(abs, range(4), pool={pool!r})
 """
 START = """
-background = greenlab.api.prepare(work, range({count}), pool={pool!r}, concurrency=10, live=False).start()
+background = greenlab.api.run.prepare(work, range({count}), pool={pool!r}, concurrency=10, live=False).start()
 """
 CHECK = """
 for task in list(greenlab.hub.current().tasks):

@@ -90,12 +90,12 @@ def test_a_coroutine_that_waits_without_await_is_stopped_and_the_kernel_lives(ke
 
 def test_what_a_cell_ignores_stays_ignored_while_tasks_compute(kernel: Kernel) -> None:
     kernel.run(
-        "import asyncio, greenlab.api, signal, time\ndef compute(x):\n    end = time.monotonic() + 0.5\n"
+        "import asyncio, greenlab.api.run, signal, time\ndef compute(x):\n    end = time.monotonic() + 0.5\n"
         "    while time.monotonic() < end: pass\n    return x"
     )
     ignore = "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
     for waits in ("run.wait()", "await asyncio.sleep(0.5); await run._driver", "time.sleep(0.5); run.wait()"):
-        start = "run = greenlab.api.prepare(compute, range(2), live=False).start()\n"
+        start = "run = greenlab.api.run.prepare(compute, range(2), live=False).start()\n"
         cell = kernel.run(ignore + start + waits, interrupt_after=0.2)
         assert cell.error is None, waits
         assert "[0, 1]" == kernel.run("run.results").value

@@ -136,8 +136,8 @@ def test_the_artist_ignores_an_interrupt_and_gives_way(artist: DrawingClient) ->
 def test_the_artist_ends_with_a_kernel_that_is_killed() -> None:
     code = """
         import os, signal
-        from greenlab.live import Artist
-        artist = Artist()
+        from greenlab.live import DrawingClient
+        artist = DrawingClient()
         artist.start()
         print(artist.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import greenlab
+import greenlab.api.run
 from greenlab.hub import eventlet
 from greenlab.runs.latency import latency_of
 from greenlab.text.format import seconds
@@ -78,7 +79,7 @@ def test_the_report_as_html_escapes_what_tasks_say() -> None:
     def bad(x: Any) -> None:
         raise ValueError("<script>")
 
-    run = greenlab.api.prepare(bad, [1]).start().wait()
+    run = greenlab.api.run.prepare(bad, [1]).start().wait()
     assert "<script>" not in run._repr_mimebundle_()["text/html"]
 
 
@@ -108,7 +109,7 @@ def test_cancel_keeps_what_has_ended_and_resume_does_the_rest() -> None:
         time.sleep(0.01)
         return x
 
-    run = greenlab.api.prepare(task, range(40), concurrency=4).start()
+    run = greenlab.api.run.prepare(task, range(40), concurrency=4).start()
     while run.done < 8:
         eventlet.sleep(0.005)
     run.cancel()
@@ -139,7 +140,7 @@ def test_resume_runs_failed_tasks_again_and_no_other() -> None:
 
 
 def test_resume_goes_on_with_an_iterator_where_the_run_left_it() -> None:
-    run = greenlab.api.prepare(lambda x: time.sleep(0.005) or x, iter(range(30)), concurrency=2).start()
+    run = greenlab.api.run.prepare(lambda x: time.sleep(0.005) or x, iter(range(30)), concurrency=2).start()
     while run.done < 4:
         eventlet.sleep(0.002)
     run.cancel()
@@ -166,7 +167,7 @@ def test_rerun_with_an_unknown_option_lists_those_there_are() -> None:
 
 
 def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended() -> None:
-    run = greenlab.api.prepare(lambda x: time.sleep(0.02) or x, range(4)).start()
+    run = greenlab.api.run.prepare(lambda x: time.sleep(0.02) or x, range(4)).start()
     with pytest.raises(greenlab.PendingError):
         _ = run.results
     with pytest.raises(greenlab.PendingError):
@@ -175,7 +176,7 @@ def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended()
 
 
 def test_two_runs_at_once_do_not_mix() -> None:
-    runs = [greenlab.api.prepare(lambda x, k=k: time.sleep(0.005) or k * x, range(20)).start() for k in (1, 10)]
+    runs = [greenlab.api.run.prepare(lambda x, k=k: time.sleep(0.005) or k * x, range(20)).start() for k in (1, 10)]
     assert [list(range(20)), list(range(0, 200, 10))] == [run.wait().results for run in runs]
 
 
@@ -203,7 +204,7 @@ def test_observers_hear_of_start_and_end_and_one_that_raises_is_dropped_with_a_w
         def run_ended(self, run: Any) -> None:
             heard.append("bad")
 
-    run = greenlab.api.prepare(lambda x: x, [1, 2])
+    run = greenlab.api.run.prepare(lambda x: x, [1, 2])
     run._observers._observers[:] = [Bad(), Good()]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -285,7 +286,7 @@ def test_items_that_raise_half_way_are_a_source_error_and_results_stay() -> None
         yield 2
         raise OSError("gone")
 
-    run = greenlab.api.prepare(lambda x: x, items()).start().wait()
+    run = greenlab.api.run.prepare(lambda x: x, items()).start().wait()
     with pytest.raises(greenlab.SourceError, match="after 2: OSError: gone"):
         run.check()
     assert [1, 2] == run.results
@@ -312,7 +313,7 @@ def test_errors_of_runs_travel_without_their_run() -> None:
     def inner(fails: Any) -> Any:
         return greenlab.run(lambda _: 1 / 0, [1]) if fails else greenlab.run(abs, items())
 
-    one, other = greenlab.api.prepare(inner, [True, False], pool="prefork", workers=1).start().wait().outcomes
+    one, other = greenlab.api.run.prepare(inner, [True, False], pool="prefork", workers=1).start().wait().outcomes
     assert (greenlab.RunError, None) == (type(one), one.run)
     assert "every task failed: 1 ZeroDivisionError" in str(one)
     assert (greenlab.SourceError, None) == (type(other), other.run)

@@ -28,9 +28,9 @@ ON, OFF = "view on", "view off"
 
 SET_UP = """
 import eventlet, gc, greenlab, json, psutil, time, urllib.request
-from greenlab.live.drawing.client import Artist
+from greenlab.live.drawing.client import DrawingClient
 from greenlab.live.view import View
-from greenlab.live.widget_display import WidgetFace
+from greenlab.live.widget_display import WidgetDisplay
 from greenlab.pools.green import GreenPool
 
 def clocked(pool, job, run=GreenPool.run):
@@ -56,18 +56,18 @@ def clock(owner, name):
 
 taken = []
 clock(View, "tick")
-clock(WidgetFace, "picture")
-clock(WidgetFace, "_make")
-clock(WidgetFace, "_appear")
-clock(WidgetFace, "finish")
+clock(WidgetDisplay, "picture")
+clock(WidgetDisplay, "_make")
+clock(WidgetDisplay, "_appear")
+clock(WidgetDisplay, "finish")
 
 drawn = [0]
 
-def counted(self, *args, draw=Artist.draw):
+def counted(self, *args, draw=DrawingClient.draw):
     drawn[0] += 1
     return draw(self, *args)
 
-Artist.draw = counted
+DrawingClient.draw = counted
 
 def drawing_s():
     artist = greenlab.start().kept.get("artist")
