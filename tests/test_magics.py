@@ -230,7 +230,11 @@ def test_a_cell_that_computes_is_named_in_the_report_of_a_detached_run(kernel: K
     kernel.run("import time\ntime.sleep(0.1)")
     kernel.run("end = time.thread_time() + 0.4\nwhile time.thread_time() < end: pass")
     cell = kernel.run("import re\nprint(re.sub(r'In\\[\\d+\\]', 'In[]', '\\n'.join(map(str, r.wait().blocked))))")
-    assert " at line 2 of Cell In[], in <module>: CPU, the cell, 3 waited behind it" in cell.stdout
+    # On a busy machine it says for how long of that there was no processor.
+    told = (
+        r" at line 2 of Cell In\[\], in <module>: CPU(, [\d.]+ s of it without a processor)?, the cell, 3 waited behind"
+    )
+    assert re.search(told, cell.stdout), cell.stdout
 
 
 def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: Kernel) -> None:

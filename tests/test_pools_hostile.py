@@ -155,14 +155,14 @@ def test_an_item_that_raises_as_it_is_pickled_or_read_fails_its_task(
 
 def test_a_reader_that_fails_ends_its_worker_by_name(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> None:
     link = hybrid_link if pool.name == "hybrid" else prefork_link
-    load_end, failures = link.sending.load_end, [SystemExit("of the reader")]
+    load_end, failures = link.serialization.load_end, [SystemExit("of the reader")]
 
     def fail_once(*args: Any) -> Any:
         if failures:
             raise failures.pop()
         return load_end(*args)
 
-    monkeypatch.setattr(link.sending, "load_end", fail_once)
+    monkeypatch.setattr(link.serialization, "load_end", fail_once)
     job = run(pool, double_list, [[i] * 20 for i in range(40)])
     assert 40 == job.done
     assert {"of the reader"} == {str(error.__cause__) for error in job.errors.values()}

@@ -261,7 +261,6 @@ def test_plot_gives_a_figure_with_axes() -> None:
         ({"items": [1], "concurrency": 0}, "concurrency must be"),
         ({"items": [1], "concurrency": True}, "concurrency must be"),
         ({"items": [1], "concurrency": "5"}, "concurrency must be"),
-        ({"items": [1], "workers": 2}, "no worker processes"),
         ({"items": [1], "pool": "prefork", "workers": 0}, "workers must be"),
         ({"items": [1], "timeout": 0}, "timeout must be"),
         ({"items": [1], "timeout": math.nan}, "timeout must be"),

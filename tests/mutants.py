@@ -1,0 +1,218 @@
+"""Draw mutants of the code and see which of them the tests of their room let live.
+
+    python tests/mutants.py --count 20 --seed 1 [--room runs] [--list] [--timeout 600]
+
+A mutant is one small change: a comparison turned, a number one higher, a condition negated, a statement left out, an
+`and` made an `or`. It is made in a copy of the working tree, the tests of its room run there until one fails, and what
+survives is printed with its file and line. A survivor is killed by a new test, or is named in `EQUIVALENT` below, with
+the reason why no test can tell it from the original.
+
+Guarantees: the same seed draws the same mutants of the same code; the working tree is not touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "greenlab"
+TESTS = {
+    "hub": ("hub*", "hold", "watchdog", "account", "interrupts", "hosts", "greenlets*", "patched"),
+    "greening": ("greening*", "cooperation", "pollers", "queues", "hosts"),
+    "pools": ("pools*", "gate", "threads", "offload", "routes", "processes*", "fleet", "prefork*", "hybrid*"),
+    "runs": ("runs", "run_turned", "control", "odd_items", "reprs", "pools"), "comparing": ("race", "sweep"),
+    "advising": ("advice", "advise", "auto"), "tracing": ("timeline", "stepper"),
+    "probes": ("greencheck", "judge", "libraries"), "live": ("live_*",),
+    "magics": ("magics*", "comparing", "cells", "notebook_workers", "options"), "lab": ("lab",),
+    "api": ("options", "runs", "race", "sweep", "advise"), "text": ("runs", "odd_items", "race", "sweep"),
+}  # fmt: skip
+"""The tests that guard each room: the names of files, after `test_`."""
+EQUIVALENT: dict[str, str] = {}
+"""Mutants that no test can tell from the original: their source line after the change, and why."""
+
+_COMPARISONS = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==", ast.Is: "is not",
+    ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one file.
+
+    Attributes:
+        path: the file, from the root.
+        line: where, 1-based.
+        what: what was changed, in words.
+        start, end: offsets of what is replaced, in characters.
+        text: what stands there instead.
+    """
+
+    path: str
+    line: int
+    what: str
+    start: int
+    end: int
+    text: str
+
+    @property
+    def room(self) -> str:
+        """The room of the file."""
+        parts = Path(self.path).parts
+        return parts[1] if len(parts) > 2 else parts[1].removesuffix(".py")
+
+    def apply(self, source: str) -> str:
+        """Return the file with the change made."""
+        return source[: self.start] + self.text + source[self.end :]
+
+
+def _offsets(source: str) -> list[int]:
+    found = [0]
+    for line in source.splitlines(keepends=True):
+        found.append(found[-1] + len(line))
+    return found
+
+
+def mutants_of(path: str, source: str) -> list[Mutant]:
+    """Return every mutant of a file that changes what runs: docstrings and annotations are left alone."""
+    lines, tree = _offsets(source), ast.parse(source)
+    found: list[Mutant] = []
+
+    def at(line: int, column: int) -> int:
+        text = source[lines[line - 1] : lines[line]]
+        return lines[line - 1] + len(text.encode()[:column].decode())
+
+    def span(node: ast.AST) -> tuple[int, int]:
+        return at(node.lineno, node.col_offset), at(node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
+
+    def add(node: ast.AST, what: str, start: int, end: int, text: str) -> None:
+        found.append(Mutant(path, node.lineno, what, start, end, text))  # type: ignore[attr-defined]
+
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for part in (node.returns, *(arg.annotation for arg in ast.walk(node.args) if isinstance(arg, ast.arg))):
+                if part is not None:
+                    skipped.update(ast.walk(part))
+            for decorator in node.decorator_list:
+                skipped.update(ast.walk(decorator))
+        elif isinstance(node, ast.AnnAssign):
+            skipped.update(ast.walk(node.annotation))
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            skipped.update(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
+            left, right = span(node.left)[1], span(node.comparators[0])[0]
+            between = source[left:right]
+            if "(" not in between and ")" not in between:
+                new = _COMPARISONS[type(node.ops[0])]
+                add(node, f"comparison: {new}", left, right, f" {new} ")
+        elif isinstance(node, ast.BoolOp):
+            left, right = span(node.values[0])[1], span(node.values[1])[0]
+            if source[left:right].strip() in ("and", "or"):
+                new = "or" if isinstance(node.op, ast.And) else "and"
+                add(node, f"boolean: {new}", left, right, f" {new} ")
+        elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            start, end = span(node)
+            add(node, "number", start, end, f"({source[start:end]} + 1)")
+        elif isinstance(node, (ast.If, ast.While)) and not isinstance(node.test, ast.NamedExpr):
+            start, end = span(node.test)
+            add(node.test, "negated", start, end, f"not ({source[start:end]})")
+        elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
+            start, end = span(node.value)
+            add(node, "returns nothing", start, end, "None")
+        elif isinstance(node, (ast.Expr, ast.AugAssign)) and _may_go(node):
+            start, end = span(node)
+            add(node, "left out", start, end, "pass")
+    return found
+
+
+def _may_go(node: ast.Expr | ast.AugAssign) -> bool:
+    """Return whether a statement can be left out: no docstring, and nothing that makes a generator of its function."""
+    yields = any(isinstance(part, (ast.Yield, ast.YieldFrom)) for part in ast.walk(node))
+    return not yields and not isinstance(node.value, ast.Constant)
+
+
+def draw(count: int, seed: int, rooms: list[str]) -> list[Mutant]:
+    """Draw mutants, so that each line of code is as likely as any other."""
+    every: list[Mutant] = []
+    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        some = mutants_of(name, path.read_text(encoding="utf-8"))
+        every += [mutant for mutant in some if mutant.room in TESTS and (not rooms or mutant.room in rooms)]
+    return random.Random(seed).sample(every, min(count, len(every)))
+
+
+def survives(mutant: Mutant, tree: Path, timeout_s: float) -> bool:
+    """Return whether the tests of its room pass in a tree in which the mutant has been made."""
+    path = tree / mutant.path
+    original = path.read_text(encoding="utf-8")
+    path.write_text(mutant.apply(original), encoding="utf-8")
+    tests = [path for name in TESTS[mutant.room] for path in sorted(tree.glob(f"tests/test_{name}.py"))]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadfile"]
+    try:
+        done = subprocess.run(
+            [*command, *map(str, tests)],
+            cwd=tree, env=_environment(tree), capture_output=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return False  # what never ends is noticed
+    finally:
+        path.write_text(original, encoding="utf-8")
+    return done.returncode == 0
+
+
+def _environment(tree: Path) -> dict[str, str]:
+    import os
+
+    return os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def main() -> int:
+    """Draw, run, and print what survived; return how many did without a reason."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--room", action="append", default=[], choices=sorted(TESTS))
+    parser.add_argument(
+        "--timeout", type=float, default=900.0, metavar="S", help="seconds that a room's tests may take"
+    )
+    parser.add_argument("--list", action="store_true", help="print the mutants, and run nothing")
+    asked = parser.parse_args()
+    drawn = draw(asked.count, asked.seed, asked.room)
+    if asked.list:
+        for mutant in drawn:
+            print(f"{mutant.path}:{mutant.line}: {mutant.what}")
+        return 0
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "*.egg-info"))
+        for number, mutant in enumerate(drawn, 1):
+            began_s = time.perf_counter()
+            lived = survives(mutant, tree, asked.timeout)
+            source = (ROOT / mutant.path).read_text(encoding="utf-8")
+            line = mutant.apply(source).splitlines()[mutant.line - 1].strip()
+            word = "killed" if not lived else "equivalent" if line in EQUIVALENT else "SURVIVED"
+            alive += word == "SURVIVED"
+            spent_s = time.perf_counter() - began_s
+            print(
+                f"{number:3} {word:10} {spent_s:5.0f} s  {mutant.path}:{mutant.line}: {mutant.what}: {line}", flush=True
+            )
+    print(f"{alive} of {len(drawn)} mutants survived without a reason")
+    return alive
+
+
+if __name__ == "__main__":
+    sys.exit(main())
