@@ -93,7 +93,7 @@ def _belongs(thing: Any, packages: tuple[str, ...]) -> bool:
     elif isinstance(thing, type):
         own = [each for each in vars(thing).values() if isinstance(each, types.FunctionType)]
         name = thing.__module__
-        if name in {"_thread", "select"} and own:
+        if name in {"_queue", "_thread", "select"} and own:
             name = own[0].__globals__.get("__name__")
     else:
         return False
