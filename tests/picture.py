@@ -76,7 +76,7 @@ def references(packages: tuple[str, ...] = _OURS) -> list[str]:
         if _belongs(owner, _OURS):
             continue
         for name, value in parts:
-            if isinstance(value, (types.ModuleType, types.FunctionType, type)) and _belongs(value, packages):
+            if issubclass(type(value), (types.ModuleType, types.FunctionType, type)) and _belongs(value, packages):
                 found.append(f"{_words(owner)} {name}: {_words(value)}")
     return sorted(found)
 
