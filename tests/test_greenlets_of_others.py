@@ -502,6 +502,7 @@ def test_a_cell_that_waits_in_a_greenlet_can_be_interrupted(kernel: Kernel) -> N
     kernel.run("import greenlet, time; from sqlalchemy.util import greenlet_spawn")
     for code in ("greenlet.greenlet(time.sleep).switch(60)", "await greenlet_spawn(time.sleep, 60)"):
         cell = kernel.run(code, interrupt_after=0.3)
-        assert "KeyboardInterrupt" == cell.ename
+        # As without greenlab, an awaiting cell is cancelled.
+        assert cell.ename in {"KeyboardInterrupt", "CancelledError"}
         assert cell.seconds < 30
         assert "2" == kernel.run("1 + 1").value
