@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 FOREVER = "import time\ntime.sleep(0.05)"
+ENOUGH = "enough"
+UNTIL_ENOUGH = f"import os, time\nos.path.exists({ENOUGH!r}) or time.sleep(0.05)"
+"""Tasks that hurry as soon as a file is there: the test has seen enough."""
 CELLS = [
     # One run beforehand, so that the process that draws is not one that a test leaves.
     "%load_ext greenlab\nwarm = get_ipython().run_cell_magic('greenrun', '-n 1', 'None')\nprint('warm')",
@@ -32,7 +35,7 @@ CELLS = [
     "import sys\nsys.modules['greenlab.live.widget_display'] = None",
     f"%%greenrun -c 20 -n 2400\n{FOREVER}",
     "del sys.modules['greenlab.live.widget_display']",
-    f"%%greenrace -p green,threads -c 10 -n 100 --repeat 2\n{FOREVER}",
+    f"%%greenrace -p green,threads -c 10 -n 10_000\n{UNTIL_ENOUGH}",
 ]
 WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE = range(len(CELLS))
 IN_FLIGHT = re.compile(r"([\d,]+) in flight")
@@ -192,6 +195,9 @@ def test_a_race_shows_one_picture_that_never_goes_away(notebook: Notebook) -> No
     }"""
     cell = notebook.cell(RACE)
     height = cell.evaluate(watch)
+    seen_two = "() => [...document.querySelectorAll('.jp-Cell')].some(c => c.seen && c.seen.pictures.size > 1)"
+    notebook.page.wait_for_function(seen_two, timeout=PATIENCE_MS)
+    (notebook.path.parent / ENOUGH).touch()
     notebook.wait(RACE)
     seen = cell.evaluate("cell => { cell.seen.ended = true; return [cell.seen.lowest, [...cell.seen.pictures]]; }")
     lowest, pictures = seen
