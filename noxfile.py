@@ -6,8 +6,10 @@ import nox
 
 nox.options.default_venv_backend = "none"
 FAST = (
-    "account", "advice", "hold", "judge", "layers", "live_curves", "live_figure", "live_words",
-    "odd_items", "options", "places", "queues", "race", "runs", "stepper", "sweep", "threads", "timeline", "typing",
+    "advising/test_advice", "api/test_options", "comparing", "greening/test_queues", "house/test_layers",
+    "house/test_places", "house/test_typing", "hub/test_account", "hub/test_hold", "live/test_curves",
+    "live/test_run_figure", "pools/test_threads", "probes/test_judge", "runs/test_odd_items", "runs/test_runs", "text",
+    "tracing",
 )  # fmt: skip
 nox.options.sessions = ["lint", "fast"]
 
@@ -15,9 +17,8 @@ nox.options.sessions = ["lint", "fast"]
 @nox.session
 def fast(session: nox.Session) -> None:
     """Run the tests that need no kernel, browser or real server."""
-    session.run(
-        "pytest", "-n", "2", "--dist", "loadfile", *(f"tests/test_{name}.py" for name in FAST), *session.posargs
-    )
+    paths = [f"tests/{name}.py" if "/" in name else f"tests/{name}" for name in FAST]
+    session.run("pytest", "-n", "2", "--dist", "loadfile", *paths, *session.posargs)
 
 
 @nox.session

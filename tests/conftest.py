@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -120,19 +119,3 @@ def kernel(shared_kernel: Kernel, nothing_left: None) -> Kernel:
     """The module's kernel, with the names of former tests gone."""
     shared_kernel.run("%reset -f")
     return shared_kernel
-
-
-def needs_system(*programs: str) -> str:
-    """Give the path of a system program, by any of its names.
-
-    Without it the test is skipped, but in CI it fails: there, what tests need is installed.
-    """
-    import shutil
-
-    path = next(filter(None, map(shutil.which, programs)), None)
-    if path is None:
-        message = f"{' or '.join(programs)} is not installed"
-        if os.environ.get("CI"):
-            pytest.fail(f"{message}, and in CI nothing may be skipped for that")
-        pytest.skip(message)
-    return path

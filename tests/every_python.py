@@ -29,21 +29,21 @@ PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
 
 # What leans on the standard library's and the interpreter's insides: those differ from Python to Python.
 FAST = [
-    "test_cooperation.py",
-    "test_gate.py",
-    "test_greening_adopted.py",
-    "test_greening_identity.py",
-    "test_greening_scope.py",
-    "test_hub.py",
-    "test_magics.py",
-    "test_offload.py",
-    "test_pools.py",
-    "test_prefork.py",
-    "test_processes.py",
-    "test_processes_sending.py",
-    "test_pythons.py",
-    "test_terminal.py",
-    "test_threads.py",
+    "greening/test_adopted.py",
+    "greening/test_cooperation.py",
+    "greening/test_identity.py",
+    "greening/test_scope.py",
+    "house/test_pythons.py",
+    "house/test_terminal.py",
+    "hub/test_hub.py",
+    "magics/test_magics.py",
+    "pools/test_contract.py",
+    "pools/test_fair_scheduler.py",
+    "pools/test_offload.py",
+    "pools/test_prefork.py",
+    "pools/test_processes.py",
+    "pools/test_processes_sending.py",
+    "pools/test_threads.py",
 ]
 
 

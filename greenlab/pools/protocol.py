@@ -3,7 +3,7 @@
 A run hands a pool a `Job`; the pool pulls tasks from it, runs `job.func` on each item and tells the job how
 each task ended. A pool knows nothing of records, retries or figures; a job knows nothing of workers.
 
-Guarantees asked of every pool, and held by one contract suite (tests/test_pools.py):
+Guarantees asked of every pool, and held by one contract suite (tests/pools/test_contract.py):
 
 * each task that is pulled is ended exactly once, by `succeed` or `fail`, unless the run is cancelled;
 * a task that raises fails alone; the others go on;

@@ -1,6 +1,6 @@
 """Libraries whose behaviour under greenlab's greening is known, since it has been measured.
 
-Each row is measured by `tests/test_libraries.py`, with a probe, against a real server or call; a row without its
+Each row is measured by `tests/probes/test_libraries.py`, with a probe, against a real server or call; a row without its
 measurement fails that test. The version is the one that was measured last.
 
 Must not import: eventlet, asyncio, IPython.

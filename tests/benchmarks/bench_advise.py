@@ -23,11 +23,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
+import bench
 import servers
 import zoo
-from benchmarks import _measure
 
 import greenlab
 from greenlab import pools
@@ -189,9 +189,9 @@ class Score:
             print(f"  {good:28}" + " ".join(f"{self.table[good, pool] or '-':>8}" for pool in POOLS))
         for miss in self.misses:
             print("  miss: " + miss.replace("\n", "\n        "))
-        _measure.show_ratio("what is advised, by the best", self.shares, f"≥ {GOOD}")
-        _measure.show_ratio("an advice takes", self.seconds, "none", "s")
-        _measure.show_ratio("auto, by the best pool of its sizes", self.autos, "≥ 1")
+        bench.show_ratio("what is advised, by the best", self.shares, f"≥ {GOOD}")
+        bench.show_ratio("an advice takes", self.seconds, "none", "s")
+        bench.show_ratio("auto, by the best pool of its sizes", self.autos, "≥ 1")
         means = {pool: statistics.geometric_mean(each) for pool, each in [*self.singles.items(), ("auto", self.autos)]}
         told = ", ".join(f"{pool} {mean:.2f}" for pool, mean in means.items())
         print(f"  who would be used for all kinds, by the best of each (geometric means): {told}")
@@ -200,7 +200,7 @@ class Score:
 
 def main() -> None:
     """Print the table and the scores."""
-    quick = _measure.quick(__doc__)
+    quick = bench.quick(__doc__)
     seconds, rounds = (0.6, 1) if quick else (1.0, ROUNDS)
     score = Score()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

@@ -19,11 +19,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
+import bench
 import servers
 import zoo
-from benchmarks import _measure
 
 from greenlab.probes import judge, probe
 
@@ -98,7 +98,7 @@ def score(title: str, zoo_now: list[tuple[str, Callable[[], Any], str]], rounds:
 
 
 def main() -> None:
-    rounds = 1 if _measure.quick(__doc__) else ROUNDS
+    rounds = 1 if bench.quick(__doc__) else ROUNDS
     second = [(call.__name__, call, kind) for call, kind in zoo.SECOND_ZOO.items()]
     with tempfile.TemporaryDirectory() as folder, animals(Path(folder)) as found:
         score("quiet", found, rounds)

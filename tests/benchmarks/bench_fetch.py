@@ -13,9 +13,9 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from benchmarks import _measure
+import bench
 from kernel import Kernel
 
 from greenlab.lab import FeedHub
@@ -47,7 +47,7 @@ def fetch(kernel: Kernel, hub: FeedHub, name: str) -> tuple[float, float]:
     cell = kernel.run(CONTENDERS[name])
     assert cell.error is None, cell.error
     done = "done" if name == PEER else "run.counts['succeeded']"
-    assert FETCHES == _measure.ask(kernel, f"print({done})")
+    assert FETCHES == bench.ask(kernel, f"print({done})")
     return cell.seconds, hub.stats().peak_in_flight
 
 
@@ -63,7 +63,7 @@ def measure(name: str) -> list[tuple[float, float]]:
 
 
 def main() -> None:
-    rounds = 1 if _measure.quick(__doc__) else 7
+    rounds = 1 if bench.quick(__doc__) else 7
     print(f"{FETCHES:,} fetches of {LATENCY_S} s, {CONCURRENCY} in flight, {rounds} rounds")
     first: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     later: dict[str, list[float]] = {name: [] for name in CONTENDERS}
@@ -74,17 +74,17 @@ def main() -> None:
             peaks[name] += [peak for _, peak in cells]
             first[name].append(cells[0][0])
             later[name] += [wall_s for wall_s, _ in cells[1:]]
-    _measure.show("wall time of the first cell", "s", first)
+    bench.show("wall time of the first cell", "s", first)
     for name in GREEN:
-        _measure.show_ratio(name, first[name], "< 1.5 s", "s")
-    _measure.show_ratio("greenrun against OS threads", _measure.divide(first[LIVE], first[PEER]), "none")
-    _measure.show("wall time of later cells", "s", later)
+        bench.show_ratio(name, first[name], "< 1.5 s", "s")
+    bench.show_ratio("greenrun against OS threads", bench.divide(first[LIVE], first[PEER]), "none")
+    bench.show("wall time of later cells", "s", later)
     for name in GREEN:
-        _measure.show_ratio(name, later[name], "< 1.5 s", "s")
-    _measure.show_ratio("greenrun against OS threads", _measure.divide(later[LIVE], later[PEER]), "none")
-    _measure.show("peak in flight, counted by the server", "", peaks)
+        bench.show_ratio(name, later[name], "< 1.5 s", "s")
+    bench.show_ratio("greenrun against OS threads", bench.divide(later[LIVE], later[PEER]), "none")
+    bench.show("peak in flight, counted by the server", "", peaks)
     for name in GREEN:
-        _measure.show_ratio(name, peaks[name], "≥ 450")
+        bench.show_ratio(name, peaks[name], "≥ 450")
 
 
 if __name__ == "__main__":

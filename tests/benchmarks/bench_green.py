@@ -13,9 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from benchmarks import _measure
+import bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,17 +111,17 @@ def measure_apart(name: str) -> float:
 
 
 def main() -> None:
-    rounds = 2 if _measure.quick(__doc__) else 9
+    rounds = 2 if bench.quick(__doc__) else 9
     print(f"{CONCURRENCY} in flight, {rounds} rounds, Python {sys.version.split()[0]}")
     found: dict[str, list[float]] = {name: [] for name in CONTENDERS}
     for _ in range(rounds):
         for name, values in found.items():
             values.append(measure_apart(name))
-    _measure.show("tasks that do nothing", "µs/task", found)
+    bench.show("tasks that do nothing", "µs/task", found)
     better = [min(pair) for pair in zip(found[IMAP], found[GEVENT], strict=True)]
-    _measure.show_ratio(f"green against the better of {IMAP} and gevent", _measure.divide(better, found[GREEN]), "≥ 5")
+    bench.show_ratio(f"green against the better of {IMAP} and gevent", bench.divide(better, found[GREEN]), "≥ 5")
     best = [min(row) for row in zip(*(found[name] for name in CONTENDERS if name != GREEN), strict=True)]
-    _measure.show_ratio("green against the best of all", _measure.divide(best, found[GREEN]), "none")
+    bench.show_ratio("green against the best of all", bench.divide(best, found[GREEN]), "none")
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
+import bench
 import psutil
-from benchmarks import _measure
 
 import greenlab
 
@@ -165,7 +165,7 @@ def compare(
     for _ in range(rounds):
         for name in names:
             found[name].append(measure(meter, name, func, items))
-    _measure.show(title, "tasks/s", {name: [one.rate for one in figures] for name, figures in found.items()})
+    bench.show(title, "tasks/s", {name: [one.rate for one in figures] for name, figures in found.items()})
     for name, figures in found.items():
         kernel, workers, server, bound = (
             statistics.median(getattr(one, what) for one in figures)
@@ -176,10 +176,10 @@ def compare(
             f"{server * 1e6:.0f} µs in the server: at most {bound:,.0f} tasks/s on {os.cpu_count()} cores"
         )
     one, other = names
-    ratios = _measure.divide([f.rate for f in found[other]], [f.rate for f in found[one]])
-    _measure.show_ratio(f"{other} against {one}", ratios, target)
-    bounds = _measure.divide([f.bound for f in found[other]], [f.bound for f in found[one]])
-    _measure.show_ratio("what these cores allow, by the costs above", bounds, "none")
+    ratios = bench.divide([f.rate for f in found[other]], [f.rate for f in found[one]])
+    bench.show_ratio(f"{other} against {one}", ratios, target)
+    bounds = bench.divide([f.bound for f in found[other]], [f.bound for f in found[one]])
+    bench.show_ratio("what these cores allow, by the costs above", bounds, "none")
 
 
 def sweep(meter: Meter, url: str, rounds: int) -> None:
@@ -192,9 +192,9 @@ def sweep(meter: Meter, url: str, rounds: int) -> None:
         for _ in range(rounds):
             for name, rates in found.items():
                 rates.append(measure(meter, name, fetch, urls, concurrency).rate)
-        _measure.show(f"URLs of 100 ms, {concurrency} in flight", "tasks/s", found)
+        bench.show(f"URLs of 100 ms, {concurrency} in flight", "tasks/s", found)
         target = "≥ 1.2" if concurrency == 500 else "≥ 1, where cores are free"
-        _measure.show_ratio(f"{HYBRID} against {GREEN}", _measure.divide(found[HYBRID], found[GREEN]), target)
+        bench.show_ratio(f"{HYBRID} against {GREEN}", bench.divide(found[HYBRID], found[GREEN]), target)
 
 
 def change(rounds: int) -> None:
@@ -205,14 +205,14 @@ def change(rounds: int) -> None:
             run = greenlab.run(tiny_then_slow, [0] * 1000 + [0.5] * 100, concurrency=100, live=False, **OPTIONS[name])
             taken.append(run.elapsed_s)
     found = {name: taken[1:] for name, taken in found.items()}
-    _measure.show("1,000 tasks of nothing, then 100 of 0.5 s", "s", found)
-    _measure.show_ratio(f"{HYBRID} against {GREEN}", _measure.divide(found[HYBRID], found[GREEN]), "≤ 1.2")
+    bench.show("1,000 tasks of nothing, then 100 of 0.5 s", "s", found)
+    bench.show_ratio(f"{HYBRID} against {GREEN}", bench.divide(found[HYBRID], found[GREEN]), "≤ 1.2")
 
 
 def main() -> None:
     # Each fetch in flight is a descriptor, of the client and of the server, which is spawned below.
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    rounds = 1 if _measure.quick(__doc__) else 5
+    rounds = 1 if bench.quick(__doc__) else 5
     print(f"{CONCURRENCY} in flight, {rounds} rounds, {os.cpu_count()} cores, Python {sys.version.split()[0]}")
     ours, theirs = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)

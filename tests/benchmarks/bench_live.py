@@ -16,9 +16,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from benchmarks import _measure
+import bench
 from kernel import Kernel
 
 from greenlab.lab import FeedHub
@@ -139,7 +139,7 @@ def run(kernel: Kernel, work: Workload, count: int, which: str) -> Figures:
     cell = kernel.run(cell_of(work, count, which))
     assert cell.error is None, cell.error
     assert (which == ON) == bool(cell.displays), "a view appears, or not"
-    throughput, spent_s, succeeded = _measure.ask(kernel, READ)
+    throughput, spent_s, succeeded = bench.ask(kernel, READ)
     assert count == succeeded
     return Figures(throughput, cell.seconds, spent_s / count * 1e6)
 
@@ -149,7 +149,7 @@ def stalls(kernel: Kernel, work: Workload, count: int, which: str) -> tuple[floa
     kernel.run(TICK)
     cell = kernel.run(cell_of(work, count, which))
     assert cell.error is None, cell.error
-    inside, around = _measure.ask(kernel, READ_GAPS)
+    inside, around = bench.ask(kernel, READ_GAPS)
     return inside, around
 
 
@@ -164,7 +164,7 @@ def own_cost(kernel: Kernel, work: Workload, count: int) -> dict[str, float]:
         "all, a second of the run",
         "a picture, elsewhere",
     )
-    longest, longest_cpu, all_cpu, picture = _measure.ask(kernel, READ_COST)
+    longest, longest_cpu, all_cpu, picture = bench.ask(kernel, READ_COST)
     return dict(zip(names, (longest, longest_cpu, all_cpu / cell.seconds, picture), strict=True))
 
 
@@ -193,19 +193,19 @@ def compare(kernel: Kernel, work: Workload, rounds: int, length_s: float) -> Non
     rates = {which: [figures.throughput for figures in found[which]] for which in found}
     walls = {which: [figures.wall_s for figures in found[which]] for which in found}
     cpu_us = {which: [figures.cpu_us for figures in found[which]] for which in found}
-    _measure.show(f"{work.title}, {count:,} of them: throughput", "tasks/s", rates)
-    _measure.show_ratio("on against off", _measure.divide(rates[ON], rates[OFF]), "≥ 0.98")
-    _measure.show("wall time of the cell", "s", walls)
-    _measure.show_ratio("on against off", _measure.divide(walls[ON], walls[OFF]), "none")
-    _measure.show("processor time of the kernel while tasks run", "µs/task", cpu_us)
-    _measure.show_ratio("off against on", _measure.divide(cpu_us[OFF], cpu_us[ON]), "none")
-    _measure.show("the hub was held at the most, while the run went on", "ms", inside)
-    _measure.show("the hub was held at the most, before and after", "ms", around)
-    _measure.show("the view's own code on the hub; and drawing", "ms", {n: [c[n] for c in costs] for n in costs[0]})
+    bench.show(f"{work.title}, {count:,} of them: throughput", "tasks/s", rates)
+    bench.show_ratio("on against off", bench.divide(rates[ON], rates[OFF]), "≥ 0.98")
+    bench.show("wall time of the cell", "s", walls)
+    bench.show_ratio("on against off", bench.divide(walls[ON], walls[OFF]), "none")
+    bench.show("processor time of the kernel while tasks run", "µs/task", cpu_us)
+    bench.show_ratio("off against on", bench.divide(cpu_us[OFF], cpu_us[ON]), "none")
+    bench.show("the hub was held at the most, while the run went on", "ms", inside)
+    bench.show("the hub was held at the most, before and after", "ms", around)
+    bench.show("the view's own code on the hub; and drawing", "ms", {n: [c[n] for c in costs] for n in costs[0]})
 
 
 def main() -> None:
-    rounds, length_s = (2, 1.0) if _measure.quick(__doc__) else (12, 3.0)
+    rounds, length_s = (2, 1.0) if bench.quick(__doc__) else (12, 3.0)
     print(f"{CONCURRENCY} in flight, {rounds} pairs of {length_s:g} s, Python {sys.version.split()[0]}")
     with FeedHub() as hub, Kernel() as kernel:
         kernel.run("%load_ext greenlab")

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from benchmarks import _measure
+import bench
 from kernel import Kernel
 
 HEAVY = (
@@ -47,7 +47,7 @@ def in_fresh_python(code: str) -> tuple[float, list[str]]:
 def in_fresh_kernel() -> tuple[float, float, float, list[str]]:
     """Give milliseconds of `import eventlet`, of `%load_ext` after it, and of that cell as a front end sees it."""
     with Kernel() as kernel:
-        eventlet_ms, _ = _measure.ask(kernel, IMPORT_EVENTLET)
+        eventlet_ms, _ = bench.ask(kernel, IMPORT_EVENTLET)
         cell = kernel.run(LOAD_EXT)
         assert cell.error is None, cell.error
         load_ms, new = json.loads(cell.stdout)
@@ -55,7 +55,7 @@ def in_fresh_kernel() -> tuple[float, float, float, list[str]]:
 
 
 def main() -> None:
-    rounds = 2 if _measure.quick(__doc__) else 9
+    rounds = 2 if bench.quick(__doc__) else 9
     print(f"{rounds} rounds, Python {sys.version.split()[0]}")
     names = "import eventlet", "import greenlab", "import eventlet, in a kernel", "%load_ext greenlab"
     found: dict[str, list[float]] = {name: [] for name in (*names, "the cell of %load_ext")}
@@ -67,15 +67,15 @@ def main() -> None:
         found[names[2]].append(eventlet_ms)
         found[names[3]].append(load_ms)
         found["the cell of %load_ext"].append(cell_ms)
-    _measure.show("loading, each in a fresh process", "ms", found)
+    bench.show("loading, each in a fresh process", "ms", found)
     heavy = [name for name in HEAVY if name in imported]
     added = [name for name in FORBIDDEN if name in loaded]
     forbidden = sum(name in FORBIDDEN for name in imported)
     print(f"  → import greenlab loads {len(imported)} modules, heavy ones: {', '.join(heavy) or 'none'}")
     print(f"  → of {', '.join(FORBIDDEN)} import greenlab loads: {forbidden}, target 0")
     print(f"  → %load_ext greenlab loads {len(loaded)} modules, heavy ones: {', '.join(added) or 'none'}")
-    _measure.show_ratio("%load_ext after import eventlet", found[names[3]], "< 150 ms", "ms")
-    _measure.show_ratio("%load_ext against import eventlet", _measure.divide(found[names[3]], found[names[2]]), "none")
+    bench.show_ratio("%load_ext after import eventlet", found[names[3]], "< 150 ms", "ms")
+    bench.show_ratio("%load_ext against import eventlet", bench.divide(found[names[3]], found[names[2]]), "none")
 
 
 if __name__ == "__main__":

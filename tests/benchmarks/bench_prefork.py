@@ -18,12 +18,12 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
+import bench
 import billiard
 import loky
 import psutil
-from benchmarks import _measure
 
 from greenlab.errors import WorkerLostError
 from greenlab.pools.prefork import PreforkPool
@@ -250,12 +250,12 @@ def recoveries(rounds: int) -> list[float]:
 
 def show(title: str, unit: str, found: dict[str, list[float]], target: str = "none") -> None:
     """Print a table, and the ratio to the best peer of each round."""
-    _measure.show(title, unit, found)
+    bench.show(title, unit, found)
     ours, *others = found.values()
     more = unit.endswith("/s")
     best = [(max if more else min)(row) for row in zip(*others, strict=True)]
-    ratios = _measure.divide(ours, best) if more else _measure.divide(best, ours)
-    _measure.show_ratio("prefork against the best peer", ratios, target)
+    ratios = bench.divide(ours, best) if more else bench.divide(best, ours)
+    bench.show_ratio("prefork against the best peer", ratios, target)
 
 
 def main() -> None:
@@ -270,11 +270,11 @@ def main() -> None:
     show("1 MiB in, 1 MiB out", "tasks/s", rates(same, dict.fromkeys(CONTENDERS, 300), MIB, rounds), "≥ 1.5")
     show("start to first results, cold", "s", starts(rounds), "none; ours < 0.4 s")
     print("\nthe prefork pool by itself")
-    _measure.show_ratio("2 workers from a warm fork server", warm_starts(rounds), "< 0.15", "s")
+    bench.show_ratio("2 workers from a warm fork server", warm_starts(rounds), "< 0.15", "s")
     ratios, shares = scale(rounds)
-    _measure.show_ratio("tasks of 1 ms, 2 workers against twice 1", ratios, "≥ 0.97 on 2 cores that are free")
-    _measure.show_ratio("share of all processor time that is the tasks'", shares, "≥ 0.97")
-    _measure.show_ratio("from a worker's death to a task on its replacement", recoveries(rounds), "< 0.05", "s")
+    bench.show_ratio("tasks of 1 ms, 2 workers against twice 1", ratios, "≥ 0.97 on 2 cores that are free")
+    bench.show_ratio("share of all processor time that is the tasks'", shares, "≥ 0.97")
+    bench.show_ratio("from a worker's death to a task on its replacement", recoveries(rounds), "< 0.05", "s")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from benchmarks import _measure
+import bench
 
 import greenlab
 
@@ -103,18 +103,18 @@ async def measure(rounds: int, length_s: float) -> None:
         turns_a_tick.append(each)
         for name, times in zip(idling, await idle(hub), strict=True):
             idling[name].append(times)
-    _measure.show(f"from a coroutine to the task, median of {SPAWNS:,}", "µs", spawned)
-    _measure.show_ratio("greenlab.spawn", spawned["greenlab.spawn"], "< 50 µs", "µs")
-    _measure.show(f"gap of a {TICK_S * 1e3:g} ms ticker while the loop idles, median", "ms", medians)
-    _measure.show("the longest gap", "ms", worst)
-    _measure.show("an idle second", "times", idling)
-    _measure.show_ratio("turns of the hub a tick", turns_a_tick, "1")
-    _measure.show_ratio("turns of the hub in an idle second", idling["turns of the hub"], "0")
+    bench.show(f"from a coroutine to the task, median of {SPAWNS:,}", "µs", spawned)
+    bench.show_ratio("greenlab.spawn", spawned["greenlab.spawn"], "< 50 µs", "µs")
+    bench.show(f"gap of a {TICK_S * 1e3:g} ms ticker while the loop idles, median", "ms", medians)
+    bench.show("the longest gap", "ms", worst)
+    bench.show("an idle second", "times", idling)
+    bench.show_ratio("turns of the hub a tick", turns_a_tick, "1")
+    bench.show_ratio("turns of the hub in an idle second", idling["turns of the hub"], "0")
     greenlab.stop()
 
 
 def main() -> None:
-    rounds, length_s = (2, 0.5) if _measure.quick(__doc__) else (5, 3.0)
+    rounds, length_s = (2, 0.5) if bench.quick(__doc__) else (5, 3.0)
     print(f"{rounds} rounds, Python {sys.version.split()[0]}")
     asyncio.run(measure(rounds, length_s))
 

@@ -11,9 +11,9 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
-from benchmarks import _measure
+import bench
 
 import greenlab
 
@@ -61,7 +61,7 @@ def submitted(executor: ProcessPoolExecutor, count: int) -> float:
 
 
 def main() -> None:
-    rounds, scale = (2, 5) if _measure.quick(__doc__) else (7, 1)
+    rounds, scale = (2, 5) if bench.quick(__doc__) else (7, 1)
     greenlab.start()
     for title, func, count, target in (
         ("tasks that do nothing", nothing, 20_000, "≥ 2"),
@@ -71,8 +71,8 @@ def main() -> None:
         for _ in range(rounds):
             found["greenlab threads"].append(by_greenlab(func, count // scale))
             found["ThreadPoolExecutor"].append(by_executor(func, count // scale))
-        _measure.show(f"{title}, {WIDTH} threads", "tasks/s", found)
-        _measure.show_ratio("threads against the executor", _measure.divide(*found.values()), target)
+        bench.show(f"{title}, {WIDTH} threads", "tasks/s", found)
+        bench.show_ratio("threads against the executor", bench.divide(*found.values()), target)
 
     calls: dict[str, list[float]] = {"greenlab.offload": [], "submit().result()": []}
     with greenlab.native():
@@ -82,8 +82,8 @@ def main() -> None:
     for _ in range(rounds):
         calls["greenlab.offload"].append(offloaded(5000 // scale))
         calls["submit().result()"].append(submitted(executor, 5000 // scale))
-    _measure.show(f"one call at a time to a process, {WIDTH} callers", "calls/s", calls)
-    _measure.show_ratio("offload against submit", _measure.divide(*calls.values()), "≥ 2")
+    bench.show(f"one call at a time to a process, {WIDTH} callers", "calls/s", calls)
+    bench.show_ratio("offload against submit", bench.divide(*calls.values()), "≥ 2")
     with greenlab.native():
         executor.shutdown()
 
@@ -91,7 +91,7 @@ def main() -> None:
     for _ in range(rounds):
         for name, discard in (("discard", True), ("kept", False)):
             kept[name].append(greenlab.run(nothing, range(500_000 // scale), discard=discard).throughput)
-    _measure.show("green tasks that do nothing, results discarded or kept", "tasks/s", kept)
+    bench.show("green tasks that do nothing, results discarded or kept", "tasks/s", kept)
     greenlab.stop()
 
 

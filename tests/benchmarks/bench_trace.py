@@ -13,10 +13,10 @@ from pathlib import Path
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
+import bench
 import greenlet
-from benchmarks import _measure
 
 import greenlab
 from greenlab.hub.trace import record
@@ -57,10 +57,10 @@ def watching(hub: GuestHub, rounds: int, share: float) -> None:
                 if name == "watched":
                     own.append(((dog._own.cpu_s() or 0.0) - own_began) / (process_time() - began))
         greenlab.start(blocked_after=0.1)
-        _measure.show(f"the watchdog, a task that {kind}", "µs CPU", found)
-        ratios = _measure.divide(found["watched"], found["not watched"])
-        _measure.show_ratio("watched / not watched", ratios, "< 1.01")
-        _measure.show_ratio("its thread's part of the processor time", own, "< 0.01")
+        bench.show(f"the watchdog, a task that {kind}", "µs CPU", found)
+        ratios = bench.divide(found["watched"], found["not watched"])
+        bench.show_ratio("watched / not watched", ratios, "< 1.01")
+        bench.show_ratio("its thread's part of the processor time", own, "< 0.01")
 
 
 def tracing(rounds: int, share: float) -> None:
@@ -70,9 +70,9 @@ def tracing(rounds: int, share: float) -> None:
         for _ in range(rounds):
             for name, values in found.items():
                 values.append(cost_us(kind, share, trace=name == "on"))
-        _measure.show(f"the switch recorder, a task that {kind}", "µs CPU", found)
-        _measure.show_ratio("on / off", _measure.divide(found["on"], found["off"]), "< 3")
-        _measure.show_ratio("off again / off", _measure.divide(found["off again"], found["off"]), "1")
+        bench.show(f"the switch recorder, a task that {kind}", "µs CPU", found)
+        bench.show_ratio("on / off", bench.divide(found["on"], found["off"]), "< 3")
+        bench.show_ratio("off again / off", bench.divide(found["off again"], found["off"]), "1")
 
 
 def _before(switch: Any) -> Any:
@@ -111,12 +111,12 @@ def hooks(hub: GuestHub, rounds: int, switches: int) -> None:
         del hub.__dict__["switch"]
         with record(hub):
             found["both, recording"].append(one())
-    _measure.show("a switch to the hub and back, by what sees it", "µs", found)
-    _measure.show_ratio("recording / none", _measure.divide(found["both, recording"], found["none"]), "< 3")
+    bench.show("a switch to the hub and back, by what sees it", "µs", found)
+    bench.show_ratio("recording / none", bench.divide(found["both, recording"], found["none"]), "< 3")
 
 
 def main() -> None:
-    rounds, share = (2, 0.1) if _measure.quick(__doc__) else (7, 1.0)
+    rounds, share = (2, 0.1) if bench.quick(__doc__) else (7, 1.0)
     print(f"{rounds} rounds, Python {sys.version.split()[0]}")
     hub = greenlab.start()
     watching(hub, rounds, share)

@@ -30,12 +30,10 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from peers import suites
+import suites
 
 if TYPE_CHECKING:
-    from peers.suites import Part, Suite
+    from suites import Part, Suite
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,315 @@
+"""The live view where it is seen: JupyterLab in a real browser."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from system import needs_system
+
+pytest.importorskip("playwright.sync_api")
+
+from browser import CHROMIUMS, DARK, LIGHT, PATIENCE_MS, Lab, Notebook, browsing, serving, write_notebook
+from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.browser
+
+FOREVER = "import time\ntime.sleep(0.05)"
+ENOUGH = "enough"
+UNTIL_ENOUGH = f"import os, time\nos.path.exists({ENOUGH!r}) or time.sleep(0.05)"
+"""Tasks that hurry as soon as a file is there: the test has seen enough."""
+CELLS = [
+    # One run beforehand, so that the process that draws is not one that a test leaves.
+    "%load_ext greenlab\nwarm = get_ipython().run_cell_magic('greenrun', '-n 1', 'None')\nprint('warm')",
+    "%%greenrun -c 20 -n 600\nimport time\ntime.sleep(0.2)",
+    f"%%greenrun -c 5 -n 1000000\n{FOREVER}",
+    "%%greenrun -n 3\ni",
+    "_run.plot()",
+    "%%greenrun -c 5 -n 1000000\nimport time\ntime.sleep(0.05)\nif i % 50 == 7: raise ValueError(i)",
+    "import sys\nsys.modules['greenlab.live.widget_display'] = None",
+    f"%%greenrun -c 20 -n 2400\n{FOREVER}",
+    "del sys.modules['greenlab.live.widget_display']",
+    f"%%greenrace -p green,threads -c 10 -n 10_000\n{UNTIL_ENOUGH}",
+]
+WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE = range(len(CELLS))
+IN_FLIGHT = re.compile(r"([\d,]+) in flight")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A JupyterLab with settings of its own, serving an empty folder."""
+    needs_system(*CHROMIUMS)
+    with serving(tmp_path_factory.mktemp("lab")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def page(lab: Lab) -> Iterator[Any]:
+    """A page of a browser."""
+    with browsing(needs_system(*CHROMIUMS)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def notebook(lab: Lab, page: Any) -> Notebook:
+    """A notebook that has loaded greenlab."""
+    made = Notebook(page, lab, "view.ipynb")
+    write_notebook(made.path, CELLS)
+    made.open()
+    made.start(WARM)
+    made.wait(WARM)
+    expect(made.cell(WARM)).to_contain_text("warm")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def stopped(notebook: Notebook) -> Iterator[None]:
+    """Stop the cell that a failed test has left, or it would fail all others."""
+    yield
+    notebook.interrupt()
+
+
+def header(notebook: Notebook, place: int) -> Any:
+    return notebook.cell(place).locator(".widget-html").first
+
+
+def in_flight(notebook: Notebook, place: int) -> int:
+    found = IN_FLIGHT.search(header(notebook, place).inner_text())
+    assert found is not None
+    return int(found[1].replace(",", ""))
+
+
+def await_changes(image: Any, count: int) -> None:
+    """Wait until an image that is there has changed so many times, by the address of its pixels."""
+    changed = """(image, count) => new Promise(resolve => new MutationObserver((_, watcher) => {
+        if (--count === 0) { watcher.disconnect(); resolve(); }
+    }).observe(image, {attributes: true, attributeFilter: ["src"]}))"""
+    image.evaluate(changed, count)
+
+
+def test_a_run_is_seen_while_it_goes_on_and_leaves_its_picture(notebook: Notebook) -> None:
+    cell = notebook.cell(SEEN)
+    notebook.start(SEEN)
+    expect(header(notebook, SEEN)).to_contain_text("/ 600 tasks", timeout=PATIENCE_MS)
+    live = cell.locator("img.widget-image")
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    await_changes(live, 3)
+    notebook.expect_running(SEEN)
+    assert live.evaluate("image => image.naturalWidth") > 760
+    notebook.wait(SEEN)
+    expect(notebook.picture(SEEN)).to_be_visible(timeout=PATIENCE_MS)
+    assert [760, 1520] == notebook.picture(SEEN).evaluate("image => [image.width, image.naturalWidth]")
+    expect(cell.locator(".jupyter-widgets")).to_have_count(0)
+
+
+def test_tasks_in_flight_follow_the_slider_and_stop_gives_the_cell_back(notebook: Notebook) -> None:
+    cell = notebook.cell(TURNED)
+    notebook.start(TURNED)
+    handle = cell.locator(".noUi-handle")
+    expect(handle).to_be_visible(timeout=PATIENCE_MS)
+    expect(header(notebook, TURNED)).to_contain_text("5 in flight", timeout=PATIENCE_MS)
+    box, track = handle.bounding_box(), cell.locator(".noUi-target").bounding_box()
+    mouse, y = notebook.page.mouse, box["y"] + box["height"] / 2
+    mouse.move(box["x"] + box["width"] / 2, y)
+    mouse.down()
+    mouse.move(track["x"] + 0.95 * track["width"], y, steps=8)
+    mouse.up()
+    asked = int(cell.locator(".widget-readout").inner_text().replace(",", ""))
+    assert asked > 50
+    expect(header(notebook, TURNED)).to_contain_text(f"{asked} in flight", timeout=PATIENCE_MS)
+    expect(header(notebook, TURNED)).to_contain_text(f"-c {asked}")
+    mouse.move(track["x"] + 0.95 * track["width"], y)
+    mouse.down()
+    mouse.move(track["x"] + 0.1 * track["width"], y, steps=8)
+    mouse.up()
+    fewer = int(cell.locator(".widget-readout").inner_text())
+    assert fewer < 5
+    expect(header(notebook, TURNED)).to_contain_text(f"{fewer} in flight", timeout=PATIENCE_MS)
+    notebook.expect_running(TURNED)
+
+    # It would take hours to its end: that the cell comes back at all is the click's doing. How soon is printed.
+    began_ms = notebook.page.evaluate("performance.now()")
+    cell.get_by_role("button", name="Stop").click()
+    notebook.wait(TURNED)
+    print(f"from the click to the cell's end: {notebook.page.evaluate('performance.now()') - began_ms:.0f} ms")
+    expect(cell).to_contain_text("of 1,000,000 tasks succeeded", timeout=PATIENCE_MS)
+    expect(cell).to_contain_text("cancelled")
+    expect(notebook.picture(TURNED)).to_be_visible()
+
+
+def test_failures_are_counted_by_type_and_the_first_unfolds_and_stays_so(notebook: Notebook) -> None:
+    cell = notebook.cell(FAILING)
+    notebook.start(FAILING)
+    expect(header(notebook, FAILING)).to_contain_text("ValueError", timeout=PATIENCE_MS)
+    folded = cell.locator(".widget-html details")
+    folded.locator("summary").click()
+    expect(folded).to_contain_text("ValueError: 7")
+    live = cell.locator("img.widget-image")
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    await_changes(live, 2)
+    assert folded.evaluate("details => details.open")
+    cell.get_by_role("button", name="Stop").click()
+    notebook.wait(FAILING)
+    kept = cell.locator(".jp-RenderedHTMLCommon", has=notebook.page.locator("img"))
+    expect(kept.locator("img")).to_be_visible(timeout=PATIENCE_MS)
+    kept.locator("summary").click()
+    expect(kept.locator("pre")).to_contain_text("ValueError: 7")
+
+
+def test_without_widgets_one_picture_is_replaced_in_place(notebook: Notebook) -> None:
+    notebook.start(BARE)
+    notebook.wait(BARE)
+    notebook.start(STILL)
+    expect(notebook.picture(STILL)).to_be_visible(timeout=PATIENCE_MS)
+    for _ in range(2):
+        before = notebook.picture(STILL).get_attribute("src")
+        expect(notebook.picture(STILL)).not_to_have_attribute("src", before, timeout=PATIENCE_MS)
+        expect(notebook.picture(STILL)).to_have_count(1)
+    notebook.expect_running(STILL)
+    notebook.wait(STILL)
+    notebook.start(AGAIN)
+    notebook.wait(AGAIN)
+
+
+def test_a_race_shows_one_picture_that_never_goes_away(notebook: Notebook) -> None:
+    notebook.start(RACE)
+    expect(notebook.picture(RACE)).to_be_visible(timeout=PATIENCE_MS)
+    watch = """cell => {
+        const output = cell.querySelector(".jp-Cell-outputWrapper");
+        const seen = cell.seen = {lowest: 1e9, pictures: new Set()};
+        const look = () => {
+            seen.lowest = Math.min(seen.lowest, output.getBoundingClientRect().height);
+            const images = [...output.querySelectorAll("img")];
+            if (images.length != 1) { seen.pictures.add(images.length + " at once"); }
+            else { seen.pictures.add(images[0].src.length + images[0].src.slice(-99)); }
+            if (!seen.ended) { requestAnimationFrame(look); }
+        };
+        look();
+        return output.getBoundingClientRect().height;
+    }"""
+    cell = notebook.cell(RACE)
+    height = cell.evaluate(watch)
+    seen_two = "() => [...document.querySelectorAll('.jp-Cell')].some(c => c.seen && c.seen.pictures.size > 1)"
+    notebook.page.wait_for_function(seen_two, timeout=PATIENCE_MS)
+    (notebook.path.parent / ENOUGH).touch()
+    notebook.wait(RACE)
+    seen = cell.evaluate("cell => { cell.seen.ended = true; return [cell.seen.lowest, [...cell.seen.pictures]]; }")
+    lowest, pictures = seen
+    assert len(pictures) > 2
+    assert [] == [each for each in pictures if each.endswith("at once")]
+    assert lowest > 0.9 * height
+    expect(cell).to_contain_text("race: ")
+
+
+def test_notebook_7_shows_a_run_and_its_buttons_work_too(lab: Lab, page: Any) -> None:
+    other = page.context.browser.new_page()
+    idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+    notebook = Notebook(other, lab, "seven.ipynb", idle=idle, where="notebooks")
+    write_notebook(notebook.path, [CELLS[WARM], CELLS[TURNED]])
+    try:
+        notebook.open()
+        notebook.start(0)
+        notebook.wait(0)
+        cell = notebook.cell(1)
+        notebook.start(1)
+        expect(header(notebook, 1)).to_contain_text("5 in flight", timeout=PATIENCE_MS)
+        live = cell.locator("img.widget-image")
+        expect(live).to_be_visible(timeout=PATIENCE_MS)
+        await_changes(live, 2)
+        cell.get_by_role("button", name="Stop").click()
+        notebook.wait(1)
+        expect(cell).to_contain_text("of 1,000,000 tasks succeeded", timeout=PATIENCE_MS)
+        expect(notebook.picture(1)).to_be_visible(timeout=PATIENCE_MS)
+    finally:
+        other.close()
+
+
+def test_a_plot_shows_itself(notebook: Notebook) -> None:
+    notebook.start(SHORT)
+    notebook.wait(SHORT)
+    notebook.start(PLOT)
+    notebook.wait(PLOT)
+    expect(notebook.picture(PLOT)).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_saved_notebook_has_the_picture_and_no_trace_of_widgets(notebook: Notebook) -> None:
+    notebook.start(SHORT)
+    notebook.wait(SHORT)
+    expect(notebook.picture(SHORT)).to_be_visible(timeout=PATIENCE_MS)
+    saved = notebook.saved()
+    assert "widgets" not in saved["metadata"]
+    shown = saved["cells"][SHORT]["outputs"][0]
+    assert {"image/png", "text/plain"} == set(shown["data"])
+    assert "green run: 3 calls\n" == shown["data"]["text/plain"][0]
+
+
+@pytest.mark.parametrize("theme", [DARK, LIGHT])
+def test_a_page_that_is_loaded_again_still_shows_the_last_picture_and_reads_well(
+    lab: Lab, notebook: Notebook, theme: str
+) -> None:
+    notebook.start(SHORT)
+    notebook.wait(SHORT)
+    notebook.saved()
+    lab.set("apputils-extension/themes", {"theme": theme})
+    notebook.open()
+    expect(notebook.picture(SHORT)).to_be_visible(timeout=PATIENCE_MS)
+    assert notebook.picture(SHORT).evaluate("image => image.naturalWidth") == 1520
+    notebook.start(TURNED)
+    expect(header(notebook, TURNED)).to_contain_text("in flight", timeout=PATIENCE_MS)
+    found = contrasts(header(notebook, TURNED))
+    # Not by Stop, which has tests of its own: a click in the moment after a page was loaded may come before JupyterLab
+    # has the subshell that it sends clicks to, and then waits for the cell.
+    notebook.interrupt()
+    notebook.wait(TURNED)
+    assert "-c 5" in found
+    assert {} == {words: ratio for words, ratio in found.items() if ratio < 4.5}  # WCAG 2, level AA
+
+
+def contrasts(element: Any) -> dict[str, float]:
+    """Give the contrast of each word in an element against what is behind it, as WCAG 2 defines it."""
+    colors = """root => [...root.querySelectorAll("span, b")].filter(e => e.innerText.trim()).map(element => {
+        const parts = text => text.match(/[\\d.]+/g).map(Number);
+        let opacity = 1, back = [0, 0, 0, 0];
+        const ink = parts(getComputedStyle(element).color);
+        for (let e = element; e && !(back.length < 4 || back[3] > 0); e = e.parentElement) {
+            back = parts(getComputedStyle(e).backgroundColor);
+            opacity *= Number(getComputedStyle(e).opacity);
+        }
+        const seen = ink.slice(0, 3).map((value, i) => opacity * value + (1 - opacity) * back[i]);
+        return [element.innerText, seen, back.slice(0, 3)];
+    })"""
+    lights = [(words, luminance(ink), luminance(back)) for words, ink, back in element.evaluate(colors)]
+    return {words: (max(pair) + 0.05) / (min(pair) + 0.05) for words, *pair in lights}
+
+
+def luminance(color: list[float]) -> float:
+    parts = [c / 255 / 12.92 if c <= 0.04045 * 255 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def test_nbconvert_makes_a_page_that_shows_picture_and_numbers(notebook: Notebook, page: Any) -> None:
+    notebook.saved()
+    made = notebook.path.with_suffix(".html")
+    subprocess.run(
+        [sys.executable, "-m", "nbconvert", "--to", "html", str(notebook.path)], check=True, capture_output=True
+    )
+    other = page.context.browser.new_page()
+    try:
+        other.goto(made.as_uri())
+        cells = other.locator(".jp-Cell")
+        for place in (SEEN, FAILING, STILL):
+            picture = cells.nth(place).locator("img")
+            expect(picture).to_be_visible()
+            assert picture.evaluate("image => image.naturalWidth") == 1520
+            expect(cells.nth(place)).to_contain_text("tasks succeeded")
+        cells.nth(FAILING).locator("summary").first.click()
+        expect(cells.nth(FAILING).locator("pre", has_text="ValueError: 7").first).to_be_visible()
+        expect(other.get_by_text("Loading widget")).to_have_count(0)
+    finally:
+        other.close()

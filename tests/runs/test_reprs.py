@@ -1,0 +1,93 @@
+"""How a run that goes on, the hub and a task show: in words that do not vary, and in HTML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import greenlab
+from greenlab.api.run import prepare
+from greenlab.hub import eventlet
+from greenlab.probes import judge
+from greenlab.probes.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlab.hub import GuestHub
+
+SANITIZE = Path(__file__).parents[2] / "notebooks" / "sanitize.cfg"
+
+
+@pytest.fixture(scope="module")
+def sanitized() -> Callable[[str], str]:
+    """What nbval does with the shipped rules."""
+    rules = re.findall(r"^regex: (.*)\nreplace: ?(.*)$", SANITIZE.read_text(), re.MULTILINE)
+    assert rules
+
+    def apply(text: str) -> str:
+        for regex, replacement in rules:
+            text = re.sub(regex, replacement, text)
+        return text
+
+    return apply
+
+
+def test_a_run_that_goes_on_reads_the_same_at_any_time_once_sanitized(
+    started: GuestHub, sanitized: Callable[[str], str]
+) -> None:
+    def task(item: int) -> None:
+        eventlet.sleep(0.001)
+        if item % 3 == 1:
+            raise ValueError(item)
+
+    run = prepare(task, range(10**6), concurrency=10, live=False)
+    run.start()
+    before = {kind: sanitized(text) for kind, text in run._repr_mimebundle_().items()}
+    while run.failed < 10:
+        eventlet.sleep(0.001)
+    words = repr(run)
+    assert re.search(r"so far: [\d,]+ of 1,000,000 tasks, \d+ failed, ", words), words
+    assert before == {kind: sanitized(text) for kind, text in run._repr_mimebundle_().items()}
+    assert "green run of task: still running" == before["text/plain"]
+    run.cancel()
+    assert "cancelled: " in repr(run)
+
+
+def test_a_verdict_reads_the_same_whatever_the_figures_once_sanitized(sanitized: Callable[[str], str]) -> None:
+    for kind in set(judge.KINDS) - {judge.UNKNOWN, judge.UNSENDABLE}:
+        one, other = (Verdict("fetch(x)", kind, [f"it computed for {part} % of its time"]) for part in (3, 4))
+        assert str(one) != str(other)
+        assert f"{kind}: fetch(x)" == sanitized(str(one)) == sanitized(str(other))
+        assert sanitized(one._repr_html_()) == sanitized(other._repr_html_())
+        assert kind in sanitized(one._repr_html_())
+
+
+def test_a_hub_says_whose_guest_it_is(started: GuestHub) -> None:
+    assert "<GuestHub: turns while this thread waits>" == repr(started)
+    greenlab.run(lambda x: x, [1], live=False)
+    bundle: dict[str, Any] = started._repr_mimebundle_()
+    assert repr(started) == bundle["text/plain"]
+    assert "keeps: pool green" in bundle["text/html"]
+
+
+def test_a_hub_that_was_stopped_says_so() -> None:
+    here = greenlab.start()
+    greenlab.stop()
+    assert "<GuestHub: stopped>" == repr(here)
+
+
+def test_a_task_shows_its_name_escaped_and_its_state(started: GuestHub) -> None:
+    def odd() -> None:
+        """Do nothing."""
+
+    odd.__name__ = "<odd>"
+    task = greenlab.spawn(odd)
+    assert "waiting to start" in task._repr_mimebundle_()["text/html"]
+    task.wait()
+    bundle = task._repr_mimebundle_()
+    assert f"<Task {task.id} <odd>: done>" == bundle["text/plain"]
+    assert "&lt;odd&gt;: done" in bundle["text/html"]

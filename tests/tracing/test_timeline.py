@@ -1,0 +1,405 @@
+"""The switch recorder, the timeline that is made of it, its picture and its file; `%%greentrace`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import queue
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import eventlet
+import greenlet
+import pytest
+
+import greenlab
+from greenlab import UsageError
+from greenlab.hub import trace
+from greenlab.live.drawing import run_figure, timeline_figure
+from greenlab.tracing.timeline import Timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from kernel import Kernel
+
+    from greenlab.hub import GuestHub
+
+
+@pytest.fixture(autouse=True)
+def stopped() -> Iterator[None]:
+    yield
+    greenlab.stop()
+    assert greenlet.gettrace() is None, "a trace function was left behind"
+
+
+def traced(body: Callable[[], object]) -> Timeline:
+    with greenlab.trace() as tracing:
+        body()
+    return tracing.timeline
+
+
+def lane_of(timeline: Timeline, name: str) -> Any:
+    (lane,) = [lane for lane in timeline.lanes if name in lane.name]
+    return lane
+
+
+def waits_of(task: Callable[[], object]) -> list[str]:
+    """What a task waited for, wait by wait."""
+    timeline = traced(lambda: greenlab.spawn(task).wait())
+    return [waited.kind for waited in lane_of(timeline, f"({task.__name__})").waited]
+
+
+# -- what is recorded --------------------------------------------------------------------------------------
+
+
+def test_a_socket_is_told_from_a_sleep_a_lock_a_queue_and_another_task() -> None:
+    greenlab.start()
+    lock, items, here_there = threading.Lock(), queue.Queue[int](), socket.socketpair()
+
+    def help_out() -> None:
+        for help_on in (lock.release, lambda: items.put(1), lambda: here_there[1].send(b"x")):
+            time.sleep(0.01)
+            help_on()
+
+    def task() -> None:
+        greenlab.spawn(help_out)  # it begins when the task waits
+        with lock:
+            pass
+        items.get()
+        here_there[0].recv(1)
+        time.sleep(0.01)
+        threading.Event().wait(0.01)
+        greenlab.spawn(time.sleep, 0.01).wait()
+
+    lock.acquire()
+    with here_there[0], here_there[1]:
+        assert ["lock", "queue", "socket", "sleep", "lock", "other"] == waits_of(task)
+
+
+def test_a_yield_of_the_pools_slice_is_not_called_a_sleep() -> None:
+    run = greenlab.run(lambda _: sum(range(300_000)), range(30), concurrency=3, trace=True)
+    assert "sleep" not in run.timeline().waited_s
+
+
+def test_holds_and_waits_of_a_lane_follow_each_other_without_a_gap() -> None:
+    timeline = traced(lambda: greenlab.run(lambda _: time.sleep(0.002), range(60), concurrency=5))
+    for lane in timeline.lanes:
+        times = sorted((*lane.held, *lane.waited))
+        assert all(former[1] == latter[0] for former, latter in itertools.pairwise(times))
+    holds = sorted(hold for lane in timeline.lanes for hold in lane.held)
+    assert all(former.end_s <= latter.start_s for former, latter in itertools.pairwise(holds))
+    assert 0 <= holds[0].start_s <= holds[-1].end_s <= timeline.duration_s
+
+
+def test_green_threads_of_every_make_have_a_lane_and_a_name() -> None:
+    def body() -> None:
+        eventlet.spawn(time.sleep, 0.01).wait()
+        greenlab.spawn(time.sleep, 0.01).wait()
+        eventlet.spawn_n(abs, 1)
+        time.sleep(0)
+
+    names = [lane.name for lane in traced(body).lanes]
+    assert ["the cell", "green thread 1", "green thread 2"] == [name for name in names if "Task" not in name]
+    assert 1 == len([name for name in names if name.endswith("(sleep)")])
+
+
+def test_the_tasks_of_a_run_stand_in_the_holds_of_their_worker() -> None:
+    job = object()
+
+    def worker() -> None:
+        me = greenlet.getcurrent()
+        me.greenlab_job = job
+        for index in range(3):
+            me.greenlab_index = index
+            time.sleep(0)
+
+    timeline = traced(lambda: eventlet.spawn(worker).wait())
+    lane = lane_of(timeline, "worker 1")
+    assert [0, 1, 2, 2] == [held.task for held in lane.held]
+
+
+def test_a_block_is_marked_from_its_exact_start_to_its_end() -> None:
+    def hold() -> None:
+        time.sleep(0.01)
+        with greenlab.native():
+            time.sleep(0.3)
+        time.sleep(0.01)
+
+    timeline = traced(lambda: greenlab.spawn(hold).wait())
+    (span,) = timeline.blocked
+    assert span == max(lane_of(timeline, "(hold)").held, key=lambda held: held.end_s - held.start_s)[:2]
+    assert "; the hub was blocked" in repr(timeline)
+    assert "in hold: waiting" in timeline.summary()
+
+
+def test_the_event_loop_between_cells_is_not_the_cell() -> None:
+    import asyncio
+
+    async def main() -> Timeline:
+        with greenlab.trace() as tracing:
+            await greenlab.spawn(time.sleep, 0.05)
+        greenlab.stop()
+        return tracing.timeline
+
+    timeline = asyncio.run(main())
+    assert sum(lane.held_s for lane in timeline.lanes) < 0.04
+
+
+def test_memory_is_bounded_and_what_was_dropped_is_counted(started: GuestHub) -> None:
+    with trace.record(started, capacity=100) as recording:
+        greenlab.run(lambda _: time.sleep(0), range(1000), concurrency=10)
+    timeline = Timeline(recording)
+    kept = len(recording.holds) // trace.COLUMNS
+    assert 50 <= kept <= 100
+    assert recording.dropped > 900
+    assert len(recording.names) <= kept
+    assert f"the first {recording.dropped:,} switches were too many to keep" in timeline.summary()
+
+
+def test_recordings_within_one_another_each_have_their_own_time(started: GuestHub) -> None:
+    with trace.record(started) as outer:
+        time.sleep(0.01)
+        with trace.record(started) as inner:
+            time.sleep(0.01)
+        time.sleep(0.01)
+    assert 3 <= len(outer.holds) // trace.COLUMNS - len(inner.holds) // trace.COLUMNS + 2
+    assert outer.started_s < inner.started_s < inner.ended_s < outer.ended_s
+    assert min(inner.holds[1 :: trace.COLUMNS]) > inner.started_s
+
+
+# -- what it leaves alone ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_in_the_hub_when_nobody_traces(started: GuestHub) -> None:
+    greenlab.run(abs, [1], trace=True)
+    assert "switch" not in vars(started)
+    assert greenlet.gettrace() is None
+
+
+def test_a_trace_function_that_was_there_goes_on_being_called(started: GuestHub) -> None:
+    heard: list[str] = []
+
+    def listen(event: str, _args: Any) -> None:
+        heard.append(event)
+
+    greenlet.settrace(listen)
+    try:
+        with trace.record(started):
+            time.sleep(0.01)
+        count = len(heard)
+        assert greenlet.gettrace() is listen
+        time.sleep(0.01)
+    finally:
+        greenlet.settrace(None)
+    assert 0 < count < len(heard)
+
+
+def test_one_that_traces_on_top_may_stay_longer(started: GuestHub) -> None:
+    heard: list[str] = []
+    with trace.record(started):
+        below = greenlet.gettrace()
+
+        def above(event: str, args: Any) -> None:
+            heard.append(event)
+            below(event, args)
+
+        greenlet.settrace(above)
+    try:
+        with trace.record(started) as again:
+            time.sleep(0.01)
+    finally:
+        greenlet.settrace(None)
+    assert heard
+    assert 2 == len(again.holds) // trace.COLUMNS
+
+
+def test_a_run_that_was_not_traced_has_no_timeline() -> None:
+    with pytest.raises(UsageError, match="trace=True"):
+        greenlab.run(abs, [1]).timeline()
+
+
+def test_a_timeline_is_there_only_when_what_is_traced_has_ended() -> None:
+    with greenlab.trace() as tracing, pytest.raises(UsageError, match="no timeline yet"):
+        _ = tracing.timeline
+
+
+def test_a_run_that_is_run_again_is_traced_again_and_a_cancelled_one_has_its_timeline() -> None:
+    run = greenlab.run(abs, [1, 2], trace=True)
+    assert run.rerun().timeline() is not run.timeline()
+    from greenlab.api.run import prepare
+
+    cut = prepare(lambda _: time.sleep(10), range(3), trace=True).start()
+    time.sleep(0.02)
+    cut.cancel()
+    assert cut.timeline().waited_s["sleep"] > 0.02
+
+
+# -- how it shows ------------------------------------------------------------------------------------------
+
+
+def test_the_plain_text_is_the_same_every_time() -> None:
+    for _ in range(3):
+        run = greenlab.run(lambda _: time.sleep(0.002), range(50), concurrency=7, trace=True)
+        assert "timeline: green threads waited for sleep; nothing blocked the hub" == repr(run.timeline())
+
+
+def mixed() -> Timeline:
+    greenlab.start()
+    items = queue.Queue[int]()
+
+    def hold() -> None:
+        time.sleep(0.02)
+        items.put(1)
+        with greenlab.native():
+            time.sleep(0.25)
+
+    def body() -> None:
+        first, second = greenlab.spawn(items.get), greenlab.spawn(hold)
+        first.wait()
+        second.wait()
+
+    with greenlab.trace() as tracing:
+        body()
+    return tracing.timeline
+
+
+def test_the_chrome_trace_follows_the_trace_event_format(tmp_path: Path) -> None:
+    timeline = mixed()
+    path = timeline.save(tmp_path / "trace.json")
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert {"traceEvents", "displayTimeUnit", "otherData"} == set(read)
+    assert read["displayTimeUnit"] in {"ms", "ns"}
+    threads = {}
+    for event in read["traceEvents"]:
+        assert {"ph", "name", "pid", "tid", "ts"} <= set(event)
+        assert isinstance(event["pid"], int)
+        assert isinstance(event["tid"], int)
+        if event["ph"] == "M":
+            assert event["name"] in {"process_name", "thread_name", "thread_sort_index"}
+            if event["name"] == "thread_name":
+                threads[event["tid"]] = event["args"]["name"]
+        else:
+            assert "X" == event["ph"]
+            assert event["cat"] in {"held", "wait", "blocked"}
+            assert event["ts"] >= 0
+            assert event["dur"] >= 0
+            assert math.isfinite(event["ts"] + event["dur"])
+    assert ["blocked", *(lane.name for lane in timeline.lanes)] == [threads[tid] for tid in sorted(threads)]
+    slices = [event for event in read["traceEvents"] if event["ph"] == "X"]
+    assert set(threads) == {event["tid"] for event in slices}
+    assert ["blocked"] == [event["cat"] for event in slices if event["tid"] == 0]
+    held_us = sum(event["dur"] for event in slices if event["cat"] == "held")
+    assert pytest.approx(sum(lane.held_s for lane in timeline.lanes) * 1e6) == held_us
+
+
+def gids(drawn: Any) -> set[str]:
+    return {child.get_gid() for axes in drawn.axes for child in axes.get_children() if child.get_gid()}
+
+
+def test_the_picture_has_a_lane_each_its_waits_its_holds_and_the_block() -> None:
+    timeline = mixed()
+    drawn = timeline.plot()
+    (axes,) = drawn.axes
+    assert [lane.name for lane in timeline.lanes] == [label.get_text() for label in axes.get_yticklabels()]
+    assert {"held", "wait sleep", "wait queue", "wait other", "blocks", "blocked"} == gids(drawn)
+    assert run_figure.png(drawn).startswith(b"\x89PNG")
+    data, size = timeline._repr_mimebundle_()
+    assert {"text/plain", "image/png"} == set(data)
+    assert run_figure.WIDTH_PX == size["image/png"]["width"]
+
+
+def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
+    def busy() -> None:
+        sum(range(1_000_000))
+
+    def body() -> None:
+        for _ in range(100):
+            greenlab.spawn(abs, 1)
+        greenlab.spawn(busy).wait()
+
+    timeline = traced(body)
+    (axes,) = timeline.plot().axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert timeline_figure.MAX_LANES == len(labels) < len(timeline.lanes)
+    assert any("(busy)" in label for label in labels)
+
+
+def test_an_empty_timeline_can_be_drawn_too(started: GuestHub) -> None:
+    del started
+    empty = Timeline(trace.Recording(1.0, 1.0), timeline_figure.draw)
+    assert run_figure.png(empty.plot())
+    assert {"text/plain", "text/html"} == set(empty._repr_mimebundle_())
+    assert "0 switches" in empty.summary()
+
+
+# -- the magic, in a real kernel ---------------------------------------------------------------------------
+
+WAIT = "import time, greenlab\ndef wait(x):\n    time.sleep(0.02)\n    return x"
+SLEPT = "timeline: green threads waited for sleep; nothing blocked the hub"
+
+
+def test_greentrace_runs_a_plain_cell_in_the_notebooks_namespace(kernel: Kernel) -> None:
+    kernel.run(WAIT)
+    cell = kernel.run("%%greentrace -o t\nt1 = greenlab.spawn(wait, 1)\nt1.wait()\ny = 5")
+    assert cell.error is None
+    assert SLEPT == cell.value
+    assert "image/png" in cell.result
+    assert "(5, True)" == kernel.run("y, t is _timeline").value
+
+
+def test_greentrace_with_items_runs_the_cell_as_tasks(kernel: Kernel) -> None:
+    kernel.run(WAIT)
+    cell = kernel.run("%%greentrace -c 3 --no-live -o t x in range(6)\nwait(x)")
+    assert SLEPT == cell.value
+    assert "([0, 1, 2, 3, 4, 5], True)" == kernel.run("_run.results, t is _run.timeline()").value
+
+
+def test_a_run_within_a_traced_cell_is_in_its_timeline(kernel: Kernel) -> None:
+    kernel.run(WAIT)
+    assert SLEPT == kernel.run("%%greentrace\n%%greenrun --no-live x in range(3)\nwait(x)").value
+
+
+def test_trace_is_an_option_of_greenrun(kernel: Kernel) -> None:
+    kernel.run(WAIT)
+    kernel.run("%%greenrun --trace --no-live -n 3\nwait(i)")
+    assert SLEPT == kernel.run("_run.timeline()").value
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("%greentrace", "stands above a cell"),
+        ("%%greentrace", "the cell is empty"),
+        ("%%greentrace -c 3\n1", "say what to run over"),
+        ("%%greentrace --detach x in [1]\n1", "no option --detach"),
+        ("%%greentrace -o 3x\n1", "takes the name of a variable"),
+        ("%%greentrace\nawait x", "line 2 of the cell"),
+        ("%%greentrace\n1 +", "line 2 of the cell"),
+    ],
+)
+def test_a_mistake_is_one_line_and_an_error_of_the_cell(kernel: Kernel, code: str, says: str) -> None:
+    cell = kernel.run(code)
+    assert cell.error is not None
+    assert says in cell.error
+    assert "\n" not in cell.error
+
+
+def test_what_a_traced_cell_raises_is_shown_with_its_line_and_the_timeline_is_kept(kernel: Kernel) -> None:
+    cell = kernel.run("%%greentrace\nx = 1\nx / 0")
+    assert "ZeroDivisionError" == cell.ename
+    assert "----> 3" in (cell.error or "").replace("\x1b[32m", "").replace("\x1b[39m", "")
+    assert "timeline: green threads waited for nothing in particular" in kernel.run("_timeline").value
+
+
+def test_options_are_completed_and_explained(kernel: Kernel) -> None:
+    assert "--concurrency" in kernel.complete("%%greentrace --")
+    assert "--detach" not in kernel.complete("%%greentrace --")
+    assert {"--all", "--count", "--show"} == set(kernel.complete("%greenstep --"))
+    shown = kernel.client.inspect("%%greentrace", reply=True, timeout=20)["content"]["data"]["text/plain"]
+    assert "Timeline" in shown
+    assert "--concurrency" in shown
