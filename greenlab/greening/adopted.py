@@ -324,11 +324,12 @@ def _refer_to(chunk: list[Any], kinds: frozenset[Any]) -> bool:
 
 
 def _in_module(namespace: dict[Any, Any], kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
-    found = set(map(type, namespace.values()))
-    if not kinds.isdisjoint(found):
+    items = list(namespace.items())
+    types_ = [type(value) for _, value in items]
+    if not kinds.isdisjoint(types_):
         _in_dict(namespace, kinds, new_of)
-    for key, value in list(namespace.items()) if dict in found or list in found else ():
-        if type(value) not in _CONTAINERS or len(value) > _LARGE or key == "__builtins__":
+    for key, value in itertools.compress(items, map(_CONTAINERS.__contains__, types_)):
+        if len(value) > _LARGE or key == "__builtins__":
             continue
         if type(value) is dict and not kinds.isdisjoint(map(type, list(value.values()))):
             _in_dict(value, kinds, new_of)

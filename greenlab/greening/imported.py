@@ -29,10 +29,9 @@ class Imported:
     def exchange(self, pairs: list[tuple[Any, Any]]) -> None:
         """Replace, wherever it was imported, each first of a pair by its second."""
         new_of = {id(old): new for old, new in pairs if callable(old)}
-        for namespace, key, value in _names():
-            if id(value) in new_of:
-                self._changed.append((namespace, key, value))
-                namespace[key] = new_of[id(value)]
+        for namespace, key, value in _names_of(new_of):
+            self._changed.append((namespace, key, value))
+            namespace[key] = new_of[id(value)]
 
     def kept(self) -> list[Any]:
         """Give the list itself of what was changed."""
@@ -50,20 +49,20 @@ class Imported:
             # Several natives may have one replacement (allocate_lock and Lock): the first is its public name.
             if callable(old):
                 old_of.setdefault(id(new), old)
-        for namespace, key, value in _names():
-            if id(value) in old_of:
-                namespace[key] = old_of[id(value)]
+        for namespace, key, value in _names_of(old_of):
+            namespace[key] = old_of[id(value)]
 
 
-def _names() -> Iterator[tuple[dict[str, Any], str, Any]]:
-    """Give the global names of all modules that are not left alone."""
+def _names_of(sought: dict[int, Any]) -> Iterator[tuple[dict[str, Any], str, Any]]:
+    """Yield the global names, in all modules that are not left alone, of objects with these ids."""
     for name, module in list(sys.modules.items()):
         if name not in _OF_THE_LIBRARY and (
             left_alone(name) or (name.partition(".")[0] in sys.stdlib_module_names and name != "__main__")
         ):
             continue
         namespace = getattr(module, "__dict__", None)
-        if isinstance(namespace, dict):
+        # C looks through each module's values first: few modules hold one of them, of 50,000 names in all.
+        if isinstance(namespace, dict) and not sought.keys().isdisjoint(map(id, list(namespace.values()))):
             for key, value in list(namespace.items()):
-                if not key.startswith("__"):
+                if id(value) in sought and not key.startswith("__"):
                     yield namespace, key, value
