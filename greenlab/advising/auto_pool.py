@@ -23,7 +23,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from greenlab import pools
+from greenlab import patched, pools
 from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, estimate, say_cost, simplest_of_the_close
 from greenlab.advising.cost_sample import CostSample
 from greenlab.errors import GreenlabError
@@ -59,6 +59,7 @@ def get_pool(hub: GuestHub, name: str) -> Pool:
     """Give the pool called `name`, auto too; see `greenlab.pools.get`."""
     if name != pools.AUTO:
         return pools.get(hub, name)
+    patched.refuse_natively(f"the {name} pool")
     pool: AutoPool = hub.keep("pool auto", lambda: AutoPool(hub))
     return pool
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from greenlab import patched
 from greenlab.api.session import start
 from greenlab.api.views import timeline_figure
 from greenlab.checks import positive_number, whole_number
@@ -52,6 +53,7 @@ def check(
     if what is None:
         return probes.look_around()
     if callable(what):
+        patched.refuse_natively("greenlab.check of a call")
         times = whole_number("times", times, probes.LEAST_TIMES)
         limit = positive_number("limit", limit)
         call = functools.partial(what, *more) if more else what
@@ -76,6 +78,7 @@ def stepper(*calls: Any) -> Stepper:
     Raises:
         UsageError: there is nothing to step through, or something that cannot be called.
     """
+    patched.refuse_natively("the stepper")
     return Stepper(start(), calls)
 
 

@@ -8,13 +8,13 @@ Must not import: pools, runs, live, magics.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab import patched
 from greenlab.hub import nested
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from greenlab.hub import GuestHub
 
-_get_ident = _thread.get_ident
+get_ident = patched.original("_thread").get_ident
 _getcurrent = greenlet.getcurrent
 
 
@@ -79,7 +79,7 @@ scope = Scope()
 
 def green_hub() -> GuestHub | None:
     """Give the hub if the caller should cooperate, or None if it should block natively."""
-    if _get_ident() != scope.thread_id:
+    if get_ident() != scope.thread_id:
         return None
     hub = scope.hub
     current = _getcurrent()
@@ -108,7 +108,12 @@ def same_owner(one: Any, other: Any) -> bool:
 
 @contextlib.contextmanager
 def native() -> Iterator[None]:
-    """Run this block with native blocking calls: nothing else runs on the hub while it waits."""
+    """Run this block with native blocking calls: nothing else runs on the hub while it waits.
+
+    Raises:
+        UsageError: eventlet has patched the process; its patch cannot be lifted for a block.
+    """
+    patched.refuse_natively("greenlab.native()")
     current = _getcurrent()
     scope.native[current] = scope.native.get(current, 0) + 1
     try:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import _thread
 import errno
 import os
-import select
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab import patched
 from greenlab.hub import eventlet
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _trampoline = eventlet.hubs.trampoline
 _native_sleep = time.sleep
+select = patched.original("select")  # eventlet's has no poll
 _native_poll = select.poll
 _start_thread = _thread.start_new_thread
 _getcurrent = greenlet.getcurrent

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 
+from greenlab import patched
 from greenlab.hub._ending import close_at_end
 from greenlab.hub._quiet import eventlet
+from greenlab.hub.adopted import adopt
 from greenlab.hub.guest import GuestHub
 from greenlab.hub.host import Host
 from greenlab.hub.tasks import Task, spawn, wait_async
@@ -28,11 +30,16 @@ def current() -> GuestHub | None:
 def start(host: Host | None = None) -> GuestHub:
     """Make this thread's hub, as a guest of `host`, or of the asyncio loop that runs in this thread, if any.
 
-    A hub that is there already is returned as it is.
+    A hub that is there already is returned as it is. Where eventlet has patched the process, its own hub is adopted.
+
+    Raises:
+        UsageError: a hub of eventlet's cannot be adopted; see `greenlab.hub.adopted`.
     """
     hub = current()
     if hub is not None:
         return hub
+    if patched.by_eventlet():
+        return adopt()
     if host is None:
         try:
             host = asyncio.get_running_loop()

@@ -8,11 +8,13 @@ Must not import: anything of greenlab.
 
 from __future__ import annotations
 
-import _thread
 import os
 import time
 
-_open, _pread, _close = os.open, os.pread, os.close
+from greenlab import patched
+
+_os, _thread = patched.original("os"), patched.original("_thread")
+_open, _pread, _close = _os.open, _os.pread, _os.close
 
 
 class ThreadClocks:

@@ -19,13 +19,13 @@ Must not import: greening, pools, runs, live, magics.
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # typeshed has it as `signal` only
-import _thread
 import asyncio
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import greenlet
+
+from greenlab import patched
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -37,7 +37,8 @@ REST_S = 0.5
 
 SIGINT, _NUDGE = _signal.SIGINT, _signal.SIGURG
 _LOOKS = 200
-_sleep, _monotonic = time.sleep, time.monotonic
+_time, _thread = patched.original("time"), patched.original("_thread")
+_sleep, _monotonic = _time.sleep, _time.monotonic
 _start_thread = _thread.start_new_thread
 _getcurrent = greenlet.getcurrent
 # The module without the enums of `signal`, which cost more than all the rest of a wait's preparations.

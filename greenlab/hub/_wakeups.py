@@ -14,11 +14,14 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from greenlab import patched
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 # Taken now: the greening replaces these names, and the door must never wait for the hub that it wakes.
-_read, _write, _close = os.read, os.write, os.close
+_os = patched.original("os")
+_read, _write, _close = _os.read, _os.write, _os.close
 
 
 class WakeupQueue:

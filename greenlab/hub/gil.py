@@ -8,10 +8,10 @@ Must not import: greening, pools, runs, live, magics.
 
 from __future__ import annotations
 
-import _thread
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from greenlab import patched
 from greenlab.hub._clocks import ThreadClocks
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 TICK_S = 0.002
 LATE_S = 0.0005
 """A native thread that runs later than this after it woke had to wait for the GIL."""
-_allocate = _thread.allocate_lock
-_start_thread = _thread.start_new_thread
+_thread = patched.original("_thread")
+_allocate, _start_thread = _thread.allocate_lock, _thread.start_new_thread
 
 
 def had_to_wait(slept_s: float, delayed_s: float) -> bool:

@@ -28,7 +28,6 @@ Must not import: greening, pools, runs, live, magics.
 
 from __future__ import annotations
 
-import _thread
 import contextvars
 import heapq
 import weakref
@@ -38,6 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab import patched
 from greenlab.hub import nested
 from greenlab.hub._interrupts import Interrupts
 from greenlab.hub._quiet import eventlet
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from greenlab.hub.host import Host
 
+_get_ident = patched.original("_thread").get_ident
 _getcurrent = greenlet.getcurrent
 _copy_context = contextvars.copy_context
 _LONGEST_POLL_S = 3600.0
@@ -79,12 +80,16 @@ class GuestHub(SlicedHub):
 
     def __init__(self, clock: Callable[[], float] | None = None) -> None:
         super().__init__(clock or monotonic)
-        self.thread_id = _thread.get_ident()
+        self.greenlet.parent = self.root
+
+    def _begin_life(self) -> None:
+        """Set what a guest hub has beyond eventlet's."""
+        super()._begin_life()
+        self.thread_id = _get_ident()
         root = _getcurrent()
         while root.parent is not None:
             root = root.parent
         self.root = self.waiter = self._host_in = root
-        self.greenlet.parent = root
         self.hubs = {self.greenlet}
         self.switches = 0
         self.turns = 0
@@ -146,12 +151,7 @@ class GuestHub(SlicedHub):
         """Leave the host, close every descriptor and end the hub's greenlet. Only from the main greenlet."""
         if self.closed_down:
             return
-        failures = []
-        while self._closers:
-            try:
-                self._closers.pop()()
-            except Exception as error:
-                failures.append(error)  # one that fails must not keep the others from closing
+        failures = self._call_closers()
         self.closed_down = True
         self._link.detach()
         del self.timers[:], self.next_timers[:]
@@ -160,6 +160,15 @@ class GuestHub(SlicedHub):
         self.disown()
         if failures:
             raise failures[0]
+
+    def _call_closers(self) -> list[Exception]:
+        failures = []
+        while self._closers:
+            try:
+                self._closers.pop()()
+            except Exception as error:
+                failures.append(error)  # one that fails must not keep the others from closing
+        return failures
 
     def disown(self) -> None:
         """Close descriptors and forget everything, without a last turn: all that a forked child may do."""

@@ -33,6 +33,10 @@ class SlicedHub(Holding, _PlatformHub):  # type: ignore[misc]  # eventlet ships 
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
+        self._begin_life()
+
+    def _begin_life(self) -> None:
+        """Set what this hub has beyond eventlet's."""
         self.turn_started_s = self.ready_s = self._polled_s = perf_counter()
         self.busy = False
 
@@ -90,6 +94,8 @@ class SlicedHub(Holding, _PlatformHub):  # type: ignore[misc]  # eventlet ships 
             self.held_since_s = now_s
             try:
                 timer()
+            except self.SYSTEM_EXCEPTIONS:
+                raise  # see `adopted`; a guest hub has none
             except BaseException:
                 self.squelch_timer_exception(timer, sys.exc_info())
             now_s = perf_counter()

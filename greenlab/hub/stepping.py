@@ -15,7 +15,6 @@ Must not import: greening, pools, runs, live, magics.
 
 from __future__ import annotations
 
-import _thread
 import heapq
 import itertools
 import sys
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab import patched
 from greenlab.errors import UsageError
 from greenlab.hub import nested
 from greenlab.hub._quiet import eventlet
@@ -36,6 +36,7 @@ from greenlab.hub.waits import OTHER, Wait, wait_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_get_ident = patched.original("_thread").get_ident
 _getcurrent = greenlet.getcurrent
 _getframe = sys._getframe
 
@@ -161,7 +162,7 @@ class StepHub(GuestHub):
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
         """Run `callback(*args)` in a later step. From any thread."""
-        if _thread.get_ident() == self.thread_id:
+        if _get_ident() == self.thread_id:
             self.schedule_call_global(0, callback, *args)
         else:
             self._knocks.append((callback, args))

@@ -8,7 +8,6 @@ Must not import: greening, pools, runs, live, magics.
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import contextvars
 import itertools
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab import patched
 from greenlab.errors import UsageError
 from greenlab.hub import nested
 from greenlab.hub._quiet import eventlet
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from greenlab.hub.guest import GuestHub
     from greenlab.places import Place
 
+_get_ident = patched.original("_thread").get_ident
 _ids = itertools.count(1)
 
 
@@ -101,7 +102,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         """Wait for the task in a coroutine. Cancelling the wait kills the task, as with asyncio's own tasks."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        here = _thread.get_ident() == self.hub.thread_id
+        here = _get_ident() == self.hub.thread_id
 
         def deliver(settle: Callable[[], None]) -> None:
             if loop is self.hub.host:
@@ -163,7 +164,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
 
 def spawn(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Task:
     """Start `func(*args, **kwargs)` on `hub` at its next turn."""
-    if _thread.get_ident() != hub.thread_id:
+    if _get_ident() != hub.thread_id:
         raise UsageError("spawn works on the hub's own thread: from another one use hub.call_soon_threadsafe")
     if not callable(func):
         raise UsageError(f"spawn takes a function and its arguments, not {func!r}: write spawn(f, x), not spawn(f(x))")

@@ -20,7 +20,6 @@ Must not import: greening, pools, runs, live, magics.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import math
 import sys
@@ -32,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 
+from greenlab import patched
 from greenlab.errors import UsageError
 from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.blocks import Block
@@ -58,8 +58,8 @@ _GLANCE_S, _READ_S = 0.001, 0.005
 _KEPT = 1000
 _NEVER_S = 3600.0
 _getcurrent = greenlet.getcurrent
-_allocate = _thread.allocate_lock
-_start_thread = _thread.start_new_thread
+_thread = patched.original("_thread")
+_allocate, _start_thread = _thread.allocate_lock, _thread.start_new_thread
 
 
 def watchdog_of(hub: GuestHub) -> Watchdog:

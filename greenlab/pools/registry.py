@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from greenlab import patched
 from greenlab.errors import UsageError
 from greenlab.pools.this_process import inside_worker
 
@@ -230,13 +231,16 @@ def get(hub: GuestHub, name: str) -> Pool:
     """Return the pool called `name`, made if need be. It lives as long as the hub, and sizes itself by its jobs.
 
     Raises:
-        UsageError: no such pool, or one of processes within a worker process. `auto` is made of the others, by who
+        UsageError: no such pool, or one of processes within a worker process, or any but green where eventlet has
+            patched the process. `auto` is made of the others, by who
             knows what tasks cost: see `greenlab.advising.auto_pool.get_pool`.
     """
     spec = spec_of(name)
     make = spec.make
     if make is None:
         raise UsageError(f"{name} is made of the other pools: use greenlab.run(..., pool={name!r})")
+    if not spec.on_hub:
+        patched.refuse_natively(f"the {name} pool")
     if spec.leaves_process and inside_worker():
         raise UsageError(
             "a task in a worker process cannot start worker processes: "
