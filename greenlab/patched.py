@@ -1,7 +1,7 @@
 """Processes that eventlet or gevent has patched.
 
-Eventlet's patch is there for every thread, and its hub runs already: greenlab serves that hub, and replaces nothing (see
-`greenlab.hub.adopted`). What it needs natively itself, it asks for by `original`. gevent's hub knows nothing of
+Eventlet's patch is there for every thread, and its hub runs already: greenlab serves that hub, and replaces nothing
+(see `greenlab.hub.adopted`). What it needs natively itself, it asks for by `original`. gevent's hub knows nothing of
 eventlet's: a process that gevent has patched is refused.
 
 Must not import: anything of greenlab but its errors.

@@ -49,7 +49,7 @@ _getcurrent = greenlet.getcurrent
 _monotonic = time.monotonic
 
 
-def _wait_until(hub: GuestHub, taken: Callable[[], bool], waiters: deque[Waiter], timeout: float) -> bool:
+def wait_until(hub: GuestHub, taken: Callable[[], bool], waiters: deque[Waiter], timeout: float) -> bool:
     """Wait on the hub until `taken()`, asking after each wake, and after growing pauses without one."""
     end = None if timeout < 0 else _monotonic() + timeout
     pause_s = _SOONEST_S
@@ -87,7 +87,7 @@ class AdoptedLock(Lock):
         self._native = native
 
     def _wait(self, hub: GuestHub, timeout: float) -> bool:
-        return _wait_until(hub, lambda: self._native.acquire(False), self._waiters, timeout)
+        return wait_until(hub, lambda: self._native.acquire(False), self._waiters, timeout)
 
     def _at_fork_reinit(self) -> None:
         # The native object itself: somebody else may hold it.
@@ -126,7 +126,7 @@ class AdoptedRLock:
             return False
         hub = green_hub()
         if hub is not None:
-            return _wait_until(hub, self._take, self._waiters, timeout)
+            return wait_until(hub, self._take, self._waiters, timeout)
         # A native block, or the hub itself: it may wait for a thread, but for a green thread it would wait for ever.
         if self._owner is not None:
             raise RuntimeError("a green thread holds this RLock, and cannot release it while the hub waits")
@@ -212,7 +212,7 @@ class AdoptedQueue(SimpleQueue):
                 return False
             return True
 
-        if not _wait_until(hub, taken, self._waiters, -1 if end is None else max(0.0, end - _monotonic())):
+        if not wait_until(hub, taken, self._waiters, -1 if end is None else max(0.0, end - _monotonic())):
             raise Empty
         return got[0]
 

@@ -5,7 +5,7 @@
 * psycopg 3 looks up `psycopg.waiting.wait` at each call; `PSYCOPG_WAIT_FUNC` is the switch that sets it. Green callers
   get `wait_selector`, which cooperates as the selectors do; others get what psycopg chose for itself.
 
-Celery's client is switched by the same means (see `messaging`).
+Celery's client and the locks of multiprocessing are switched by the same means (see `messaging`, `semaphores`).
 
 Guarantees: a driver that is imported later is switched when it is imported; `restore` switches all back. A wait
 callback that the user set is left alone, before and after.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.greening.messaging import switch_celery, switch_kombu
 from greenlab.greening.scope import green_hub
+from greenlab.greening.semaphores import switch_locks, switch_values
 from greenlab.greening.waiting import READ, WRITE, wait_fd
 
 if TYPE_CHECKING:
@@ -89,6 +90,12 @@ _SWITCHES: dict[str, Callable[[ModuleType], Callable[[], None]]] = {
     "psycopg.waiting": _switch_psycopg,
     "kombu.utils.compat": switch_kombu,
     "celery.backends.asynchronous": switch_celery,
+    "multiprocessing.synchronize": switch_locks,
+    "multiprocessing.sharedctypes": switch_values,
+    "billiard.synchronize": switch_locks,
+    "billiard.sharedctypes": switch_values,
+    "loky.backend.synchronize": switch_locks,
+    "joblib.externals.loky.backend.synchronize": switch_locks,
 }
 
 
