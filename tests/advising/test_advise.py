@@ -8,17 +8,12 @@ import ctypes
 import fcntl
 import itertools
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import greenlab
 from greenlab.advising.advice import Plan, TaskCost, Tried, advise
@@ -28,9 +23,9 @@ from greenlab.magics import advise as magic
 from greenlab.magics import options
 
 if TYPE_CHECKING:
-    from kernel import Kernel
+    from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+    from kernel import Kernel
 
 
 def usleep(_: Any) -> None:
@@ -350,24 +345,3 @@ def test_an_auto_run_in_a_cell_says_where_it_went(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun -p auto x in range(100)\nimport ctypes\nctypes.CDLL(None).usleep(20_000)")
     assert cell.error is None
     assert "  moved to threads after " in cell.value
-
-
-CELLS = [
-    "%load_ext greenlab",
-    "%%greenadvise --sample 5 x in range(100)\nimport time\ntime.sleep(0.02)",
-    "%%greenrun -p auto -n 30\nimport time\ntime.sleep(0.02)",
-    "_advice",
-    "%unload_ext greenlab",
-]
-
-
-def test_a_saved_notebook_compares_equal_by_strict_nbval(tmp_path: Path) -> None:
-    notebook: Any = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-    path = tmp_path / "saved.ipynb"
-    nbformat.write(notebook, path)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--nbval", "--nbval-current-env"]
-    command += ["--nbval-sanitize-with", str(ROOT / "notebooks" / "sanitize.cfg"), "-c", "/dev/null", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert 0 == done.returncode, done.stdout
-    assert f"{len(CELLS)} passed" in done.stdout

@@ -12,6 +12,8 @@ import greenlab
 from greenlab import greening, hub
 from greenlab.greening.databases import Databases
 
+pytestmark = pytest.mark.whole_heap
+
 _EVENTLET = "import eventlet; eventlet.monkey_patch()\n"
 _GEVENT = "from gevent import monkey; monkey.patch_all()\n"
 _TASKS = """

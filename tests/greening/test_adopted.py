@@ -20,6 +20,8 @@ import greenlab
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.whole_heap
+
 
 class Holder:
     """Holds primitives in all the ways that are looked into."""

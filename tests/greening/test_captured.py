@@ -17,6 +17,8 @@ import pytest
 import greenlab
 from greenlab.greening.locks import Lock
 
+pytestmark = pytest.mark.whole_heap
+
 NAP_S = 0.01
 
 

@@ -7,7 +7,10 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
 from kernel import Kernel
+
+pytestmark = pytest.mark.whole_heap
 
 KIT = Path(__file__).parents[1] / "kit"
 

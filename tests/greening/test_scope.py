@@ -27,6 +27,8 @@ from greenlab import greening
 from greenlab.greening.scope import green_hub
 from greenlab.hub import current
 
+pytestmark = pytest.mark.whole_heap
+
 # Taken before anything is greened.
 BEFORE: dict[tuple[Any, str], Any] = {
     (owner, name): vars(owner).get(name)

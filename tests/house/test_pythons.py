@@ -21,6 +21,8 @@ from greenlab.magics import check, options
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.whole_heap
+
 # C classes have it, and who subscripts one has the class, not a lock of before.
 TYPING = {"__class_getitem__"}
 

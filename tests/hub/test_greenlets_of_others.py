@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from greenlab.hub import GuestHub
 
+pytestmark = pytest.mark.whole_heap
+
 
 def in_greenlet(function: Callable[..., Any], *args: Any) -> Any:
     return greenlet.greenlet(function).switch(*args)

@@ -120,5 +120,5 @@ def test_the_kernel_outlives_an_interrupt_that_comes_as_a_cell_ends(kernel: Kern
 @pytest.mark.timeout(max(300, 2 * SOAK))
 @pytest.mark.parametrize("background", BACKGROUNDS)
 def test_a_soak_of_interrupts_kills_hangs_and_loses_nothing(background: str) -> None:
-    tally = Soak(background).run(SOAK or 10)
+    tally = Soak(background).run(SOAK or 5)
     assert (0, 0, 0, "") == (tally.deaths, tally.hangs, tally.lost, tally.failures)

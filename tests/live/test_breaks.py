@@ -41,8 +41,8 @@ def test_an_artist_that_dies_costs_the_live_figure_and_not_the_last(shown: list[
     assert shown[-1].bundle["image/png"].startswith(b"\x89PNG")
 
 
-def test_a_front_end_that_closes_the_widgets_disturbs_nobody(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist)
+def test_a_front_end_that_closes_the_widgets_disturbs_nobody(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(), View(not_posted, artist=warm)
     view.run_started(run)
     face: Any = view._face
     for widget in face._widgets:
@@ -56,6 +56,7 @@ def test_a_front_end_that_closes_the_widgets_disturbs_nobody(shown: list[Shown],
 
 
 def test_a_face_that_raises_is_dropped_with_one_warning(shown: list[Shown], monkeypatch: Any) -> None:
+    children = psutil.Process().children()
     run, view = FakeRun(), View(not_posted)
     view.run_started(run)
     ticker = view._ticker
@@ -73,13 +74,13 @@ def test_a_face_that_raises_is_dropped_with_one_warning(shown: list[Shown], monk
     eventlet.sleep(0)
     assert ticker.dead
     assert 1 == len(shown)
-    assert [] == psutil.Process().children()
+    assert children == psutil.Process().children()
 
 
 def test_a_picture_that_cannot_be_shown_drops_the_view_and_its_ticker(
-    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
+    shown: list[Shown], warm: DrawingClient, monkeypatch: Any
 ) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist)
+    run, view = FakeRun(), View(not_posted, artist=warm)
     view.run_started(run)
     ticker = view._ticker
 
@@ -96,13 +97,15 @@ def test_a_picture_that_cannot_be_shown_drops_the_view_and_its_ticker(
 
 
 def test_a_face_that_cannot_appear_leaves_nothing(shown: list[Shown], monkeypatch: Any) -> None:
+    children = psutil.Process().children()
+
     def display(*_: Any, **__: Any) -> None:
         raise OSError("no front end")
 
     monkeypatch.setattr(displays, "_display", display)
     with pytest.raises(OSError, match="no front end"):
         View(not_posted).run_started(FakeRun())
-    assert [] == psutil.Process().children()
+    assert children == psutil.Process().children()
 
 
 def test_a_figure_that_raises_is_told_once_and_the_numbers_stay(shown: list[Shown], artist: DrawingClient) -> None:

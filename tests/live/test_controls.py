@@ -22,9 +22,9 @@ def elsewhere(what: Any) -> None:
     clicker.join()
 
 
-def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], artist: DrawingClient) -> None:
+def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], warm: DrawingClient) -> None:
     posted: list[Any] = []
-    run, view = FakeRun(), View(posted.append, artist=artist)
+    run, view = FakeRun(), View(posted.append, artist=warm)
     view.run_started(run)
     face: Any = view._face
     clicker = threading.Thread(target=face._button.click)
@@ -42,9 +42,7 @@ def test_stop_comes_on_another_thread_and_only_posts(shown: list[Shown], artist:
     assert 1 == len(run.cancelled_on), "a late click finds nothing to cancel"
 
 
-def test_events_of_the_button_may_come_to_any_shell(
-    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
-) -> None:
+def test_events_of_the_button_may_come_to_any_shell(shown: list[Shown], warm: DrawingClient, monkeypatch: Any) -> None:
     from ipywidgets import Widget
 
     publish = Widget.open
@@ -54,7 +52,7 @@ def test_events_of_the_button_may_come_to_any_shell(
         self.comm._reply_subshell_id = None  # what ipykernel 7.4 notes when a message is sent from the cell's shell
 
     monkeypatch.setattr(Widget, "open", opened)
-    view = View(not_posted, artist=artist)
+    view = View(not_posted, artist=warm)
     view.run_started(FakeRun())
     face: Any = view._face
     assert not hasattr(face._button.comm, "_reply_subshell_id")
@@ -62,9 +60,9 @@ def test_events_of_the_button_may_come_to_any_shell(
     view.close()
 
 
-def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Shown], artist: DrawingClient) -> None:
+def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Shown], warm: DrawingClient) -> None:
     posted: list[Any] = []
-    run, view = FakeRun(), View(posted.append, artist=artist)
+    run, view = FakeRun(), View(posted.append, artist=warm)
     view.run_started(run)
     face: Any = view._face
     elsewhere(face._button.click)
@@ -77,10 +75,10 @@ def test_a_second_click_does_not_cut_short_how_the_first_one_ends(shown: list[Sh
 
 
 def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(
-    shown: list[Shown], artist: DrawingClient
+    shown: list[Shown], warm: DrawingClient
 ) -> None:
     posted: list[Any] = []
-    run, view = FakeRun(total=None), View(posted.append, artist=artist)
+    run, view = FakeRun(total=None), View(posted.append, artist=warm)
     view.run_started(run)
     face: Any = view._face
     elsewhere(lambda: face._slider.set_state({"index": face._slider.options.index(30)}))
@@ -95,9 +93,9 @@ def test_a_turn_of_the_slider_only_posts_and_is_done_on_the_hubs_thread(
     view.close()
 
 
-def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown], artist: DrawingClient) -> None:
+def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown], warm: DrawingClient) -> None:
     posted: list[Any] = []
-    run, view = FakeRun(total=None), View(posted.append, artist=artist)
+    run, view = FakeRun(total=None), View(posted.append, artist=warm)
     view.run_started(run)
     slider: Any = view._face._slider  # type: ignore[attr-defined]
     elsewhere(lambda: slider.set_state({"index": 0}))
@@ -110,7 +108,7 @@ def test_a_slider_that_is_turned_after_the_end_turns_nothing(shown: list[Shown],
 
 
 def test_the_slider_follows_a_concurrency_that_code_has_set(
-    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
+    shown: list[Shown], warm: DrawingClient, monkeypatch: Any
 ) -> None:
     from ipywidgets import Widget
 
@@ -122,7 +120,7 @@ def test_the_slider_follows_a_concurrency_that_code_has_set(
 
     monkeypatch.setattr(Widget, "_send", sent)
     posted: list[Any] = []
-    run, view = FakeRun(total=None), View(posted.append, artist=artist)
+    run, view = FakeRun(total=None), View(posted.append, artist=warm)
     view.run_started(run)
     face: Any = view._face
     run.concurrency = 777
@@ -134,10 +132,8 @@ def test_the_slider_follows_a_concurrency_that_code_has_set(
     view.close()
 
 
-def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(
-    shown: list[Shown], artist: DrawingClient
-) -> None:
-    run, view = FakeRun(pool="prefork", concurrency=2), View(lambda call: call(), artist=artist)
+def test_prefork_turns_workers_one_at_a_time_when_the_mouse_is_let_go(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(pool="prefork", concurrency=2), View(lambda call: call(), artist=warm)
     view.run_started(run)
     face: Any = view._face
     assert ("workers", 2) == (face._slider.description, face._slider.value)

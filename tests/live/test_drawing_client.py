@@ -41,7 +41,7 @@ def test_the_artist_starts_when_told_and_draws_more_than_once(artist: DrawingCli
     assert pid == artist.pid
 
 
-def test_the_hub_turns_while_the_artist_draws(artist: DrawingClient) -> None:
+def test_the_hub_turns_while_the_artist_draws(warm: DrawingClient) -> None:
     turns = []
 
     def turn() -> None:
@@ -49,23 +49,23 @@ def test_the_hub_turns_while_the_artist_draws(artist: DrawingClient) -> None:
             turns.append(1)
             eventlet.sleep(0)
 
-    artist.start()
+    warm.start()
     turner = eventlet.spawn(turn)
-    assert artist.draw(samples(), 1.0) is not None
+    assert warm.draw(samples(), 1.0) is not None
     turner.kill()
     assert len(turns) > 10
 
 
-def test_a_request_larger_than_the_socket_holds_arrives_whole(artist: DrawingClient) -> None:
-    artist.start()
-    drawing = artist.draw(records(500_000, 60.0), 1.0)
+def test_a_request_larger_than_the_socket_holds_arrives_whole(warm: DrawingClient) -> None:
+    warm.start()
+    drawing = warm.draw(records(500_000, 60.0), 1.0)
     assert drawing is not None
     assert drawing.png.endswith(b"IEND\xaeB`\x82")
 
 
-def test_two_who_draw_at_once_each_get_their_own(artist: DrawingClient) -> None:
-    artist.start()
-    small, large = (eventlet.spawn(artist.draw, samples(), scale) for scale in (1.0, 2.0))
+def test_two_who_draw_at_once_each_get_their_own(warm: DrawingClient) -> None:
+    warm.start()
+    small, large = (eventlet.spawn(warm.draw, samples(), scale) for scale in (1.0, 2.0))
     assert 760 == struct.unpack("!I", small.wait().png[16:20])[0]
     assert 1520 == struct.unpack("!I", large.wait().png[16:20])[0]
 

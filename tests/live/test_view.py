@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.usefixtures("no_widgets_left")
-def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist)
+def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(), View(not_posted, artist=warm)
     view.run_started(run)
     (first,) = shown
     assert {widget_display.WIDGET_MIME, "text/plain"} == set(first.bundle)
@@ -49,11 +49,11 @@ def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[
     about = last.metadata["image/png"]
     assert size == (2 * about["width"], 2 * about["height"])
     assert "3 tasks ended" == about["alt"]
-    assert artist.pid is not None, "a shared artist stays warm"
+    assert warm.pid is not None, "a shared artist stays warm"
 
 
-def test_a_saved_text_without_numbers_can_be_asked_for(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist, saved_text=name_line)
+def test_a_saved_text_without_numbers_can_be_asked_for(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(), View(not_posted, artist=warm, saved_text=name_line)
     view.run_started(run)
     run.end(0.1)
     view.run_ended(run)
@@ -62,6 +62,7 @@ def test_a_saved_text_without_numbers_can_be_asked_for(shown: list[Shown], artis
 
 @pytest.mark.usefixtures("no_widgets_left")
 def test_a_very_short_run_shows_its_header_and_its_picture_and_nothing_between(shown: list[Shown]) -> None:
+    children = psutil.Process().children()
     run, view = FakeRun(), View(not_posted)
     view.run_started(run)
     face: Any = view._face
@@ -72,11 +73,11 @@ def test_a_very_short_run_shows_its_header_and_its_picture_and_nothing_between(s
     view.run_ended(run)
     assert face._image is None
     assert 2 == len(shown)
-    assert [] == psutil.Process().children(), "the view's own artist ends with the run"
+    assert children == psutil.Process().children(), "the view's own artist ends with the run"
 
 
-def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist)
+def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(), View(not_posted, artist=warm)
     view.run_started(run)
     ticker, face = view._ticker, view._face
     run.go_on(0.25, 5)
@@ -90,9 +91,9 @@ def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown],
 
 
 def test_two_ticks_are_one_message_and_a_frame_one_more(
-    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
+    shown: list[Shown], warm: DrawingClient, monkeypatch: Any
 ) -> None:
-    run, view = FakeRun(total=10**6), View(not_posted, artist=artist)
+    run, view = FakeRun(total=10**6), View(not_posted, artist=warm)
     view.run_started(run)
     face: Any = view._face
     run.go_on(1.0, 10)
@@ -125,9 +126,9 @@ def test_pictures_are_fewer_of_long_runs_and_where_drawing_is_slow(
     assert frame_s == pytest.approx(live_view.frame_s(elapsed_s, drew_s))
 
 
-def test_others_have_their_turn_while_a_view_appears(shown: list[Shown], artist: DrawingClient) -> None:
+def test_others_have_their_turn_while_a_view_appears(shown: list[Shown], warm: DrawingClient) -> None:
     turns: list[int] = []
-    view = View(not_posted, artist=artist)
+    view = View(not_posted, artist=warm)
     eventlet.spawn(lambda: turns.append(len(shown)))
     view.run_started(FakeRun())
     assert [0] == turns
@@ -162,8 +163,8 @@ def test_one_frame_is_asked_for_at_a_time_and_fewer_of_a_long_run(shown: list[Sh
     view.close()
 
 
-def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist, widgets=False)
+def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(), View(not_posted, artist=warm, widgets=False)
     view.run_started(run)
     run.go_on(0.29, 3)
     view.tick()
@@ -180,10 +181,10 @@ def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], art
     assert 1 == len({one.display_id for one in shown})
 
 
-def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], artist: DrawingClient, monkeypatch: Any) -> None:
+def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], warm: DrawingClient, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     monkeypatch.delitem(sys.modules, "greenlab.live.widget_display")
-    view = View(not_posted, artist=artist)
+    view = View(not_posted, artist=warm)
     view.run_started(FakeRun())
     assert isinstance(view._face, displays.StillDisplay)
     view.close()
@@ -232,8 +233,8 @@ def test_a_run_seen_by_ipython_ends_as_one_output_line_and_a_summary() -> None:
     assert "[{'text/plain': 'green run: url in feeds'}, {'text/plain': '3 tasks ended'}] ''" == done.stdout.strip()
 
 
-def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=artist)
+def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(), View(not_posted, artist=warm)
     view.run_started(run)
     face: Any = view._face
     run.go_on(0.1, 3)
@@ -259,8 +260,8 @@ def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown
     assert "KeyError: of a lower index" in saved["text/html"]
 
 
-def test_a_run_that_keeps_no_times_has_a_last_picture_all_the_same(shown: list[Shown], artist: DrawingClient) -> None:
-    run, view = FakeRun(keeps_times=False), View(not_posted, artist=artist)
+def test_a_run_that_keeps_no_times_has_a_last_picture_all_the_same(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(keeps_times=False), View(not_posted, artist=warm)
     view.run_started(run)
     run.go_on(0.2, 3)
     view.tick()

@@ -1,6 +1,7 @@
 """One contract, every pool, over inputs that nobody thought of: order, exactly once, retries, cancels.
 
-Each task leaves a byte in a file of its own, so that what was run is counted where it ran.
+Each task leaves a byte in a file of its own, so that what was run is counted where it ran. `GREENLAB_SOAK` sets how
+many inputs are drawn for each test.
 """
 
 # mypy: disable-error-code="arg-type, attr-defined, func-returns-value, misc, union-attr, var-annotated"
@@ -25,7 +26,7 @@ from greenlab.runs import AggregateLedger, Ledger
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 
 RANDOM = settings(
-    max_examples=15,
+    max_examples=int(os.environ.get("GREENLAB_SOAK", "8")),
     deadline=None,
     derandomize=True,
     database=None,
@@ -170,7 +171,7 @@ def test_a_run_that_discards_counts_the_same(
 EVENTS = st.tuples(st.sampled_from(["cancel", "kill", "adjust"]), st.integers(0, 3), WIDTHS, st.floats(0, 0.01))
 
 
-@settings(RANDOM, max_examples=10)
+@RANDOM
 @given(
     runs=st.lists(st.tuples(st.integers(1, 200), WIDTHS), min_size=2, max_size=4), events=st.lists(EVENTS, max_size=6)
 )

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("nothing_of_processes_left", "time_limit")
 
+SOAK = int(os.environ.get("GREENLAB_SOAK", "0"))
+
 
 @pytest.fixture
 def pool(hybrid_pool: HybridPool) -> HybridPool:
@@ -75,8 +77,9 @@ def open_file(path: Path) -> list[str]:
 
 def test_tasks_are_run_once_whatever_is_recalled_killed_and_lost_meanwhile(pool: HybridPool, tmp_path: Path) -> None:
     """Tasks of very different lengths, so that much is recalled, while single tasks and processes are killed."""
+    count = SOAK or 400
     rng = random.Random(16)
-    lengths = [rng.choice((0, 0, 0, 0, 0, 0.01, 0.03)) for _ in range(1000)]
+    lengths = [rng.choice((0, 0, 0, 0, 0, 0.01, 0.03)) for _ in range(count)]
     note = note_to(tmp_path / "log")
 
     def task(x: int) -> int:
@@ -86,7 +89,7 @@ def test_tasks_are_run_once_whatever_is_recalled_killed_and_lost_meanwhile(pool:
         (time.sleep if x % 2 else spin)(lengths[x])
         return x
 
-    job = FakeJob(task, range(1000), concurrency=20, workers=3)
+    job = FakeJob(task, range(count), concurrency=20, workers=3)
     pool.start(job)
     thread = eventlet.spawn(pool.run, job)
     while not thread.dead:
@@ -99,7 +102,7 @@ def test_tasks_are_run_once_whatever_is_recalled_killed_and_lost_meanwhile(pool:
     for index in cancelled:
         del job.errors[index]
         job.values[index] = index
-    assert_each_once(job, tmp_path / "log", 1000)
+    assert_each_once(job, tmp_path / "log", count)
 
 
 def spin(seconds: float) -> None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from kernel import Kernel
 
+pytestmark = pytest.mark.whole_heap
+
 
 # -- verdicts of what is known -----------------------------------------------------------------------------
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.whole_heap
+
 CALLS: dict[str, Callable[..., Any]] = {
     "requests": zoo.fetch_by_requests,
     "urllib3": zoo.fetch_by_urllib3,
