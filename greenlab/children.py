@@ -1,4 +1,4 @@
-"""Starting processes of our own from a kernel that may be debugged.
+"""Starting processes of our own, from a kernel that may be debugged, and how many of them may compute at once.
 
 Must not import: anything of greenlab, eventlet, asyncio or IPython.
 """
@@ -6,6 +6,7 @@ Must not import: anything of greenlab, eventlet, asyncio or IPython.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -22,3 +23,12 @@ def undebugged() -> AbstractContextManager[object]:
     monkey = sys.modules.get("_pydev_bundle.pydev_monkey")
     skip = getattr(monkey, "skip_subprocess_arg_patch", None)
     return contextlib.nullcontext() if skip is None else skip()
+
+
+def count_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

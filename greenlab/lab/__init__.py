@@ -1,12 +1,37 @@
-"""Servers that lessons fetch from: embedded, deterministic, each in a process of its own.
+"""What lessons are made of: servers to fetch from, work for processors, a reader's guess beside the outcome.
 
-Guarantees: the same seed gives the same pages and the same latencies on every machine and Python; a server
-never outlives the program that started it; nothing listens beyond 127.0.0.1.
-Must not import: anything of greenlab but `greenlab.errors`, nor anything outside the standard library.
+Guarantees: the servers are embedded, deterministic, each in a process of its own: the same seed gives the same pages
+and the same latencies on every machine and Python; a server never outlives the program that started it; nothing
+listens beyond 127.0.0.1.
+Must not import: anything of greenlab but errors and children, nor at the top anything outside the standard library.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+from greenlab.children import count_cores as cores
 from greenlab.lab._feedhub import FeedHub, Stats
 
-__all__ = ["FeedHub", "Stats"]
+if TYPE_CHECKING:
+    from greenlab.lab._computing import compute, parallel_share
+    from greenlab.lab._prediction import Comparison, Prediction, predict
+
+__all__ = ["Comparison", "FeedHub", "Prediction", "Stats", "compute", "cores", "parallel_share", "predict"]
+
+# Late: the servers' processes import this folder too, and neither compute nor ask anybody anything.
+_WHERE = {
+    "Comparison": "_prediction",
+    "Prediction": "_prediction",
+    "compute": "_computing",
+    "parallel_share": "_computing",
+    "predict": "_prediction",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        from importlib import import_module
+
+        return getattr(import_module(f"greenlab.lab.{_WHERE[name]}"), name)
+    raise AttributeError(f"module 'greenlab.lab' has no attribute {name!r}")

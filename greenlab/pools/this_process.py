@@ -1,11 +1,11 @@
 """What this process is and has: whether it is a worker of some pool, and how many cores it may use.
 
-Must not import: anything of greenlab. Worker processes load it first.
+Must not import: anything of greenlab but children. Worker processes load it first.
 """
 
 from __future__ import annotations
 
-import os
+from greenlab.children import count_cores
 
 __all__ = ["count_cores", "enter_worker", "inside_worker"]
 
@@ -21,12 +21,3 @@ def enter_worker() -> None:
 def inside_worker() -> bool:
     """Return whether this process is a worker of some pool."""
     return _here["worker"]
-
-
-def count_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -36,8 +36,10 @@ CELLS = [
     f"%%greenrun -c 20 -n 2400\n{FOREVER}",
     "del sys.modules['greenlab.live.widget_display']",
     f"%%greenrace -p green,threads -c 10 -n 10_000\n{UNTIL_ENOUGH}",
+    "from greenlab.lab import predict\nasked = predict('How many?', unit='feeds/s')",
+    "asked.compare(500)",
 ]
-WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE = range(len(CELLS))
+WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE, ASKED, COMPARED = range(len(CELLS))
 IN_FLIGHT = re.compile(r"([\d,]+) in flight")
 
 
@@ -313,3 +315,16 @@ def test_nbconvert_makes_a_page_that_shows_picture_and_numbers(notebook: Noteboo
         expect(other.get_by_text("Loading widget")).to_have_count(0)
     finally:
         other.close()
+
+
+def test_a_guess_that_is_typed_takes_the_fields_place_and_stands_beside_the_outcome(notebook: Notebook) -> None:
+    notebook.start(ASKED)
+    notebook.wait(ASKED)
+    field = notebook.cell(ASKED).locator("input[type=text]")
+    field.fill("250")
+    field.press("Enter")
+    expect(notebook.cell(ASKED)).to_contain_text("your guess: 250 feeds/s")
+    expect(field).to_have_count(0)
+    notebook.start(COMPARED)
+    notebook.wait(COMPARED)
+    expect(notebook.cell(COMPARED)).to_contain_text("your guess was 2.0 times too low")
