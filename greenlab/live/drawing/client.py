@@ -38,6 +38,9 @@ __all__ = ["Drawing", "DrawingClient"]
 
 LENGTH = struct.Struct("!Q")
 _CHUNK = 1 << 18
+_FIRST_TAKES = 4
+"""How many times as long the first answer may take: the process is nice, and on a busy machine it imports matplotlib
+for ten seconds and more."""
 
 
 class Drawing(NamedTuple):
@@ -59,6 +62,7 @@ class DrawingClient:
         self._socket: _socket.socket | None = None
         self._waiting: Any = None
         self._warned = False
+        self._answered = False
 
     @property
     def _turn(self) -> Any:
@@ -78,6 +82,7 @@ class DrawingClient:
         if self._process is not None and self._process.poll() is None:
             return
         self.close()
+        self._answered = False
         ours, theirs = _socket.socketpair()
         try:
             self._process = _launch(theirs.fileno())
@@ -96,12 +101,14 @@ class DrawingClient:
         Args:
             source: the run's columns.
             scale: device pixels a CSS pixel.
-            timeout_s: how long to wait at the most, in seconds. A process that is late is ended, or its
-                answer would be taken for that to the next request.
+            timeout_s: how long to wait at the most, in seconds; for the first answer some times as long. A process
+                that is late is ended, or its answer would be taken for that to the next request.
 
         Returns:
             the drawing, or None when there is none.
         """
+        if timeout_s is not None and not self._answered:
+            timeout_s *= _FIRST_TAKES
         deadline_s = None if timeout_s is None else time.perf_counter() + timeout_s
         if not self._turn.acquire(timeout=timeout_s):
             return None
@@ -165,6 +172,7 @@ class DrawingClient:
                 buffer.release()
         (size,) = LENGTH.unpack(_receive(ours, LENGTH.size, deadline_s))
         kind, *answer = pickle.loads(_receive(ours, size, deadline_s))
+        self._answered = True
         if kind == "png":
             return Drawing(*answer)
         self._warn(*answer)
