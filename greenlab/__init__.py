@@ -5,7 +5,6 @@ In a notebook, `%load_ext greenlab`, then `%%greenrun -c 500 url in urls` above 
 next to nothing, in worker processes too.
 """
 
-import threading as _threading  # noqa: F401 (before any thread imports it, and passes for the main one: CPython 3.12)
 import typing as _typing
 from importlib import import_module as _import_module
 

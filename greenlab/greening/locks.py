@@ -38,7 +38,6 @@ _allocate = _thread.allocate_lock
 _get_ident = _thread.get_ident
 _getcurrent = greenlet.getcurrent
 _monotonic = time.monotonic
-_AT_END_S = 1.0
 _join = threading.Thread.join
 
 
@@ -162,15 +161,8 @@ class Lock:
             return False
         hub = green_hub()
         if hub is None:
-            return self._natively(timeout)
+            return native.acquire(True, timeout)
         return self._wait(hub, timeout)
-
-    def _natively(self, timeout: float) -> bool:
-        if timeout < 0 and _get_ident() == scope.ended_thread_id:
-            # The process ends. If it is a green thread that holds the lock, nobody will release it.
-            self._native.acquire(True, _AT_END_S)
-            return True
-        return self._native.acquire(True, timeout)
 
     def _wait(self, hub: GuestHub, timeout: float) -> bool:
         """Acquire on the hub, once a try has failed."""

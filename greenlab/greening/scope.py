@@ -8,7 +8,6 @@ Must not import: pools, runs, live, magics.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 from typing import TYPE_CHECKING, Any
@@ -53,7 +52,6 @@ class Scope:
         self.thread_id = -1
         self.root: Any = None
         self.native: dict[Any, int] = {}
-        self.ended_thread_id = -1
         self._fork_hook_registered = False
 
     def open(self, hub: GuestHub) -> None:
@@ -69,11 +67,6 @@ class Scope:
         self.hub, self.thread_id, self.root = None, -1, None
         self.native.clear()
 
-    def end(self) -> None:
-        """Serve nobody, for the process ends: no green thread will go on."""
-        self.ended_thread_id = self.thread_id
-        self.close()
-
     def _forget_in_child(self) -> None:
         hub = self.hub
         self.close()
@@ -82,9 +75,6 @@ class Scope:
 
 
 scope = Scope()
-# What runs at exit after greenlet's own end, as logging's does, cannot ask for its greenlet: "greenlet is being
-# finalized" (greenlet 3.5). greenlet was imported before, so this runs just before its end.
-atexit.register(scope.end)
 
 
 def green_hub() -> GuestHub | None:

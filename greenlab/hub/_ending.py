@@ -4,9 +4,6 @@ Guarantees: where the thread is one of `threading`'s, its hub is closed at the e
 before anybody's `join` returns; another thread may use greenlab from then on. A hub of the main thread ends with the
 process.
 
-Bound: a thread that `threading` did not start is not waited for as the process ends. On CPython before 3.14 it is then
-stopped wherever it stands, and if that is in a greenlet, 3.12.1 was seen to crash: have such a thread end before.
-
 Must not import: anything of greenlab.
 """
 
@@ -24,13 +21,10 @@ if TYPE_CHECKING:
 # Taken now: the greening puts classes of its own into their places.
 _Local: Any = _thread._local
 _here = _Local()
-_get_ident, _is_finalizing = _thread.get_ident, sys.is_finalizing
 
 
 class _Hub(Protocol):
     """What is closed."""
-
-    thread_id: int
 
     def close(self) -> None:
         """End it; twice is the same as once."""
@@ -50,9 +44,7 @@ class _Last:
 
     def __del__(self) -> None:
         hub, self.hub = self.hub, None
-        # When the process ends, the main thread clears what other threads still have; those stand still by then, and
-        # whoever waited for one of them would do so for ever.
-        if hub is not None and _get_ident() == hub.thread_id and not _is_finalizing():
+        if hub is not None:
             hub.settle()
             hub.close()
 

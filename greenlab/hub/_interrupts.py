@@ -101,9 +101,6 @@ class Interrupts:
         self._active = True
         try:
             _set_signal(SIGINT, self._handler)
-        except ValueError:
-            # Not the main thread: `threading` takes who first imports it for that one (CPython before 3.13).
-            self._active = False
         except BaseException:  # an interrupt that came just before
             self.hand_back()
             raise

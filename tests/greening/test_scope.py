@@ -344,35 +344,3 @@ def test_finalizers_use_locks_and_locals_until_the_very_end_of_the_interpreter()
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert ("ended well\n", "") == (done.stdout, done.stderr)
-
-
-def test_adopted_locks_work_after_the_end_of_greenlet_and_one_that_a_task_holds_keeps_nobody() -> None:
-    # Registered before greenlab is loaded, as logging's own handler is, and so called after greenlet has ended.
-    code = """
-        import atexit, threading
-
-        class Logger:
-            lock, held = threading.RLock(), threading.Lock()
-
-        logger = Logger()
-
-        @atexit.register
-        def shut_down():
-            with logger.lock, logger.held, of_greenlab:
-                print("shut down")
-
-        import greenlab, time
-        greenlab.start()
-        of_greenlab = threading.RLock()
-
-        def hold():
-            with logger.held, of_greenlab:
-                time.sleep(600)
-
-        task = greenlab.spawn(hold)
-        time.sleep(0.01)
-        assert type(logger.lock).__name__ == "AdoptedRLock"
-    """
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert (0, "shut down\n", "") == (done.returncode, done.stdout, done.stderr)

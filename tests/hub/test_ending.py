@@ -89,7 +89,7 @@ def test_the_hub_of_a_thread_is_closed_with_it_and_others_start_their_own(pool: 
         greenlab.stop()
 
 
-@pytest.mark.parametrize("pool", ["green", "threads", "hybrid"])
+@pytest.mark.parametrize("pool", ["green", "threads"])
 def test_a_thread_that_threading_did_not_start_takes_its_hub_with_it(pool: str) -> None:
     got: list[Any] = []
     for _ in range(2):
@@ -100,27 +100,6 @@ def test_a_thread_that_threading_did_not_start_takes_its_hub_with_it(pool: str) 
             time.sleep(0.005)
         assert [0, 1, 2] == got.pop()
     assert [0, 1, 2] == in_thread(numbers)
-
-
-@pytest.mark.parametrize("meanwhile", ["time.sleep(600)", "greenlab.run(time.sleep, [600])"])
-def test_a_process_ends_while_a_thread_that_threading_did_not_start_has_a_hub(meanwhile: str) -> None:
-    code = f"""
-        import _thread, time, greenlab
-        ran = _thread.allocate_lock()
-        ran.acquire()
-
-        def work():
-            print(greenlab.run(abs, range(-3, 0)).results, flush=True)
-            ran.release()
-            {meanwhile}
-
-        _thread.start_new_thread(work, ())
-        ran.acquire()
-    """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert (0, "[3, 2, 1]\n", "") == (done.returncode, done.stdout, done.stderr)
 
 
 def test_a_thread_that_fails_closes_its_hub_and_tells_of_its_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,109 @@
+"""The course as its tests see it, and how its notebooks are executed and saved.
+
+`python tests/kit/course.py notebooks/03_*.ipynb` executes lessons in place and prints what each cell took. Pictures
+are saved with a palette, which makes them a third as large; widgets are left out, for a saved notebook has no kernel.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+FOLDER = Path(__file__).parents[2] / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CELL_TIMEOUT_S = 60
+_COLOURS = 64
+_LIBRARY = re.compile(rf"(/[\w.@-]+)+/lib/python3[.\d]+t?/(site-packages/)?|{re.escape(str(FOLDER.parent))}/")
+
+
+def lessons() -> list[Path]:
+    """Return the lessons, in their order."""
+    return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
+
+
+def load(path: Path) -> Any:
+    """Read a notebook."""
+    return nbformat.read(path, as_version=4)
+
+
+def execute(notebook: Any) -> dict[str, float]:
+    """Execute a notebook in a kernel of its own, in the folder of the lessons.
+
+    Returns:
+        the seconds that each cell took, by its id.
+
+    Raises:
+        CellExecutionError: a cell failed.
+    """
+    begun: dict[str, float] = {}
+    took: dict[str, float] = {}
+
+    def begin(cell: Any, **_more: Any) -> None:
+        begun[cell.id] = time.monotonic()
+
+    def end(cell: Any, **_more: Any) -> None:
+        took[cell.id] = time.monotonic() - begun[cell.id]
+
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT_S,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(FOLDER)}},
+        on_cell_execute=begin,
+        on_cell_executed=end,
+    )
+    client.execute()
+    return took
+
+
+def tidy(notebook: Any) -> None:
+    """Leave what a saved lesson keeps: no times, no widgets, no paths of this machine, small pictures."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata = {}
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            data.pop(WIDGET, None)
+            if "image/png" in data:
+                data["image/png"] = _smaller(data["image/png"])
+                data.pop("text/html", None)  # of a failure: the same picture once more, the traceback is in the text
+                about = output.metadata.get("image/png", {})
+                about["alt"] = about.get("alt", "").split("\n  the first, ")[0]
+            for kind, text in data.items():
+                if kind.startswith("text/"):
+                    data[kind] = _LIBRARY.sub("…/", text)
+
+
+def _smaller(png: str) -> str:
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    out = io.BytesIO()
+    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(out, "png", optimize=True)
+    return base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def main(paths: list[str]) -> None:
+    """Execute lessons and save them."""
+    for path in map(Path, paths or list(map(str, lessons()))):
+        notebook = load(path)
+        took = execute(notebook)
+        tidy(notebook)
+        nbformat.write(notebook, path)
+        slow = ", ".join(f"{name} {seconds:.1f}" for name, seconds in took.items() if seconds > 2)
+        print(f"{path.name}: {sum(took.values()):.1f} s ({slow})")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,115 @@
+"""What breaks each relation that the lessons assert: a pool swapped, a delay removed, an option left out.
+
+One entry a claim: the lesson, the claim's cell, the cell that is changed, and what is replaced there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Break(NamedTuple):
+    """A change of a lesson after which one of its claims is false.
+
+    Attributes:
+        lesson: its number, as its file begins.
+        claim: the id of the cell that must fail.
+        cell: the id of the cell that is changed.
+        old, new: what is replaced in it, and by what.
+    """
+
+    lesson: str
+    claim: str
+    cell: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.lesson}-{self.claim}"
+
+
+NATIVELY = "with greenlab.native():\n    "
+QUICK = [
+    Break("00", "claim-tail", "run", "1.0 if i % 20 == 0 else 0.1", "0.1"),
+    Break("01", "claim-same", "prefork", "len(feed", "1 + len(feed"),
+    Break("02", "claim-spin", "spin", "    pass", "    time.sleep(0.01)"),
+    Break("03", "claim-waiting", "native", "with greenlab.native():\n    time.sleep(0.3)", "time.sleep(0.3)"),
+    Break("04", "claim-sqlite", "sqlite", 'greenlab.offload(ask_sqlite, pool="threads")', "ask_sqlite()"),
+    Break("05", "claim-isolation", "count", 'pool="prefork", workers=2', 'pool="green"'),
+    Break("06", "claim-waits", "wait-threads", ', pool="threads"', ""),
+    Break("07", "claim-mixed", "mixed", "greenlab.offload(parse, page)", "parse(page)"),
+    Break("08", "claim-open", "open", "concurrency=300, rate=150", "concurrency=4"),
+    Break("09", "claim-jitter", "crowds", "lambda: 0.2", "lambda: random.uniform(0, 0.4)"),
+    Break("10", "claim-lost", "lost", "    time.sleep(0.001)", "    pass"),
+    Break("11", "claim-broken", "broken", "    time.sleep(0.05)", "    pass"),
+]
+"""One a lesson, which the suite always breaks."""
+
+OTHERS = [
+    Break("00", "claim-together", "run", "-c 50 -n 500", "-c 5 -n 50"),
+    Break("00", "claim-lock", "mended-run", "time.sleep(0.02)", "with counter:\n    time.sleep(0.02)"),
+    Break("01", "claim-faster", "green", "-c 100", "-c 4"),
+    Break("01", "claim-littles-law", "prefork", "-w 4 -o prefork url in urls", "-w 1 -o prefork url in urls[:20]"),
+    Break("01", "claim-blocked", "heavy-green", "compute(0.150)", "compute(0.001)"),
+    Break("01", "claim-parallel", "heavy-prefork", "%%preforkrun -w 4", "%%greenrun -c 4"),
+    Break("02", "claim-one-thread", "thousand", "%%greenrun -c 1000", "%%greenrun -p threads -c 200"),
+    Break("02", "claim-idle", "walk", "time.sleep(0.05)", "sum(range(2_000_000))"),
+    Break("02", "claim-ticks", "ticker", "time.sleep(0.02)", "time.sleep(1)"),
+    Break("03", "claim-ticks", "hold", "compute(0.3)", "time.sleep(0.3)"),
+    Break("03", "claim-computing", "hold", "compute(0.3)", NATIVELY + "time.sleep(0.3)"),
+    Break("03", "claim-away", "offloaded-native", "greenlab.off", NATIVELY + "time.sleep(0.3)\nif 0: greenlab.off"),
+    Break("03", "claim-offloaded", "offloaded-compute", "greenlab.offload(compute, 0.3)", "compute(0.3)"),
+    Break("03", "claim-pieces", "broken", "compute(0.012)", "time.sleep(0.012)"),
+    Break("04", "claim-stdlib", "stdlib", 'os.system("sleep 0.1")', 'subprocess.run(["sleep", "0.1"])'),
+    Break("04", "claim-redis", "claim-redis", "client.blpop(", "os.system('sleep 0.1') or client.blpop("),
+    Break("04", "claim-postgres", "postgres", "connections.pop().c", "os.system('sleep 0.3') or connections.pop().c"),
+    Break("04", "claim-broken", "broken", "max_connections=1", "max_connections=10"),
+    Break("05", "claim-pids", "pids", "%%preforkrun -w 2", "%%greenrun"),
+    Break("05", "claim-cost", "cost", "psutil.Process().memory_info().rss", "2**14"),
+    Break("05", "claim-results", "claim-results", "len(line.split())", "words.extend(line.split()) or 0"),
+    Break("05", "claim-pickling", "claim-pickling", 'pool="prefork", ', ""),
+    Break("05", "claim-limit", "limit", " --timeout 0.3", ""),
+    Break("05", "claim-recycled", "recycled", " --max-tasks 5", ""),
+    Break("05", "claim-parallel", "prefork-computes", 'pool="prefork"', 'pool="green"'),
+    Break("06", "claim-gil", "gil", 'pool="threads"', 'pool="prefork", workers=4'),
+    Break("06", "claim-releases", "gaps", "zlib.compress(data, 6)", "numbers.count(-1)"),
+    Break("06", "claim-processes", "mended", 'pool="prefork"', 'pool="threads"'),
+    Break("07", "claim-waits", "prefork", "-w 2", "-w 8"),
+    Break("07", "claim-hybrid", "hybrid", "-p hybrid -w 2", "-p green"),
+    Break("07", "claim-race", "race", "-c 30 --repeat 3", "-c 1 --repeat 1"),
+    Break("07", "claim-broken", "broken", "lambda url: parse(fetch(url)), url", "parse, fetch(url)"),
+    Break("08", "claim-saturated", "backend", "range(8)", "range(64)"),
+    Break("08", "claim-latency", "backend", "range(8)", "range(64)"),
+    Break("08", "claim-knee", "backend", "range(8)", "range(4)"),
+    Break("08", "claim-overload", "overload", "range(900), concurrency=900, rate=600", "range(200), rate=200"),
+    Break("09", "claim-errors", "hub", "fail_every=5", "fail_every=4"),
+    Break("09", "claim-resume", "resume", "run.resume()", "run.rerun()"),
+    Break("09", "claim-timeout", "timeout", "60 if", "0.1 if"),
+    Break("09", "claim-bounded", "claim-bounded", "concurrency=10", "concurrency=40"),
+    Break("09", "claim-cancel", "claim-cancel", "squares.cancel()", "squares.wait()"),
+    Break("09", "claim-killed", "killed", "signal.SIGKILL", "0"),
+    Break("09", "claim-bank", "bank-run", " --retries 3", ""),
+    Break("09", "claim-once", "claim-once", "retries=3", "retries=0"),
+    Break("10", "claim-step", "lost", "    time.sleep(0.001)", "    pass"),
+    Break(
+        "10", "claim-no-switch", "claim-no-switch",
+        "        counter.value =", "        look_up()\n        counter.value =",
+    ),
+    Break("10", "claim-lock", "claim-lock", "with lock:", "if lock:"),
+    Break(
+        "10", "claim-short", "claim-short",
+        "        look_up()\n        with lock:\n", "        with lock:\n            look_up()\n",
+    ),
+    Break("10", "claim-queue", "claim-queue", "before + order", "before"),
+    Break("10", "claim-deadlock", "broken", "(transfer, b, a)", "(transfer, a, b)"),
+    Break("10", "claim-ordered", "claim-ordered", "(transfer, c, d))", "(transfer, d, c))"),
+    Break("11", "claim-alike", "asyncio", "limit=200", "limit=4"),
+    Break("11", "claim-marked", "claim-marked", "await asyncio.sleep(0.001)", "pass"),
+    Break("11", "claim-bridge", "bridge", "return n * n", "return n"),
+    Break(
+        "11", "claim-threads", "race", "--repeat 3 -o race url in urls\n",
+        "-o race url in urls\nimport threading\n"
+        "time.sleep(6 * (threading.current_thread() is not threading.main_thread()))\n",
+    ),
+]  # fmt: skip
+"""The rest, which `GREENLAB_ALL_BREAKS=1` breaks as well."""

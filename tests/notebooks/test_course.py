@@ -1,0 +1,164 @@
+"""The course: what every lesson has, and that none of its claims holds whatever happens.
+
+That the lessons run, and say what their saved outputs say, is for nbval: `pytest notebooks`.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import os
+import re
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from IPython.core.inputtransformer2 import TransformerManager
+from nbclient.exceptions import CellExecutionError
+
+from course_breaks import OTHERS, QUICK, Break
+from course import FOLDER, WIDGET, execute, lessons, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ALL = [*QUICK, *OTHERS]
+BROKEN = ALL if os.environ.get("GREENLAB_ALL_BREAKS") else QUICK
+RUNS = re.compile(r"^(%%(?:greenrun|preforkrun|greenrace|greensweep))\b(?!.*--no-live)(.*)", re.MULTILINE)
+
+
+@pytest.fixture(params=lessons(), ids=lambda path: path.stem)
+def lesson(request: pytest.FixtureRequest) -> Any:
+    """Each lesson, read."""
+    notebook = load(request.param)
+    notebook.metadata["path"] = request.param
+    return notebook
+
+
+def prose(notebook: Any) -> str:
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+# -- what every lesson has ---------------------------------------------------------------------------------------
+
+
+def test_the_lessons_are_numbered_from_0() -> None:
+    assert [f"{number:02}" for number in range(12)] == [path.name[:2] for path in lessons()]
+
+
+def test_a_lesson_is_a_valid_notebook_that_needs_no_kernel_to_be_read(lesson: Any) -> None:
+    path = lesson.metadata.pop("path")
+    nbformat.validate(lesson)
+    names = [cell.id for cell in lesson.cells]
+    assert len(names) == len(set(names))
+    assert "widgets" not in lesson.metadata
+    written = path.read_text(encoding="utf-8")
+    assert WIDGET not in written
+    assert len(written) < 500_000
+    assert not re.search(r"/(root|home|tmp|work|usr|Users)/", written)
+
+
+def test_a_lesson_says_what_it_is_for_has_readers_predict_breaks_something_and_ends_with_exercises(lesson: Any) -> None:
+    text = prose(lesson)
+    number = int(lesson.metadata.path.name[:2])
+    assert text.startswith(f"# {number}. ")
+    assert re.search("After this lesson you can|By the end you will know", text)
+    assert "Celery's page" in text or "Celery's\ndocumentation" in text
+    assert "**Predict" in text
+    assert any(re.search(r"\bpredict\(", cell.source) for cell in lesson.cells if cell.cell_type == "code")
+    assert any(".compare(" in cell.source for cell in lesson.cells if cell.cell_type == "code")
+    assert "## Something is wrong here" in text
+    exercises, answers = text.split("## Try it")[1].split("<details><summary>Answers</summary>")
+    for part in (exercises, answers):
+        assert ["1", "2", "3"] == re.findall(r"^(\d)\. ", part, re.MULTILINE)
+    assert answers.rstrip().endswith("</details>")
+
+
+def test_what_a_lesson_asserts_stands_in_cells_of_its_own_with_the_figures_beside_it(lesson: Any) -> None:
+    for cell in lesson.cells:
+        if cell.cell_type == "code":
+            asserts = re.search(r"^\s*assert ", cell.source, re.MULTILINE) is not None
+            assert cell.id.startswith("claim-") == asserts, cell.id
+            assert not asserts or "print(" in cell.source, cell.id
+            assert "nbval" not in cell.source, "no cell is skipped"
+
+
+def test_an_output_that_is_sanitised_has_a_reason_in_the_sanitising_file() -> None:
+    rules = (FOLDER / "sanitize.cfg").read_text(encoding="utf-8").strip().split("\n\n")[1:]
+    assert rules
+    for rule in rules:
+        assert re.fullmatch(r"[A-Z].*\.\nregex: .+\nreplace:.*", rule), rule
+
+
+def test_links_between_lessons_lead_somewhere(lesson: Any) -> None:
+    for name in re.findall(r"\]\((\w+\.ipynb)\)", prose(lesson)):
+        assert (FOLDER / name).exists(), name
+
+
+@pytest.mark.parametrize("page", ["notebooks/TEACHING.md", "docs/course.md", "notebooks/00_start_here.ipynb"])
+def test_a_page_that_lists_the_lessons_lists_all(page: str) -> None:
+    written = (FOLDER.parent / page).read_text(encoding="utf-8")
+    assert [] == [path.name for path in lessons() if path.name not in written and path.name[:2] != "00"]
+
+
+# -- no claim holds whatever happens -----------------------------------------------------------------------------
+
+
+def test_each_claim_is_broken_once() -> None:
+    claims = {f"{path.name[:2]}-{cell.id}" for path in lessons() for cell in load(path).cells if cell.id[:6] == "claim-"}
+    assert sorted(claims) == sorted(map(str, ALL))
+    assert [path.name[:2] for path in lessons()] == [each.lesson for each in QUICK]
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=str)
+def test_a_claim_whose_cause_is_taken_away_fails(broken: Break) -> None:
+    notebook = load(path_of(broken.lesson))
+    by_id = {cell.id: cell for cell in notebook.cells}
+    assert broken.old in by_id[broken.cell].source
+    by_id[broken.cell].source = by_id[broken.cell].source.replace(broken.old, broken.new)
+    notebook.cells = [*needed(notebook, broken.claim)]
+    with pytest.raises(CellExecutionError) as failed:
+        execute(notebook)
+    assert by_id[broken.claim].source in str(failed.value), "another cell failed"
+
+
+def path_of(number: str) -> Path:
+    return next(path for path in lessons() if path.name.startswith(number))
+
+
+def needed(notebook: Any, claim: str) -> Iterator[Any]:
+    """The code cells that a claim rests on, and itself: those that bind a name that a needed one uses."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    last = [cell.id for cell in cells].index(claim)
+    wanted: set[str] = set()
+    kept = []
+    for cell in reversed(cells[: last + 1]):
+        binds, uses = names(cell.source)
+        if cell.id == claim or "%load_ext" in cell.source or binds & wanted:
+            wanted |= uses
+            kept.append(cell)
+    for cell in reversed(kept):
+        cell.source = RUNS.sub(r"\1 --no-live\2", cell.source)
+        yield cell
+
+
+def names(source: str) -> tuple[set[str], set[str]]:
+    """The names that a cell binds, and those that it uses."""
+    binds = set(re.findall(r"^%%.* -o (\w+)", source, re.MULTILINE))
+    uses = set(re.findall(r"\w+", source.splitlines()[0])) if source.startswith("%%") else set()
+    code = source.partition("\n")[2] if source.startswith("%%") else TransformerManager().transform_cell(source)
+    local: set[str] = set()
+    loops: set[str] = set()
+    for node in ast.walk(compile(code, "", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)):
+        if isinstance(node, ast.Name):
+            (uses if isinstance(node.ctx, ast.Load) else binds).add(node.id)
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            binds.add(node.name)
+        elif isinstance(node, ast.alias):
+            binds.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.arg):
+            local.add(node.arg)
+        elif isinstance(node, ast.comprehension | ast.For):
+            loops |= {each.id for each in ast.walk(node.target) if isinstance(each, ast.Name)}
+    return binds - loops, uses - local - loops - set(dir(builtins))
