@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab.advising.advice import Plan, TaskCost, Tried, advise
@@ -267,8 +268,7 @@ def test_an_interrupted_advice_says_so(started: Any) -> None:
         return None
 
     task = greenlab.spawn(advise)
-    while not greenlab.ps():
-        eventlet.sleep(0.001)
+    wait_until(greenlab.ps)
     eventlet.sleep(0.02)
     eventlet.kill(task, KeyboardInterrupt())
     assert "the advice was interrupted" in str(task.wait())

@@ -15,6 +15,7 @@ from typing import Any
 import greenlet
 import pytest
 from autos import MOVING, make_pool
+from waiting import wait_until
 
 import greenlab
 from greenlab import pools
@@ -228,8 +229,7 @@ def test_a_cancel_at_the_move_leaves_nothing_in_flight(monkeypatch: pytest.Monke
     pool = make_pool(greenlab.start(), name, monkeypatch)
     ledger = Ledger(time.sleep, [0.001] * 10_000, concurrency=4, workers=2)
     runner = eventlet.spawn(pool.run, ledger)
-    while not pool.told(ledger):
-        eventlet.sleep(0)
+    wait_until(lambda: pool.told(ledger), pause_s=0)
     ledger.stopped = True
     runner.kill()
     with pytest.raises(greenlet.GreenletExit):
@@ -252,8 +252,7 @@ def test_a_task_may_be_killed_after_the_move(monkeypatch: pytest.MonkeyPatch) ->
     pool = make_pool(greenlab.start(), "auto to hybrid", monkeypatch)
     ledger = Ledger(lambda x: time.sleep(30 if x == 5 else 0.001), range(10), concurrency=2, workers=1)
     runner = eventlet.spawn(pool.run, ledger)
-    while not (ledger.done == 9 and [5] == [held.index for held in pool.held(ledger)]):
-        eventlet.sleep(0.005)
+    wait_until(lambda: ledger.done == 9 and [5] == [held.index for held in pool.held(ledger)])
     assert pool.kill(ledger, 5, greenlab.CancelledError("enough"))
     runner.wait()
     assert {5: "enough"} == {index: str(error) for index, error in ledger.errors.items()}

@@ -13,6 +13,7 @@ from typing import Any
 
 import greenlet
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab.advising import cost_sample
@@ -156,7 +157,6 @@ def test_a_stop_in_the_middle_of_a_sample_leaves_no_thread(monkeypatch: pytest.M
     end = cost_sample.CostSample.end
     monkeypatch.setattr(cost_sample.CostSample, "end", lambda sample: ended.append(1) or end(sample))  # type: ignore[func-returns-value]
     run = prepare(time.sleep, [30], pool="auto").start()
-    while not run.in_flight:
-        eventlet.sleep(0.001)
+    wait_until(lambda: run.in_flight)
     greenlab.stop()
     assert ended

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab import hub
@@ -327,8 +328,7 @@ def test_a_task_can_be_awaited_from_a_loop_in_another_thread(guest: Any) -> None
 
     thread = threading.Thread(target=lambda: got.append(asyncio.run(wait())))
     thread.start()
-    while not got:
-        eventlet.sleep(0.005)
+    wait_until(lambda: got)
     thread.join()
     assert ["done"] == got
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from greenlab.hub import eventlet
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Records, Samples
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAN = float("nan")
 
@@ -122,13 +117,6 @@ def written(drawn: Any) -> list[str]:
     import matplotlib.text
 
     return [text.get_text() for text in drawn.findobj(matplotlib.text.Text) if text.get_text()]
-
-
-def wait_until(true: Callable[[], object], what: str) -> None:
-    deadline_s = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline_s, f"waited for {what} in vain"
-        eventlet.sleep(0.01)
 
 
 def not_posted(_: object) -> None:

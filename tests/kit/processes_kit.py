@@ -127,11 +127,6 @@ def kill(thread: Any) -> None:
         thread.wait()
 
 
-def until(condition: Any) -> None:
-    while not condition():
-        eventlet.sleep(0.005)
-
-
 def server_pid(pool: ProcessPool) -> int:
     return pool._fleet.server_pid
 

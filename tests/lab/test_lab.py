@@ -20,6 +20,7 @@ from xml.etree import ElementTree as ET
 
 import psutil
 import pytest
+from waiting import wait_until
 
 from greenlab.errors import UsageError
 from greenlab.lab import FeedHub, Stats, _feeds
@@ -133,14 +134,6 @@ async def order_of_answers(urls: list[str]) -> list[str]:
 
     await asyncio.gather(*map(fetch, urls))
     return answered
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """For what another process does, and cannot tell us of."""
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def is_gone(pid: int) -> bool:
@@ -304,10 +297,10 @@ def test_reset_sets_counts_to_zero(fast: FeedHub) -> None:
 def test_what_is_in_flight_survives_a_reset_and_ends_when_its_client_hangs_up(fast: FeedHub) -> None:
     with Client(fast) as client:
         client.send(b"GET /delay/600 HTTP/1.1\r\n\r\n")
-        wait_until(lambda: fast.stats().in_flight == 1)
+        wait_until(lambda: fast.stats().in_flight == 1, natively=True)
         fast.reset()
         assert Stats(requests=0, in_flight=1, peak_in_flight=1, bytes_sent=0, errors=0) == fast.stats()
-    wait_until(lambda: fast.stats().in_flight == 0)
+    wait_until(lambda: fast.stats().in_flight == 0, natively=True)
     assert 0 == fast.stats().bytes_sent
 
 
@@ -315,7 +308,7 @@ def test_a_hang_up_cancels_the_answer(capfd: pytest.CaptureFixture[str]) -> None
     with FeedHub() as hub:
         with Client(hub) as client:
             client.send(b"GET /delay/0.1 HTTP/1.1\r\n\r\n")
-            wait_until(lambda: hub.stats().in_flight == 1)
+            wait_until(lambda: hub.stats().in_flight == 1, natively=True)
         assert 200 == get(hub.delay_url(0.3))[0]
         assert 1 == hub.stats().peak_in_flight
     assert ("", "") == capfd.readouterr()
@@ -435,11 +428,11 @@ def test_rubbish_gets_one_plain_line(fast: FeedHub, request_: bytes, status: int
 def test_a_client_that_floods_while_it_waits_is_cut_off_alone(fast: FeedHub) -> None:
     with Client(fast) as client:
         client.send(b"GET /delay/600 HTTP/1.1\r\n\r\n")
-        wait_until(lambda: fast.stats().in_flight == 1)
+        wait_until(lambda: fast.stats().in_flight == 1, natively=True)
         with pytest.raises(ConnectionError):
             client.send(b"x" * 50_000_000)
     assert 200 == get(fast.urls(1)[0])[0]
-    wait_until(lambda: fast.stats().in_flight == 0)
+    wait_until(lambda: fast.stats().in_flight == 0, natively=True)
 
 
 def test_a_client_that_does_not_read_is_not_read_either(fast: FeedHub) -> None:
@@ -492,7 +485,7 @@ def test_a_server_that_died_is_reported_and_started_again() -> None:
     with FeedHub(latency_s=0) as hub:
         assert hub.pid is not None
         os.kill(hub.pid, signal.SIGKILL)
-        wait_until(lambda: is_gone(hub.pid or 0))
+        wait_until(lambda: is_gone(hub.pid or 0), natively=True)
         with pytest.raises(UsageError, match=r"status -9: hub.start\(\) starts it again"):
             hub.stats()
         hub.start()
@@ -553,7 +546,7 @@ def test_the_server_dies_with_its_parent_even_by_sigkill(forks: bool) -> None:
         assert not is_gone(pid)
         parent.kill()
         parent.wait()
-        wait_until(lambda: is_gone(pid))
+        wait_until(lambda: is_gone(pid), natively=True)
 
 
 def test_a_program_that_forgets_to_stop_leaves_nothing_and_ends_well() -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from live_doubles import FakeRun, Shown, not_posted, wait_until
+from live_doubles import FakeRun, Shown, not_posted
+from waiting import wait_until
 
 from greenlab.hub import eventlet
 from greenlab.live import View, displays

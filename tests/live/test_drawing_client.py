@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from live_doubles import records, samples, wait_until
+from live_doubles import records, samples
+from waiting import wait_until
 
 from greenlab.hub import eventlet
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from live_doubles import FakeRun, Shown, not_posted, wait_until
+from live_doubles import FakeRun, Shown, not_posted
+from waiting import wait_until
 
 from greenlab.hub import eventlet
 from greenlab.live import View, choose_display, displays, name_line, widget_display

@@ -11,6 +11,7 @@ from typing import Any
 
 import greenlet
 import pytest
+from waiting import wait_until
 
 from greenlab import pools
 from greenlab.hub import eventlet
@@ -145,8 +146,7 @@ def test_a_socket_is_served_while_many_timers_are_due(started: Any) -> None:
 def test_a_green_thread_that_is_killed_at_the_gate_leaves_the_line(pool: Any) -> None:
     ledger = Ledger(compute, [0.001] * 1000, concurrency=50)
     runner = eventlet.spawn(pool.run, ledger)
-    while not ledger.done:
-        eventlet.sleep(0)
+    wait_until(lambda: ledger.done, pause_s=0)
     ledger.stopped = True
     runner.kill()
     with pytest.raises(greenlet.GreenletExit):

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import FakeJob, most_at_once, run, until
+from processes_kit import FakeJob, most_at_once, run
 from tasks import nap
+from waiting import wait_until
 
 from greenlab.hub import eventlet
 from greenlab.runs import Ledger
@@ -80,9 +81,9 @@ def test_the_concurrency_can_be_changed_while_it_runs(pool: HybridPool) -> None:
         job.concurrency = concurrency
         pool.adjust(job)
         settled = job.done + 30
-        until(lambda settled=settled: job.done >= settled)
+        wait_until(lambda settled=settled: job.done >= settled)
         from_s = time.perf_counter()
-        until(lambda settled=settled: job.done >= settled + 30)
+        wait_until(lambda settled=settled: job.done >= settled + 30)
         seen.append((from_s, time.perf_counter()))
     job.stopped = True
     thread.wait()
@@ -105,7 +106,7 @@ def test_a_share_that_was_lowered_holds_for_tasks_sent_ahead(pool: HybridPool) -
 
     job = FakeJob(nap, items(), concurrency=20, workers=1)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: job.done == 100)  # and twenty green threads wait for more
+    wait_until(lambda: job.done == 100)  # and twenty green threads wait for more
     job.concurrency = 1
     pool.adjust(job)
     lowered.send()
@@ -117,13 +118,13 @@ def test_the_pool_is_as_wide_as_the_widest_job_that_runs(pool: HybridPool) -> No
     run(pool, nap, [0] * 4, workers=2)
     first = pool.pids
     wide = eventlet.spawn(run, pool, nap, [0.3] * 6, workers=3)
-    until(lambda: len(pool.pids) == 3)
+    wait_until(lambda: len(pool.pids) == 3)
     narrow = run(pool, nap, [0.001] * 20, workers=1)
     assert 3 == len(pool.pids)
     assert 1 == len(set(narrow.results))
     assert 3 == len(set(wide.wait().results))
     run(pool, nap, [0] * 4, workers=1)
-    until(lambda: len(pool.pids) == 1)
+    wait_until(lambda: len(pool.pids) == 1)
     assert set(pool.pids) <= {*first, *wide.wait().results}
 
 

@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import FakeJob, kill, run, until
+from processes_kit import FakeJob, kill, run
 from tasks import compute, nap, note_to
+from waiting import wait_until
 
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
@@ -58,7 +59,7 @@ def test_a_limit_is_of_each_task_and_not_of_the_jobs_beside_it(pool: HybridPool)
 def test_of_a_process_that_does_not_answer_is_told_what_it_holds(pool: HybridPool) -> None:
     job = FakeJob(nap, [60] * 4, concurrency=4)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 4)
+    wait_until(lambda: pool.count(job) == 4)
     stopped = pool.pids[0]
     os.kill(stopped, signal.SIGSTOP)
     ticks = []
@@ -91,7 +92,7 @@ def test_a_cancelled_run_stops_its_tasks_and_spares_the_processes(pool: HybridPo
 
     job = FakeJob(tell, range(100))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 8)
+    wait_until(lambda: pool.count(job) == 8)
     before = pool.pids
     kill(thread)
     assert 8 == len(list(tmp_path.iterdir()))
@@ -104,23 +105,23 @@ def test_a_cancelled_run_stops_its_tasks_and_spares_the_processes(pool: HybridPo
 def test_a_process_that_computes_is_replaced_when_its_run_is_cancelled(pool: HybridPool) -> None:
     job = FakeJob(lambda x: compute(60) if x == 0 else nap(60), range(4), concurrency=4)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 3)  # behind the one that computes nothing begins
+    wait_until(lambda: pool.count(job) == 3)  # behind the one that computes nothing begins
     before = pool.pids
     kill(thread)
     assert 1 == len(set(before) - set(pool.pids))
     assert [1, 2] == run(pool, abs, [-1, -2]).results
     assert 0 == pool.in_flight
-    until(lambda: len(pool.pids) == 2)
+    wait_until(lambda: len(pool.pids) == 2)
 
 
 def test_a_process_with_tasks_of_others_is_given_longer(pool: HybridPool) -> None:
     other = FakeJob(nap, [0.05] * 44, concurrency=2)
     runner = eventlet.spawn(pool.run, other)
-    until(lambda: other.done)
+    wait_until(lambda: other.done)
     before = pool.pids
     job = FakeJob(compute, [0.8] * 2, concurrency=2)  # longer than the grace of a process of its own
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 2)
+    wait_until(lambda: pool.count(job) == 2)
     kill(thread)
     runner.wait()
     assert ({}, 44) == (other.errors, other.done)
@@ -135,7 +136,7 @@ def test_tasks_that_refuse_to_die_end_with_their_process(pool: HybridPool) -> No
 
     job = FakeJob(stay, range(2), concurrency=2)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 2)
+    wait_until(lambda: pool.count(job) == 2)
     before = pool.pids
     kill(thread)
     assert not set(before) & set(pool.pids)

@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import FakeJob, assert_each_once, run, until
+from processes_kit import FakeJob, assert_each_once, run
 from tasks import compute, nap, note_to
+from waiting import wait_until
 
 from greenlab.errors import WorkerLostError
 from greenlab.hub import eventlet
@@ -99,4 +100,4 @@ def test_each_task_ends_once_while_processes_are_killed_and_stopped_at_random(
     assert_each_once(job, log, count)
     if task_s:
         assert len(job.errors) <= killed * 10
-    until(lambda: len(pool.pids) == 2)
+    wait_until(lambda: len(pool.pids) == 2)

@@ -8,8 +8,9 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import FakeJob, assert_each_once, run, until
+from processes_kit import FakeJob, assert_each_once, run
 from tasks import note_to
+from waiting import wait_until
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
@@ -63,7 +64,7 @@ def test_what_waits_in_a_process_that_is_stopped_is_done_by_another(pool: Hybrid
     job = FakeJob(task, range(3000), concurrency=20)
     thread = eventlet.spawn(pool.run, job)
     # What had ended in the stopped one, and was not sent yet, is heard of when it goes on.
-    until(lambda: job.pulled == 3000 and len(open_file(tmp_path / "log")) == 2999)
+    wait_until(lambda: job.pulled == 3000 and len(open_file(tmp_path / "log")) == 2999)
     for pid in pool.pids:
         os.kill(pid, signal.SIGCONT)
     thread.wait()

@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 import pytest
-from processes_kit import FakeJob, most_at_once, run, run_script, server_pid, until
+from processes_kit import FakeJob, most_at_once, run, run_script, server_pid
+from waiting import wait_until
 
 from greenlab.hub import eventlet
 from greenlab.pools.prefork import PreforkPool
@@ -54,7 +55,7 @@ def test_two_runs_share_the_workers(pool: PreforkPool) -> None:
     first = FakeJob(lambda x: time.sleep(0.01), range(200))
     second = FakeJob(lambda x: x, range(200))
     longer = eventlet.spawn(pool.run, first)
-    until(lambda: first.values)
+    wait_until(lambda: first.values)
     pool.run(second)
     assert 200 == len(second.values)
     assert len(first.values) < 200
@@ -110,7 +111,7 @@ def test_a_pull_that_waits_holds_back_nothing_that_was_pulled(pool: PreforkPool)
 
     def slow_pull() -> Any:
         if job.pulled > 1_000 and job.pulled % 100 == 50:
-            until(lambda: len(job.values) == job.pulled)
+            wait_until(lambda: len(job.values) == job.pulled)
         return pull()
 
     job.pull = slow_pull
@@ -128,7 +129,7 @@ def test_a_slow_task_holds_back_no_result_of_earlier_ones(tmp_path: Path) -> Non
     job = FakeJob(wait, range(1_000))
     with PreforkPool(1) as pool:
         thread = eventlet.spawn(pool.run, job)
-        until(lambda: len(job.values) == 999)
+        wait_until(lambda: len(job.values) == 999)
         Path(release).touch()
         thread.wait()
     assert 1_000 == len(job.values)
@@ -189,7 +190,7 @@ def test_a_worker_lets_go_of_a_job_that_has_ended(pool: PreforkPool, tmp_path: P
 
     held = InFlight()
     run(pool, lambda x: (x, held)[0], range(3))
-    until(log.exists)
+    wait_until(log.exists)
 
 
 def test_closing_twice_and_starting_again(pool: PreforkPool) -> None:

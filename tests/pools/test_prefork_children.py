@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from processes_kit import FakeJob, kill, run, until
+from processes_kit import FakeJob, kill, run
+from waiting import wait_until
 
 from greenlab.errors import TaskTimeoutError, UsageError, WorkerLostError
 from greenlab.hub import eventlet
@@ -57,7 +58,7 @@ def test_what_a_killed_task_started_ends_with_it(tmp_path: Path, how: str) -> No
     pool = PreforkPool(1)
     job = FakeJob(task, [0], timeout_s=0.1 if how == "limit" else None)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: path.exists() and path.read_text().endswith("\n"))
+    wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     child = psutil.Process(int(path.read_text()))
     if how == "kill":
         pool.kill(job, 0, LookupError())
@@ -81,7 +82,7 @@ def test_a_worker_that_leaves_leaves_alone_what_its_tasks_started(tmp_path: Path
         pool.resize(1)
         pool.resize(2)
         pool.resize(1)
-        until(lambda: len(pool.pids) == 1)
+        wait_until(lambda: len(pool.pids) == 1)
         run(pool, abs, range(9), max_tasks=1)
         assert psutil.Process(pid).is_running()
         os.kill(pid, signal.SIGKILL)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import MIB, FakeJob, kill, most_at_once, run, until
+from processes_kit import MIB, FakeJob, kill, most_at_once, run
+from waiting import wait_until
 
 from greenlab.errors import TaskTimeoutError, UsageError
 from greenlab.hub import eventlet
@@ -83,7 +84,7 @@ def test_a_task_that_cannot_be_told_is_ended_with_its_worker(pool: PreforkPool, 
     job = run(pool, lambda x: refuse() if x == 3 else x, range(10), timeout_s=0.1)
     assert {3: TaskTimeoutError} == {index: type(error) for index, error in job.errors.items()}
     assert 9 == len(job.values)
-    until(lambda: len(pool.pids) == 2)
+    wait_until(lambda: len(pool.pids) == 2)
     assert 1 == len(set(before) - set(pool.pids))
 
 
@@ -196,7 +197,7 @@ def test_resizing_adds_workers_and_lets_idle_ones_go(pool: PreforkPool) -> None:
     pool.resize(4)
     assert (4, 4) == (pool.workers, len(pool.pids))
     pool.resize(1)
-    until(lambda: len(pool.pids) == 1)
+    wait_until(lambda: len(pool.pids) == 1)
     assert 50 == len(run(pool, abs, range(50)).values)
 
 
@@ -204,7 +205,7 @@ def test_a_worker_that_dies_makes_no_other_leave() -> None:
     with PreforkPool(4) as pool:
         before = pool.pids
         os.kill(before[0], signal.SIGKILL)
-        until(lambda: before[0] not in pool.pids and len(pool.pids) == 4)
+        wait_until(lambda: before[0] not in pool.pids and len(pool.pids) == 4)
         assert set(before[1:]) < set(pool.pids)
         eventlet.sleep(0.05)
         assert set(before[1:]) < set(pool.pids)
@@ -213,11 +214,11 @@ def test_a_worker_that_dies_makes_no_other_leave() -> None:
 def test_a_worker_that_must_leave_finishes_what_it_holds(pool: PreforkPool) -> None:
     job = FakeJob(lambda x: time.sleep(0.002), range(200))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: len(job.values) > 20)
+    wait_until(lambda: len(job.values) > 20)
     pool.resize(1)
     thread.wait()
     assert 200 == len(job.values)
-    until(lambda: len(pool.pids) == 1)
+    wait_until(lambda: len(pool.pids) == 1)
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2"])
@@ -230,19 +231,19 @@ def test_a_pool_without_a_size_has_what_the_present_jobs_want() -> None:
     with contextlib.closing(PreforkPool()) as pool:
         wide = FakeJob(lambda x: time.sleep(0.002), iter(int, 1), concurrency=3)
         thread = eventlet.spawn(pool.run, wide)
-        until(lambda: pool.count(wide) == 3)
+        wait_until(lambda: pool.count(wide) == 3)
         narrow = run_beside(pool, FakeJob(lambda x: time.sleep(0.01), range(20), concurrency=1))
         assert (3, 1) == (len(pool.pids), narrow)
         kill(thread)
         pool.start(FakeJob(abs, [], concurrency=2))
-        until(lambda: len(pool.pids) == 2)
+        wait_until(lambda: len(pool.pids) == 2)
 
 
 def test_a_job_of_long_tasks_has_its_turns_beside_one_of_short_tasks_that_never_ends() -> None:
     with contextlib.closing(PreforkPool(2)) as pool:
         short = FakeJob(lambda x: time.sleep(0.001), iter(int, 1))
         thread = eventlet.spawn(pool.run, short)
-        until(lambda: len(short.values) > 100)
+        wait_until(lambda: len(short.values) > 100)
         before = len(short.values)
         long = run(pool, lambda x: time.sleep(0.02), range(20))
         # Two workers that take turns do as much of one job as of the other: some twenty times as many short tasks.
@@ -271,7 +272,7 @@ def test_the_concurrency_of_a_job_can_be_changed_while_it_runs() -> None:
         for concurrency in (1, 4, 2):
             job.concurrency = concurrency
             pool.adjust(job)
-            until(lambda: len(pool.pids) == concurrency == pool.count(job))  # noqa: B023
+            wait_until(lambda: len(pool.pids) == concurrency == pool.count(job))  # noqa: B023
         kill(thread)
 
 
@@ -281,7 +282,7 @@ def test_the_concurrency_of_a_job_can_be_changed_while_it_runs() -> None:
 def test_held_goes_on_without_an_answer(pool: PreforkPool) -> None:
     job = FakeJob(lambda x: compute_in_c() if x else os.kill(os.getpid(), signal.SIGSTOP), range(2))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == 2)
+    wait_until(lambda: pool.count(job) == 2)
     began_s = time.perf_counter()
     assert {(0, None), (1, None)} == {(task.index, task.where) for task in pool.held(job)}
     assert time.perf_counter() - began_s < 5
@@ -298,11 +299,11 @@ def test_killing_one_task_costs_no_other(pool: PreforkPool, tmp_path: Path) -> N
 
     job = FakeJob(task, range(1_000))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: {100, 200} == {task.index for task in pool.held(job)})
+    wait_until(lambda: {100, 200} == {task.index for task in pool.held(job)})
     assert not pool.kill(job, 999, LookupError("not begun"))
     assert pool.kill(job, 100, LookupError("enough"))
-    until(lambda: 100 in job.errors)
-    until(lambda: len(job.values) == 998)
+    wait_until(lambda: 100 in job.errors)
+    wait_until(lambda: len(job.values) == 998)
     Path(release).touch()
     thread.wait()
     assert {100: "enough"} == {index: str(error) for index, error in job.errors.items()}

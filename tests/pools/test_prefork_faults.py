@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import FakeJob, assert_each_once, count_turns, kill, run, run_script, server_pid, until
+from processes_kit import FakeJob, assert_each_once, count_turns, kill, run, run_script, server_pid
 from tasks import note_to
+from waiting import wait_until
 
 from greenlab.errors import (
     GreenlabError,
@@ -63,7 +64,7 @@ def test_each_task_ends_once_while_workers_are_killed_at_random(
     assert killed > 2
     assert len(job.errors) <= killed
     assert_each_once(job, log, count)
-    until(lambda: len(pool.pids) == 2)
+    wait_until(lambda: len(pool.pids) == 2)
 
 
 def send(signum: int, pid: int) -> bool:
@@ -116,7 +117,7 @@ def test_tiny_tasks_do_not_wait_behind_one_that_turns_out_slow(pool: PreforkPool
 
     job = FakeJob(task, range(3_000))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: len(job.values) == 2_999)
+    wait_until(lambda: len(job.values) == 2_999)
     assert 1_000 not in job.values
     Path(release).touch()
     thread.wait()
@@ -128,11 +129,11 @@ def test_a_stopped_worker_holds_the_one_task_that_it_runs(tmp_path: Path) -> Non
     with PreforkPool(3) as pool:
         job = FakeJob(note_to(log), range(20_000))
         thread = eventlet.spawn(pool.run, job)
-        until(lambda: len(job.values) > 2_000)
+        wait_until(lambda: len(job.values) > 2_000)
         halted = pool.pids[:2]
         for pid in halted:
             os.kill(pid, signal.SIGSTOP)
-        until(lambda: len(job.values) >= 20_000 - 2)
+        wait_until(lambda: len(job.values) >= 20_000 - 2)
         for pid in halted:
             os.kill(pid, signal.SIGCONT)
         thread.wait()
@@ -148,13 +149,13 @@ def test_a_worker_that_is_stopped_while_idle_holds_nothing(pool: PreforkPool) ->
     assert 5_000 == len(job.values)
     assert {pool.pids[1]} == set(job.values.values())
     os.kill(stopped, signal.SIGCONT)
-    until(lambda: stopped in run(pool, lambda x: os.getpid(), range(500)).values.values())
+    wait_until(lambda: stopped in run(pool, lambda x: os.getpid(), range(500)).values.values())
 
 
 def test_a_lone_slow_task_wakes_nobody(pool: PreforkPool) -> None:
     job = FakeJob(lambda x: time.sleep(0.6), range(2))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.in_flight == 2)
+    wait_until(lambda: pool.in_flight == 2)
     eventlet.sleep(0.1)
     turns = count_turns(0.3)
     thread.wait()
@@ -168,7 +169,7 @@ def test_a_task_that_closes_all_descriptors_fails_alone(pool: PreforkPool) -> No
     job = run(pool, lambda x: os.closerange(3, 10_000) if x == 3 else x, range(10))
     assert {3: WorkerLostError} == {index: type(error) for index, error in job.errors.items()}
     assert 9 == len(job.values)
-    until(lambda: len(pool.pids) == 2)
+    wait_until(lambda: len(pool.pids) == 2)
     assert 10 == len(run(pool, abs, range(10)).values)
 
 
@@ -192,17 +193,17 @@ def test_a_task_that_floods_the_real_stdout_harms_nobody() -> None:
 def test_workers_that_a_dying_fork_server_was_asked_for_come_from_the_next(pool: PreforkPool) -> None:
     os.kill(server_pid(pool), signal.SIGSTOP)
     growing = eventlet.spawn(pool.resize, 4)
-    until(lambda: pool._fleet.asked)
+    wait_until(lambda: pool._fleet.asked)
     os.kill(server_pid(pool), signal.SIGKILL)
     growing.wait()
-    until(lambda: len(pool.pids) == 4)
+    wait_until(lambda: len(pool.pids) == 4)
     assert len(run(pool, abs, range(9)).values) == 9
 
 
 def test_workers_that_cannot_live_end_the_run(pool: PreforkPool, monkeypatch: pytest.MonkeyPatch) -> None:
     job = FakeJob(lambda x: time.sleep(0.05), range(1_000))
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: job.values)
+    wait_until(lambda: job.values)
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     os.kill(server_pid(pool), signal.SIGKILL)
     with pytest.raises(GreenlabError, match="worker process"):
@@ -223,7 +224,7 @@ def test_a_killed_run_stops_its_tasks_and_leaves_the_pool_usable(pool: PreforkPo
             time.sleep(0.001)
 
     thread = eventlet.spawn(pool.run, FakeJob(beat, range(10)))
-    until(log.exists)
+    wait_until(log.exists)
     kill(thread)
     size = log.stat().st_size
     assert 3 == len(run(pool, abs, range(3)).values)
@@ -242,7 +243,7 @@ def test_killing_one_run_does_no_harm_to_another() -> None:
         doomed = FakeJob(lambda x: None, iter(int, 1))
         other = FakeJob(lambda x: x, range(20_000))
         threads = [eventlet.spawn(pool.run, job) for job in (doomed, other)]
-        until(lambda: doomed.values and other.values)
+        wait_until(lambda: doomed.values and other.values)
         kill(threads[0])
         threads[1].wait()
     assert 20_000 == len(other.values) + len(other.errors)
@@ -269,10 +270,10 @@ def test_a_worker_kept_for_a_run_that_is_killed_goes_to_another(
         threads = [eventlet.spawn(pool.run, doomed)]
         eventlet.sleep(0)
         threads.append(eventlet.spawn(pool.run, other))
-        until(lambda: pool.in_flight)
+        wait_until(lambda: pool.in_flight)
         late.send(0)
-        until(lambda: next(iter(pool._active.values())).hungry)  # it was first, and has an item that finds no room
-        monkeypatch.setattr(pool._fleet, "await_end", lambda _: until(lambda: other.values))
+        wait_until(lambda: next(iter(pool._active.values())).hungry)  # it was first, and has an item that finds no room
+        monkeypatch.setattr(pool._fleet, "await_end", lambda _: wait_until(lambda: other.values))
         killer = eventlet.spawn(kill, threads[0])
         eventlet.sleep(0)
         hold.unlink()
@@ -297,14 +298,14 @@ def test_a_run_that_is_being_cancelled_bears_the_end_of_its_worker(
     with PreforkPool(1) as pool:
         doomed, other = FakeJob(wait, range(1)), FakeJob(wait, range(100))
         threads = [eventlet.spawn(pool.run, doomed)]
-        until(lambda: pool.in_flight)
+        wait_until(lambda: pool.in_flight)
         threads.append(eventlet.spawn(pool.run, other))
-        until(lambda: len(pool._active) == 2)
+        wait_until(lambda: len(pool._active) == 2)
         for active in pool._active.values():
             active.task_s = 0.001  # so short a task may wait behind another
         pool.wake()
         (link,) = pool._fleet.processes
-        until(lambda: link.is_shared)
+        wait_until(lambda: link.is_shared)
         killer = eventlet.spawn(kill, threads[0])
         eventlet.sleep(0)  # for a moment the task may still end by itself, for the sake of those behind it
         if closed:
@@ -338,12 +339,12 @@ def test_tasks_of_a_killed_run_that_wait_behind_another_run_are_skipped(tmp_path
     with PreforkPool(1) as pool:
         doomed, other = FakeJob(note, iter(int, 1)), FakeJob(block, range(100))
         threads = [eventlet.spawn(pool.run, job) for job in (doomed, other)]
-        until(lambda: Path(blocked).exists() and any(e[0].job is doomed for e in held(pool)))
+        wait_until(lambda: Path(blocked).exists() and any(e[0].job is doomed for e in held(pool)))
         kill(threads[0])
         size = Path(log).stat().st_size
         assert any(entry[0].job is doomed for entry in held(pool))
         Path(release).touch()
         threads[1].wait()
-        until(lambda: not list(held(pool)))
+        wait_until(lambda: not list(held(pool)))
     assert size == Path(log).stat().st_size
     assert (100, {}) == (len(other.values), other.errors)

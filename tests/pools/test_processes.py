@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from processes_kit import FakeJob, ProcessPool, count_turns, kill, run, script_env, server_pid, until
+from processes_kit import FakeJob, ProcessPool, count_turns, kill, run, script_env, server_pid
 from tasks import nap
+from waiting import wait_until
 
 from greenlab.errors import GreenlabError, WorkerLostError
 from greenlab.hub import eventlet
@@ -156,7 +157,7 @@ def test_an_idle_pool_wakes_nobody(pool: ProcessPool) -> None:
 
 def test_closing_a_busy_pool_ends_its_run_and_it_may_start_again(pool: ProcessPool) -> None:
     thread = eventlet.spawn(pool.run, FakeJob(nap, [600] * 9))
-    until(lambda: pool.in_flight == AT_ONCE[pool.name])
+    wait_until(lambda: pool.in_flight == AT_ONCE[pool.name])
     pids = pool.pids
     pool.close()
     with pytest.raises(GreenlabError, match="closed"):
@@ -178,7 +179,7 @@ def test_held_tells_process_start_and_line_of_each_task(pool: ProcessPool, tmp_p
     job = FakeJob(stand, range(6), concurrency=4)
     count = min(4, AT_ONCE[pool.name])
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: pool.count(job) == count == len(list(tmp_path.iterdir())))
+    wait_until(lambda: pool.count(job) == count == len(list(tmp_path.iterdir())))
     tasks = sorted(pool.held(job), key=lambda task: task.index)
     assert [*range(count)] == [task.index for task in tasks]
     assert set(pool.pids) == {task.worker for task in tasks}
@@ -193,7 +194,7 @@ def test_held_tells_process_start_and_line_of_each_task(pool: ProcessPool, tmp_p
 def test_a_task_that_is_killed_fails_with_the_error_and_the_others_go_on(pool: ProcessPool) -> None:
     job = FakeJob(nap, [60, 0.001, 0.001, 60], concurrency=4)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: job.done == pool.count(job) == 2)
+    wait_until(lambda: job.done == pool.count(job) == 2)
     assert not pool.kill(job, 1, ValueError("enough"))
     assert not pool.kill(job, 17, ValueError("enough"))
     for index in (0, 3):
@@ -219,7 +220,7 @@ def test_a_print_is_seen_while_its_task_still_runs(pool: ProcessPool, tmp_path: 
 
         job = FakeJob(say, [0])
         thread = eventlet.spawn(pool.run, job)
-        until(lambda job=job: job.text() == "running\non\n")
+        wait_until(lambda job=job: job.text() == "running\non\n")
         assert 0 == job.done
         Path(release).touch()
         thread.wait()
@@ -286,13 +287,13 @@ def test_the_tasks_of_an_idle_process_that_was_killed_are_not_lost(pool: Process
         victim = pool.pids[0]
         os.kill(victim, signal.SIGKILL)
         assert [0, 1, 2, 3] == run(pool, abs, range(4)).results
-        until(lambda victim=victim: victim not in pool.pids and len(pool.pids) == 2)
+        wait_until(lambda victim=victim: victim not in pool.pids and len(pool.pids) == 2)
 
 
 def test_the_pool_outlives_its_fork_server(pool: ProcessPool) -> None:
     job = FakeJob(nap, [0.002] * 300)
     thread = eventlet.spawn(pool.run, job)
-    until(lambda: job.values)
+    wait_until(lambda: job.values)
     os.kill(server_pid(pool), signal.SIGKILL)
     thread.wait()
     assert 300 == job.done

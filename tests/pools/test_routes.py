@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import wait_until
 
 import greenlab
-from greenlab.hub import eventlet
 from greenlab.pools import routes
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def test_the_caller_waits_cooperatively(started: Any) -> None:
     nap = greenlab.task(pool="threads")(lambda: entered.set() or release.wait(30))
     entered, release = threading.Event(), threading.Event()
     task = greenlab.spawn(nap)
-    while not entered.is_set():
-        eventlet.sleep(0.001)  # the hub turns: nobody holds it
+    wait_until(entered.is_set)
     release.set()
     assert task.wait()
 

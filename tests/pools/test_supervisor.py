@@ -8,7 +8,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from processes_kit import FakeJob, until
+from processes_kit import FakeJob
+from waiting import wait_until
 
 from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
@@ -62,7 +63,7 @@ def test_a_run_that_waits_for_its_processes_ends_when_the_pool_is_closed(pool: A
     pool.start(FakeJob(abs, [], concurrency=1))
     os.kill(pool._fleet.server_pid, signal.SIGSTOP)
     run = eventlet.spawn(pool.run, FakeJob(abs, range(3), concurrency=2))
-    until(lambda: pool._fleet.asked)
+    wait_until(lambda: pool._fleet.asked)
     os.kill(pool._fleet.server_pid, signal.SIGCONT)
     pool.close()
     with pytest.raises(GreenlabError, match="the pool was closed"):
@@ -79,7 +80,7 @@ def test_what_a_task_started_ends_with_the_pool(pool: Any) -> None:
     pool.run(job)
     child = job.values[0]
     pool.close()
-    until(lambda: not is_alive(child))
+    wait_until(lambda: not is_alive(child))
 
 
 def is_alive(pid: int) -> bool:

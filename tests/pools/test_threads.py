@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab import greening, pools
@@ -136,7 +137,7 @@ def test_the_exception_of_a_limit_is_raised_in_the_task(pool: Any) -> None:
 
     ledger = work(pool, tidy, [1], timeout_s=0.05)
     assert "0.05 s" in str(ledger.errors[0])
-    _until(lambda: len(seen) == 2)
+    wait_until(lambda: len(seen) == 2)
     assert ["timeout", "finally"] == seen
 
 
@@ -159,7 +160,7 @@ def test_a_kill_ends_one_task_and_no_other(pool: Any) -> None:
         return i
 
     ledger, runner = begin(pool, wait, range(3))
-    _until(lambda: len(began) == 3)
+    wait_until(lambda: len(began) == 3)
     assert pool.kill(ledger, 1, greenlab.CancelledError("no more"))
     assert not pool.kill(ledger, 7, greenlab.CancelledError("there is none"))
     release.set()
@@ -210,9 +211,9 @@ def test_tasks_that_only_seemed_tiny_get_the_threads_that_they_may_have(pool: An
 def test_where_a_task_stands_is_told(pool: Any) -> None:
     release = threading.Event()
     ledger, runner = begin(pool, lambda _: release.wait(), [0])
-    _until(lambda: pool.held(ledger))
+    wait_until(lambda: pool.held(ledger))
     (held,) = pool.held(ledger)
-    _until(lambda: pool.held(ledger)[0].where is not None)
+    wait_until(lambda: pool.held(ledger)[0].where is not None)
     (held,) = pool.held(ledger)
     assert held.where is not None
     assert (0, "test_threads.py") == (held.index, held.where[0].rpartition("/")[2])
@@ -229,7 +230,7 @@ def test_a_run_inside_a_task_of_a_thread_is_refused_in_one_line(pool: Any) -> No
 
 def test_closing_a_busy_pool_ends_its_run(pool: Any) -> None:
     _ledger, runner = begin(pool, lambda _: [time.sleep(0.005) for _ in range(10_000)], range(3))
-    _until(lambda: pool.in_flight)
+    wait_until(lambda: pool.in_flight)
     pool.close()
     with pytest.raises(greenlab.GreenlabError, match="closed"):
         runner.wait()
@@ -254,7 +255,7 @@ def test_tasks_that_wait_are_run_where_all_threads_have_left_or_were_given_up(po
         return i
 
     ledger, runner = begin(pool, wait, range(300), concurrency=4)
-    _until(lambda: len(began) == 204)
+    wait_until(lambda: len(began) == 204)
     ledger.concurrency = 1
     pool.adjust(ledger)
     for index in [held.index for held in pool.held(ledger)][:3]:
@@ -285,8 +286,3 @@ def test_a_system_that_has_no_more_threads_ends_a_run_only_if_it_gave_none(
         with pytest.raises(greenlab.GreenlabError, match="can't start new thread"):
             runner.wait()
     assert most == len(started)
-
-
-def _until(condition: Any) -> None:
-    while not condition():
-        eventlet.sleep(0.002)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab import hub, pools
@@ -27,11 +28,6 @@ POOLS = pools.NAMES
 @pytest.fixture(autouse=True)
 def _hub(started: Any) -> Any:
     return started
-
-
-def until(condition: Any) -> None:
-    while not condition():
-        eventlet.sleep(0.002)
 
 
 def two_workers(pool: str) -> dict[str, int]:
@@ -53,7 +49,7 @@ def test_memory_stays_flat_over_an_endless_iterator_when_results_are_discarded()
     sizes = []
     tracemalloc.start()
     for stop in (20_000, 40_000, 80_000):
-        until(lambda stop=stop: run.done > stop)
+        wait_until(lambda stop=stop: run.done > stop)
         gc.collect()
         sizes.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
@@ -107,7 +103,7 @@ def test_a_latency_of_nothing_or_of_ages_is_counted_at_the_edge() -> None:
 
 def test_a_run_that_discards_is_resumed_once_for_its_items_are_gone() -> None:
     run = prepare(nap, iter([0.001] * 200), concurrency=2, discard=True).start()
-    until(lambda: run.done > 5)
+    wait_until(lambda: run.done > 5)
     run.cancel()
     assert 200 == run.resume().counts["succeeded"]
     with pytest.raises(greenlab.UsageError, match="resumed before"):
@@ -117,10 +113,10 @@ def test_a_run_that_discards_is_resumed_once_for_its_items_are_gone() -> None:
 @pytest.mark.parametrize("kind", [list, iter])
 def test_a_run_can_be_resumed_more_than_once_also_when_a_resumed_one_was_stopped(kind: Any) -> None:
     run = prepare(lambda x: time.sleep(0.001) or x, kind(list(range(200))), concurrency=2).start()
-    until(lambda: run.done > 5)
+    wait_until(lambda: run.done > 5)
     run.cancel()
     stopped = greenlab.spawn(run.resume)
-    until(lambda: len(greenlab.ps()) > 1)
+    wait_until(lambda: len(greenlab.ps()) > 1)
     eventlet.sleep(0.02)
     stopped.kill()
     greenlab.kill(*[row.id for row in greenlab.ps() if "." not in row.id])
@@ -139,7 +135,7 @@ def test_the_concurrency_follows_while_a_run_goes_on(pool: str) -> None:
     for concurrency in (2, 4, 1):
         run.concurrency = concurrency
         settled = run.done + 20
-        until(lambda settled=settled: run.done >= settled)
+        wait_until(lambda settled=settled: run.done >= settled)
         seen.append(max(_sampled(run)))
     run.cancel()
     assert [2, 4, 1] == seen
@@ -258,7 +254,7 @@ def test_of_a_flood_the_first_mebibyte_is_kept(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_tasks_of_a_run_are_listed_with_where_they_stand(pool: str) -> None:
     run = prepare(doze, ["a", "b"], pool=pool, **two_workers(pool)).start()
-    until(lambda: run.in_flight == 2 and all(held.where for held in run.held()))
+    wait_until(lambda: run.in_flight == 2 and all(held.where for held in run.held()))
     rows = {row.id: row for row in greenlab.ps()}
     assert {f"{run.id}", f"{run.id}.0", f"{run.id}.1"} == set(rows)
     assert (pool, "run of doze", "0 of 2 done") == (
@@ -280,7 +276,7 @@ def test_the_tasks_of_a_run_are_listed_with_where_they_stand(pool: str) -> None:
 @pytest.mark.parametrize("pool", POOLS)
 def test_killing_one_task_leaves_the_others(pool: str) -> None:
     run = prepare(lambda x: doze(x) if x == 1 else x, range(4), pool=pool, concurrency=2, **two_workers(pool)).start()
-    until(lambda: run.done == 3 and run.in_flight == 1)
+    wait_until(lambda: run.done == 3 and run.in_flight == 1)
     assert [f"{run.id}.1"] == greenlab.kill(f"{run.id}.1")
     run.wait()
     assert {1: "CancelledError"} == {index: type(error).__name__ for index, error in run.errors.items()}
@@ -296,7 +292,7 @@ def test_a_kill_passes_except_exception_in_the_task() -> None:
                 continue
 
     run = prepare(stubborn, [1]).start()
-    until(lambda: run.in_flight)
+    wait_until(lambda: run.in_flight)
     assert run.kill(0)
     run.wait()
     assert "the task was killed" == str(run.errors[0])
@@ -305,7 +301,7 @@ def test_a_kill_passes_except_exception_in_the_task() -> None:
 def test_killing_a_run_cancels_it_and_a_background_task_ends() -> None:
     run = prepare(doze, range(5)).start()
     task = greenlab.spawn(doze, 1)
-    until(lambda: run.in_flight)
+    wait_until(lambda: run.in_flight)
     assert [str(task.id), str(run.id)] == greenlab.kill(task.id, str(run.id))
     assert run.cancelled
     assert task.dead
@@ -324,7 +320,7 @@ def test_background_tasks_are_listed_with_their_state() -> None:
 
 def test_a_long_list_is_cut_short_when_it_is_shown() -> None:
     run = prepare(doze, range(100), concurrency=100).start()
-    until(lambda: run.in_flight == 100)
+    wait_until(lambda: run.in_flight == 100)
     listing = greenlab.ps()
     assert 101 == len(listing)
     assert "and 80 more tasks" in repr(listing)
