@@ -91,18 +91,18 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(ip: _typing.Any) -> None:
-    """Start the hub in the kernel, green its main thread, add the magics: `%load_ext greenlab`."""
+    """Start the hub in the kernel, green its main thread and add the magics: `%load_ext greenlab`."""
     _patched.refuse()
-    artist = None
+    drawing_client = None
     if getattr(ip, "kernel", None) is not None:
         from greenlab.live.drawing.client import DrawingClient
 
         # Its process imports matplotlib while this one imports eventlet.
-        artist = DrawingClient()
-        artist.start()
+        drawing_client = DrawingClient()
+        drawing_client.start()
     from greenlab import magics
 
-    magics.load(ip, artist)
+    magics.load(ip, drawing_client)
 
 
 def unload_ipython_extension(ip: _typing.Any) -> None:

@@ -18,17 +18,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line.
 
     Returns:
-        the exit status: 0, or 2 for a mistake, which is told in one line.
+        the exit status: 0, or 2 for a mistake, which is printed in one line.
     """
     parser = argparse.ArgumentParser(prog="greenlab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     lab = commands.add_parser("lab", help="open JupyterLab on the course", add_help=True)
     lab.add_argument("folder", nargs="?", default=COURSE, help=f"where your copy of the course is kept ({COURSE})")
-    asked, rest = parser.parse_known_args(arguments)
+    known, rest = parser.parse_known_args(arguments)
     try:
-        open_lab(Path(asked.folder), rest)
+        open_lab(Path(known.folder), rest)
     except UsageError as error:
-        print(f"greenlab: {error}", file=sys.stderr)  # noqa: T201 (a command line speaks)
+        print(f"greenlab: {error}", file=sys.stderr)  # noqa: T201 (a command line prints)
         return 2
     return 0
 
@@ -38,7 +38,7 @@ def open_lab(folder: Path, options: list[str]) -> None:
 
     Args:
         folder: your own copy; lessons that you changed stay as they are.
-        options: what else to tell JupyterLab, such as `--no-browser`.
+        options: options that are passed on to JupyterLab, such as `--no-browser`.
 
     Raises:
         UsageError: JupyterLab is not installed, or the folder cannot be made.
@@ -59,7 +59,7 @@ def open_lab(folder: Path, options: list[str]) -> None:
 
 
 def lessons_folder() -> Path:
-    """Find the lessons: beside the package in a checkout, inside it when installed."""
+    """Return the folder of the lessons: beside the package in a checkout, inside it when installed."""
     package = Path(__file__).parent
     installed = package / "course"
     return installed if installed.is_dir() else package.parent / "notebooks"

@@ -1,6 +1,6 @@
-"""What numbers and names must be like: one check each, for options, arguments and magics alike.
+"""Checks of numbers and names, one each, for options, arguments and magics alike.
 
-Guarantees: a number is taken from whatever is one (NumPy's too), and a mistake is a `UsageError` of one line that says
+Guarantees: numbers of other libraries (NumPy's) are accepted, and a mistake is a `UsageError` of one line that says
 what to write.
 
 Must not import: anything of greenlab but errors.
@@ -28,7 +28,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
     Args:
         name: what the number is called, for the message.
         value: an int, or what `operator.index` takes, such as `numpy.int64`; no bool.
-        least: the lowest that makes sense.
+        least: the lowest number that is accepted.
 
     Raises:
         UsageError: it is no whole number, or too low.
@@ -48,7 +48,7 @@ def positive_number(name: str, value: Any, *, infinite: bool = False) -> float:
     Args:
         name: what the number is called, for the message.
         value: any real number but a bool.
-        infinite: whether `math.inf` is one.
+        infinite: whether `math.inf` is accepted.
 
     Raises:
         UsageError: it is no such number.

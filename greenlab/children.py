@@ -1,4 +1,4 @@
-"""Starting processes of our own, from a kernel that may be debugged, and how many of them may compute at once.
+"""Starting greenlab's own processes, from a kernel that may be debugged, and how many of them may compute at once.
 
 Must not import: anything of greenlab, eventlet, asyncio or IPython.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def undebugged() -> AbstractContextManager[object]:
-    """Let this thread start a process that the kernel's debugger leaves alone.
+    """Return a context in which this thread starts processes that the kernel's debugger leaves alone.
 
     Once a debugger is attached, pydevd (of debugpy 1.8) puts itself before the program of every child, where it waits
     for a client that takes it over; JupyterLab's debugger does not, and the child never begins.

@@ -25,7 +25,7 @@ class _OneLineError(GreenlabError):
 
 
 class UsageError(_OneLineError):
-    """A mistake in how greenlab was asked: an unknown option, pool or value. The message says what to write."""
+    """A user's mistake: an unknown option, pool or value. The message says what to write."""
 
 
 class NotSendableError(_OneLineError):
@@ -36,8 +36,8 @@ class NotSendableError(_OneLineError):
     """
 
 
-class _OfRunError(GreenlabError):
-    """An error with what had ended before it.
+class _WithRunError(GreenlabError):
+    """An error that carries the run it ended, with what had ended before it.
 
     Attributes:
         run: the `Run`; None where there was none yet, and in an error that came from a worker process.
@@ -48,11 +48,11 @@ class _OfRunError(GreenlabError):
         self.run = run
 
     def __reduce__(self) -> tuple[object, ...]:
-        rest = {name: value for name, value in vars(self).items() if name != "run"}  # which stays in its process
+        rest = {name: value for name, value in vars(self).items() if name != "run"}  # a run stays in its process
         return type(self), self.args, rest or None
 
 
-class SourceError(_OfRunError):
+class SourceError(_WithRunError):
     """The iterable of items raised half-way. Its exception is `__cause__`; tasks already begun have finished.
 
     Attributes:
@@ -129,7 +129,7 @@ class SeriesInterrupted(RunInterrupted):
         self.run = run
 
 
-class RunError(_OneLineError, _OfRunError):
+class RunError(_OneLineError, _WithRunError):
     """A run failed as a whole: every task failed, or the first failure of a run with `-x`.
 
     The run itself is its attribute, and its outcomes are readable.

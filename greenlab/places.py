@@ -1,4 +1,4 @@
-"""Places: in which line of the user's own code a stack of frames stands.
+"""Places: the line of the user's own code at which a stack of frames stands.
 
 Must not import: anything of greenlab, eventlet or asyncio; worker processes load this.
 """
@@ -18,20 +18,20 @@ _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 
 def is_own(filename: str) -> bool:
-    """Tell whether code is the user's own: not greenlab's, a library's or the standard library's."""
+    """Return whether code is the user's own: not greenlab's, a library's or the standard library's."""
     if filename.startswith((_PACKAGE, _STDLIB, "<frozen")):
         return False
     return not any(name in filename for name in _LIBRARIES)
 
 
 def user_place(frame: Any) -> Place | None:
-    """Find the innermost frame that is not greenlab's, a library's or the standard library's, if there is one.
+    """Return the place of the innermost frame that is not greenlab's, a library's or the standard library's.
 
     Args:
         frame: the innermost frame of the stack, or None.
 
     Returns:
-        the place; that of the innermost frame where no frame is the user's own; None for no frame.
+        that place; where no frame is the user's own, the place of the innermost frame; None for no frame.
     """
     first: Place | None = None
     while frame is not None:
@@ -45,14 +45,14 @@ def user_place(frame: Any) -> Place | None:
     return first
 
 
-def say_place(place: Place) -> str:
-    """Write a place as people read it."""
+def format_place(place: Place) -> str:
+    """Format a place for people: `line 3 of Cell In[2], in fetch`."""
     name, line, function = place
-    return f"line {line} of {file_words(name)}, in {function}"
+    return f"line {line} of {file_label(name)}, in {function}"
 
 
-def file_words(filename: str) -> str:
-    """Name a file as the reader knows it: a cell by its number, a file by its last part."""
+def file_label(filename: str) -> str:
+    """Return what a reader calls a file: a cell by its number, a file by the last part of its path."""
     ipython: Any = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     # IPython's cells are files of generated names, and IPython alone knows which is which.

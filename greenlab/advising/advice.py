@@ -1,7 +1,7 @@
-"""From what a sample of tasks cost to a pool, `-c` and `-w`, with reasons: pure, it runs and measures nothing.
+"""An advice, derived from the costs of a sample of tasks: pool, `-c` and `-w`, with reasons. Pure: it runs nothing.
 
-The pool in which the whole work ends first, by the model in `plans`, is advised; what comes close to it and is simpler
-goes before it. Measurements have the last word.
+The pool in which the whole work ends first, by `greenlab.advising.model`, is advised; a simpler one that comes close to
+it is preferred. Trials override the model.
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -25,9 +25,9 @@ from greenlab.advising.model import (
     TaskCost,
     complexity,
     concurrency,
+    describe_cost,
     estimate,
     plan_all,
-    say_cost,
     simplest_of_the_close,
 )
 from greenlab.text.format import rate, seconds
@@ -46,44 +46,44 @@ __all__ = [
     "Advice",
     "Plan",
     "TaskCost",
-    "Tried",
+    "Trial",
     "advise",
     "concurrency",
+    "describe_cost",
+    "discount_trials",
     "estimate",
     "is_delayed",
+    "next_trial",
     "plan_all",
-    "say_cost",
-    "settle",
     "simplest_of_the_close",
-    "too_busy",
-    "worth_a_try",
+    "weigh_trials",
 ]  # fmt: skip
 
 PLAUSIBLE = 2.0
-"""Who would take longer than this many times the best need not be tried."""
+"""A pool that would take longer than this many times the best is not tried."""
 FEW = 10
 """With fewer tasks the mean of a sample is off by a third of their scatter, or more."""
 SCATTER = 1.0
-"""Scatter of an exponential distribution: beyond it a few tasks make up most of the time."""
+"""Scatter of an exponential distribution: above it a few tasks make up most of the time."""
 SMALL_S = 1e-4
-"""Shorter tasks cost less than it takes to hand them out."""
+"""Shorter tasks cost less than it takes a pool to start them."""
 DELAYED = 0.3
-"""A machine that keeps tasks waiting for a processor for this share of their time measures itself."""
-UNEXPLAINED = 0.3
-"""If the parts miss the whole by this much, something was not measured."""
+"""If tasks wait for a processor for this share of their time, the machine is too busy to measure."""
+MOST_UNEXPLAINED = 0.3
+"""If the parts differ from the whole by this share, something was not measured."""
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """How a pool did on a sample.
 
     Attributes:
         plan: the pool and its sizes, and what the model expected.
         throughput: tasks that succeeded, a second.
-        elapsed_s: how long the try took, seconds.
-        startup_s: how long the pool took to be ready, which is not counted; None if it has no processes, or had them.
-        why_not: why the try tells nothing; or nothing.
-        foreign_cores: how many cores something else kept busy meanwhile; nan if it was over too soon to know.
+        elapsed_s: how long the trial took, seconds.
+        startup_s: how long the pool took to be ready, which is not counted; None if it had no processes to start.
+        why_not: why the trial has no result; empty if it has one.
+        foreign_cores: how many cores something else kept busy meanwhile; nan if the trial was too short to know.
     """
 
     plan: Plan
@@ -96,15 +96,15 @@ class Tried:
 
 @dataclass(frozen=True, repr=False)
 class Advice:
-    """Which pool, how wide, and why. `greenlab.run(f, items, **advice.options)` follows it.
+    """Which pool, with which concurrency and workers, and why. `greenlab.run(f, items, **advice.options)` follows it.
 
     Attributes:
-        plan: what is advised; `pool`, `concurrency` and `workers` are its.
+        plan: what is advised; its `pool`, `concurrency` and `workers` are attributes of the advice too.
         reasons: why, as sentences without their full stops.
         sure: "sure", "likely" or "a guess".
-        doubts: what speaks against it being sure.
+        doubts: why it is not sure.
         plans: every plan, best first.
-        evidence: how pools did on a sample, if they were tried.
+        evidence: the trials of pools on the sample, if there were any.
     """
 
     plan: Plan
@@ -112,7 +112,7 @@ class Advice:
     sure: str
     doubts: list[str] = field(default_factory=list)
     plans: tuple[Plan, ...] = ()
-    evidence: tuple[Tried, ...] = ()
+    evidence: tuple[Trial, ...] = ()
 
     @property
     def pool(self) -> str:
@@ -157,46 +157,46 @@ def advise(
         cost: what a task costs.
         tasks: how many there will be; by default, a thousand.
         cores: processors of this machine; by default, as many as it has.
-        startup_s: what each pool costs before its first task, where it has been measured.
+        startup_s: how long each pool takes before its first task, in seconds, where that has been measured.
     """
     count = TASKS if tasks is None else tasks
     cores = cores or os.cpu_count() or 1
     plans = plan_all(cost, count, cores, startup_s)
     best = simplest_of_the_close(plans)
     ordered = (best, *(plan for plan in plans if plan is not best))
-    sure, doubts = _how_sure(cost, ordered)
+    sure, doubts = _confidence(cost, ordered)
     return Advice(best, _reasons(cost, ordered, count), sure, doubts, ordered)
 
 
-def worth_a_try(advice: Advice, total_s: Mapping[str, float]) -> Plan | None:
-    """Give the plan to try next, the advised one first: a plausible one that was not tried; None if there is none.
+def next_trial(advice: Advice, total_s: Mapping[str, float]) -> Plan | None:
+    """Return the plausible plan to try next, the advised one first; None if all have been tried.
 
-    What the model says is an upper bound: a disk or a server that the tasks share is not in it. Where a pool falls
+    The model's throughput is an upper bound: a disk or a server that the tasks share is not in it. Where a pool falls
     short of it, others become plausible.
 
     Args:
         advice: by the model.
-        total_s: how long all tasks would take in each pool that was tried, by that; inf if it did not work.
+        total_s: how long all tasks would take in each pool that was tried, by its trial; inf if that failed.
     """
     soonest = min(total_s.get(plan.pool, plan.total_s) for plan in advice.plans)
     left = (plan for plan in advice.plans if plan.pool not in total_s)
     return next((plan for plan in left if plan.total_s <= PLAUSIBLE * soonest), None)
 
 
-def settle(
+def weigh_trials(
     advice: Advice,
     tried: Mapping[str, float],
     *,
     tasks: int | None = None,
     startup_s: Mapping[str, float] | None = None,
 ) -> Advice:
-    """Let measurements have the last word.
+    """Return the advice that follows from trials, which override the model.
 
     Args:
         advice: by the model.
         tried: throughput in tasks/s that plausible pools reached on a sample, by pool.
         tasks: how many there will be; by default, a thousand.
-        startup_s: what each pool costs before its first task; by default, nothing.
+        startup_s: how long each pool takes before its first task, in seconds; by default, 0.
     """
     known = [plan for plan in advice.plans if tried.get(plan.pool, 0.0) > 0]
     if not known:
@@ -206,8 +206,8 @@ def settle(
     soonest = min(total_s.values())
     best = min((plan for plan in known if total_s[plan.pool] <= CLOSE * soonest), key=complexity)
     fastest = max(known, key=lambda plan: tried[plan.pool])
-    told = ", ".join(f"{plan.pool} {rate(tried[plan.pool])}" for plan in known)
-    reasons = [f"tried on a sample: {told}", *advice.reasons]
+    results = ", ".join(f"{plan.pool} {rate(tried[plan.pool])}" for plan in known)
+    reasons = [f"tried on a sample: {results}", *advice.reasons]
     if fastest is not best:
         reasons.insert(0, _why_not(fastest.pool, best.pool, tried, total_s, count))
     ordered = (best, *(plan for plan in advice.plans if plan is not best))
@@ -218,22 +218,22 @@ def settle(
     return Advice(best, reasons, "likely", doubts, ordered)
 
 
-def too_busy(advice: Advice, why: str) -> Advice:
-    """Leave the last word to the costs, which are exact on a busy machine too: tries there tell of the machine."""
-    doubt = f"{why}, so that the tries tell nothing: run it again when the machine has less to do"
+def discount_trials(advice: Advice, why: str) -> Advice:
+    """Return the advice by costs alone, which are exact on a busy machine too; trials there measure the machine."""
+    doubt = f"{why}, so that the trials mean nothing: run it again when the machine has less to do"
     return replace(advice, sure="a guess", doubts=[*advice.doubts, doubt], reasons=["by its costs", *advice.reasons])
 
 
 def is_delayed(cost: TaskCost) -> bool:
-    """Tell whether the machine kept the tasks of the sample waiting for a processor."""
+    """Return whether the machine kept the tasks of the sample waiting for a processor."""
     return cost.delay_s > DELAYED * cost.alone_s
 
 
-# --- words -------------------------------------------------------------------------------------------------
+# --- reasons -----------------------------------------------------------------------------------------------
 
 
 def _why_not(fastest: str, best: str, tried: Mapping[str, float], total_s: Mapping[str, float], tasks: int) -> str:
-    """Say why the pool that did most on the sample is not the one that is advised."""
+    """Return why the pool that was fastest on the sample is not the one that is advised."""
     more = f"{fastest} did {tried[fastest] / tried[best]:.2g} times as much on the sample"
     if total_s[fastest] >= total_s[best]:
         return f"{more}, but with its start-up {tasks:,} tasks do not end sooner there"
@@ -241,7 +241,7 @@ def _why_not(fastest: str, best: str, tried: Mapping[str, float], total_s: Mappi
 
 
 def _reasons(cost: TaskCost, plans: Sequence[Plan], tasks: int) -> list[str]:
-    reasons = [say_cost(cost)]
+    reasons = [describe_cost(cost)]
     if cost.cpu_s >= cost.alone_s / 4:
         free = cost.cpu_free_s / cost.cpu_s
         reasons.append(f"it computes with the GIL {'released' if free > 0.5 else 'kept'} for most of the time")
@@ -256,15 +256,15 @@ def _reasons(cost: TaskCost, plans: Sequence[Plan], tasks: int) -> list[str]:
     return reasons
 
 
-def _how_sure(cost: TaskCost, plans: Sequence[Plan]) -> tuple[str, list[str]]:
-    """Say how far to trust it: what makes a guess of it, and what leaves a doubt."""
+def _confidence(cost: TaskCost, plans: Sequence[Plan]) -> tuple[str, list[str]]:
+    """Return how sure the advice is, and why not more: what makes it a guess comes first."""
     guess, doubt = [], []
     if cost.sampled < FEW:
         guess.append(f"the sample has {cost.sampled} tasks only")
     if cost.alone_s < SMALL_S:
         guess.append("a task is so short that the pools' own costs decide")
     explained = cost.cpu_s + cost.blocked_s + cost.wait_s
-    if abs(cost.wall_s - explained) > UNEXPLAINED * max(cost.wall_s, 1e-9):
+    if abs(cost.wall_s - explained) > MOST_UNEXPLAINED * max(cost.wall_s, 1e-9):
         guess.append("much of the time is not accounted for")
     if cost.scatter > SCATTER:
         doubt.append("the tasks differ much from each other")

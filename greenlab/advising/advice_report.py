@@ -1,4 +1,4 @@
-"""What an advice says of itself: plain text and HTML. Draws nothing.
+"""The report of an advice: plain text and HTML. Draws nothing.
 
 Must not import: live, magics.
 """
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from greenlab.advising.model import Plan
 
 
-class TriedFacts(Protocol):
-    """How a pool did on a sample, as the report reads it. See `greenlab.advising.advice.Tried`."""
+class TrialFacts(Protocol):
+    """How a pool did on a sample, as the report reads it. See `greenlab.advising.advice.Trial`."""
 
     @property
     def plan(self) -> Plan: ...  # noqa: D102
@@ -42,20 +42,20 @@ class AdviceFacts(Protocol):
     @property
     def doubts(self) -> Sequence[str]: ...  # noqa: D102
     @property
-    def evidence(self) -> Sequence[TriedFacts]: ...  # noqa: D102
+    def evidence(self) -> Sequence[TrialFacts]: ...  # noqa: D102
 
 
 _HEADER = ("tried on the sample", "throughput", "start-up", "up to", "limited by")
 
 
 def headline(advice: AdviceFacts) -> str:
-    """Say what is advised, and how sure that is."""
+    """Return a line: what is advised, and how sure that is."""
     sure = f"{advice.sure}: {'; '.join(advice.doubts)}" if advice.doubts else advice.sure
     return f"advice: {advice.plan} ({sure})"
 
 
 def plain(advice: AdviceFacts) -> str:
-    """Give the advice, its reasons and the evidence."""
+    """Return the plain-text report: the advice, its reasons and the evidence."""
     lines = [headline(advice), *(f"  {reason}" for reason in advice.reasons)]
     if advice.evidence:
         lines += table.plain(_HEADER, _rows(advice))
@@ -63,7 +63,7 @@ def plain(advice: AdviceFacts) -> str:
 
 
 def rich(advice: AdviceFacts) -> str:
-    """Give the same as HTML."""
+    """Return the same report as HTML."""
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in advice.reasons)
     evidence = table.rich(_HEADER, _rows(advice)) if advice.evidence else ""
     return (

@@ -1,13 +1,13 @@
-"""The auto pool: begins in green, watches what tasks cost, and runs the rest where it belongs.
+"""The auto pool: begins in green, measures what tasks cost, and runs the rest in the pool that suits them.
 
 The first tasks run in green, few at a time: what is in flight doubles as long as the hub has time to spare, so that
-tasks which turn out to hold it are few. As soon as there is enough to tell, the model of `advice` is asked what each
-pool would make of the tasks that are left, its start-up counted. If another pool ends clearly sooner, no further task
+few tasks block it. As soon as the sample is large enough, the model estimates when the remaining tasks would end in
+each pool, its start-up included. If another pool ends clearly sooner, no further task
 begins in green, those in flight end there, and the rest runs in the other pool: threads for what blocks without
 computing, prefork for what computes, hybrid for both.
 
 Guarantees: no task is lost, and none is run twice: both pools take from the one job. What was decided, and why, is
-told in a sentence; so is what is in the way of worker processes.
+reported in a sentence; so is what prevents the use of worker processes.
 
 Bounds: it decides once, by its first tasks: those that come later may be of another kind. Tasks that rely on the
 objects of this process (a list that they append to) must not be sent elsewhere: auto cannot know, and -p green keeps
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from greenlab import patched, pools
-from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, estimate, say_cost, simplest_of_the_close
+from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, describe_cost, estimate, simplest_of_the_close
 from greenlab.advising.cost_sample import CostSample
 from greenlab.errors import GreenlabError
 from greenlab.pools.partial_job import PartialJob
@@ -50,13 +50,14 @@ FIRST = 10
 GROW_S = 0.25
 """If none ends for so long, and the hub has time to spare, what is in flight doubles all the same."""
 SPARE = 0.5
+"""The hub has time to spare while tasks hold it for less than this share of the time."""
 MARGIN = 1.25
 LEAST_GAIN_S = 0.2
-"""To move, the rest must take this many times as long in green, and so much longer."""
+"""The rest is moved if it would take this many times as long in green, and so many seconds longer."""
 
 
 def get_pool(hub: GuestHub, name: str) -> Pool:
-    """Give the pool called `name`, auto too; see `greenlab.pools.get`."""
+    """Return the pool called `name`, auto too; see `greenlab.pools.get`."""
     if name != pools.AUTO:
         return pools.get(hub, name)
     patched.refuse_natively(f"the {name} pool")
@@ -78,125 +79,126 @@ class AutoPool:
         self.hub = hub
         self.choose = choose or choose_plan
         self.startup_s = dict(STARTUP_S)
-        self._stints: list[_AutoJob] = []
-        self._told: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._auto_jobs: list[_AutoJob] = []
+        self._decisions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers that its jobs use at this moment."""
-        return tuple(pid for stint in self._stints for pid in getattr(stint.pool, "pids", ()))
+        return tuple(pid for auto_job in self._auto_jobs for pid in getattr(auto_job.pool, "pids", ()))
 
     @property
     def in_flight(self) -> int:
         """Tasks begun and not ended."""
-        return sum(stint.pool.count(stint.leg) for stint in self._stints)
+        return sum(auto_job.pool.count(auto_job.part) for auto_job in self._auto_jobs)
 
-    def told(self, job: Job) -> str:
-        """Say what was decided for a job, and why; nothing before that."""
-        return self._told.get(job, "")
+    def decision(self, job: Job) -> str:
+        """Return what was decided for a job, and why; empty before the decision."""
+        return self._decisions.get(job, "")
 
-    def tell(self, job: Job, what: str) -> None:
-        """Note what was decided."""
-        self._told[job] = what
+    def record_decision(self, job: Job, what: str) -> None:
+        """Record what was decided."""
+        self._decisions[job] = what
 
     def start(self, job: Job) -> None:
         """Do nothing: it begins in green."""
 
     def run(self, job: Job) -> None:
         """Run every task of `job`; wait for the last."""
-        stint = _AutoJob(self, job)
-        self._stints.append(stint)
+        auto_job = _AutoJob(self, job)
+        self._auto_jobs.append(auto_job)
         try:
-            stint.run()
+            auto_job.run()
         finally:
-            self._stints.remove(stint)
+            self._auto_jobs.remove(auto_job)
 
     def count(self, job: Job) -> int:
         """Count the tasks of one job that have begun and not ended."""
-        return sum(stint.pool.count(stint.leg) for stint in self._of(job))
+        return sum(auto_job.pool.count(auto_job.part) for auto_job in self._of(job))
 
     def adjust(self, job: Job) -> None:
         """Follow `job.concurrency`; of prefork it sets the workers, and no more of them than the job asked for."""
-        for stint in self._of(job):
-            stint.pool.adjust(stint.leg)
+        for auto_job in self._of(job):
+            auto_job.pool.adjust(auto_job.part)
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run."""
-        return [held for stint in self._of(job) for held in stint.pool.held(stint.leg)]
+        return [task for auto_job in self._of(job) for task in auto_job.pool.held(auto_job.part)]
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
         """End one task that is being run."""
-        return any(stint.pool.kill(stint.leg, index, error) for stint in self._of(job))
+        return any(auto_job.pool.kill(auto_job.part, index, error) for auto_job in self._of(job))
 
     def close(self) -> None:
-        """Do nothing: the pools that it uses are closed by whoever keeps them."""
+        """Do nothing: the pools that it uses are closed by their owner, the hub."""
 
     def _of(self, job: Job) -> list[_AutoJob]:
-        return [stint for stint in self._stints if stint.job is job]
+        return [auto_job for auto_job in self._auto_jobs if auto_job.job is job]
 
 
 class _AutoJob:
-    """One job's way through the pools.
+    """One job, in the pool where it is now.
 
     Attributes:
-        pool, leg: where it is now, and by what name that pool knows it.
+        pool: the pool that runs it now.
+        part: the partial job that this pool runs.
     """
 
     def __init__(self, owner: AutoPool, job: Job) -> None:
         self.job = job
         self.pool: Pool = pools.get(owner.hub, "green")
-        self.leg = PartialJob(job, most=FIRST)
+        self.part = PartialJob(job, most=FIRST)
         self._owner = owner
-        self._sample = CostSample(owner.hub, self.leg)
+        self._sample = CostSample(owner.hub, self.part)
         self._begun_s = perf_counter()
         self._decided = False
         self._plan: Plan | None = None
         self._why = ""
         self._timer: Any = None
-        self._mark = (0, 0.0, self._begun_s)
+        self._last_look = (0, 0.0, self._begun_s)
 
     def run(self) -> None:
-        self._timer = self._owner.hub.schedule_call_global(GROW_S, self._look)
+        self._timer = self._owner.hub.schedule_call_global(GROW_S, self._on_timer)
         try:
             with self._sample:
-                self.leg.on_end = self._note
-                self.pool.run(self.leg)
+                self.part.on_end = self._on_task_end
+                self.pool.run(self.part)
         finally:
             self._timer.cancel()
         if not self._decided:
-            self._owner.tell(self.job, "stayed in green: it ended before there was enough to tell")
+            self._owner.record_decision(self.job, "stayed in green: it ended before there was enough to tell")
         elif self._plan is not None:
             self._move(self._plan)
 
     # -- the sample ----------------------------------------------------------------------------------------
 
-    def _note(self, started_s: float, ended_s: float, value: Any, succeeded: bool) -> None:
-        """Look at a task that has ended; called in its green thread."""
+    def _on_task_end(self, started_s: float, ended_s: float, value: Any, succeeded: bool) -> None:
+        """Measure a task that has ended; decide, or raise the concurrency. Called in the task's green thread."""
         sample = self._sample
-        sample.note(started_s, ended_s, value, succeeded)
+        sample.record_end(started_s, ended_s, value, succeeded)
         ended = sample.ended
         enough = ended >= MANY_TASKS or (ended >= LEAST_TASKS and perf_counter() - self._begun_s >= LEAST_S)
         if enough or (ended >= LEAST_LONG and sample.held_s >= LONG_S):
-            self.leg.on_end = None
+            self.part.on_end = None
             self._decide()
-        elif ended - self._mark[0] >= (self.leg.most or 0):
-            self._grow()
+        elif ended - self._last_look[0] >= (self.part.most or 0):
+            self._grow_if_idle()
 
-    def _look(self) -> None:
-        """The hub calls this, so it must not wait."""
+    def _on_timer(self) -> None:
+        """Raise the concurrency if no task has ended. Called by the hub, so it must not wait."""
         if not self._decided:
-            self._timer = self._owner.hub.schedule_call_global(GROW_S, self._look)
-            if self._sample.ended == self._mark[0]:
-                self._grow()
+            self._timer = self._owner.hub.schedule_call_global(GROW_S, self._on_timer)
+            if self._sample.ended == self._last_look[0]:
+                self._grow_if_idle()
 
-    def _grow(self) -> None:
-        """Have more in flight, if the hub had time to spare since it was last asked."""
-        ended, held_s, since_s = self._mark
+    def _grow_if_idle(self) -> None:
+        """Double the tasks in flight, if the hub had time to spare since the last look."""
+        ended, held_s, since_s = self._last_look
         ended, now_s, now_held_s = self._sample.ended, perf_counter(), self._sample.held_s
-        self._mark = ended, now_held_s, now_s
-        if self.leg.most is not None and now_held_s - held_s < SPARE * (now_s - since_s):
-            self.leg.most *= 2
-            self.pool.adjust(self.leg)
+        self._last_look = ended, now_held_s, now_s
+        if self.part.most is not None and now_held_s - held_s < SPARE * (now_s - since_s):
+            self.part.most *= 2
+            self.pool.adjust(self.part)
 
     # -- the decision --------------------------------------------------------------------------------------
 
@@ -206,38 +208,38 @@ class _AutoJob:
         cost = self._sample.cost()
         choose, startup_s = self._owner.choose, self._owner.startup_s
         plan = choose(cost, self.job, startup_s)
-        self._why = say_cost(cost)
-        if plan.workers is not None and (obstacle := self._sample.what_cannot_travel()):
+        self._why = describe_cost(cost)
+        if plan.workers is not None and (obstacle := self._sample.unsendable_part()):
             self._why += f"; {plan.pool} is out of the question, for {obstacle} cannot be sent to processes"
             plan = choose(replace(cost, sendable=False), self.job, startup_s)
         if spec_of(plan.pool).on_hub:
-            self._owner.tell(self.job, f"stayed in green: {self._why}")
-            self.leg.most = None
-            self.pool.adjust(self.leg)
+            self._owner.record_decision(self.job, f"stayed in green: {self._why}")
+            self.part.most = None
+            self.pool.adjust(self.part)
         else:
             self._plan = plan
-            self.leg.close()
+            self.part.close()
 
     def _move(self, plan: Plan) -> None:
         """Run the rest in another pool."""
         owner, job = self._owner, self.job
-        after = self.leg.pulled
+        after = self.part.pulled
         pool = pools.get(owner.hub, plan.pool)
-        leg = PartialJob(job, most=_bound(spec_of(plan.pool), job))
+        part = PartialJob(job, most=_bound(spec_of(plan.pool), job))
         cold = not getattr(pool, "pids", ())
         begin_s = perf_counter()
         try:
-            pool.start(leg)
-        except GreenlabError as trouble:
-            owner.tell(job, f"stayed in green: {self._why}; but {plan.pool} cannot be started: {trouble}")
-            self.leg = PartialJob(job)
-            self.pool.run(self.leg)
+            pool.start(part)
+        except GreenlabError as error:
+            owner.record_decision(job, f"stayed in green: {self._why}; but {plan.pool} cannot be started: {error}")
+            self.part = PartialJob(job)
+            self.pool.run(self.part)
             return
         if cold:
             owner.startup_s[plan.pool] = perf_counter() - begin_s
-        owner.tell(job, f"moved to {plan.pool} after {after:,} tasks: {self._why}")
-        self.pool, self.leg = pool, leg
-        pool.run(leg)
+        owner.record_decision(job, f"moved to {plan.pool} after {after:,} tasks: {self._why}")
+        self.pool, self.part = pool, part
+        pool.run(part)
 
 
 def _bound(spec: PoolSpec, job: Job) -> int | None:
@@ -248,12 +250,12 @@ def _bound(spec: PoolSpec, job: Job) -> int | None:
 
 
 def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:
-    """Say where the tasks that are left shall run.
+    """Return the plan for the tasks that are left.
 
     Args:
         cost: what a task costs.
         job: how many are left, and the sizes.
-        startup_s: what each pool costs before its first task.
+        startup_s: how long each pool takes before its first task, in seconds.
 
     Returns:
         green's plan, unless another one is clearly better.

@@ -1,4 +1,4 @@
-"""What each pool would make of tasks that cost so much: the model behind advice and the auto pool. Pure.
+"""How fast each pool would be with tasks of a given cost: the model behind advice and the auto pool. Pure.
 
 Each pool is a small queueing model: stations that serve one task at a time (the hub, the GIL, the processors, the
 parent that hands tasks to processes), and delays that overlap. Its throughput is bounded from above by
@@ -28,48 +28,48 @@ if TYPE_CHECKING:
 
 SIMPLEST_FIRST: Final = tuple(name for name, spec in SPECS.items() if spec.make is not None)
 TASKS = 1000
-"""So many tasks are expected where nobody knows."""
+"""So many tasks are expected where the number is not known."""
 MOST_GREEN = 1000
 MOST_THREADS = 200
-"""Each thread costs a stack and a place in the queue for the GIL: beyond some hundreds they get in each other's way."""
+"""Each thread costs a stack and a place in the queue for the GIL: beyond some hundreds they slow each other down."""
 MOST_WORKERS = 4
-"""Prefork worker processes a core, "a few": each holds an interpreter's memory for one task at a time."""
+"""Prefork worker processes a core: each holds an interpreter's memory for one task at a time."""
 ROOM = 2
 """So many times the tasks that Little's law asks for. A closed network with one station and a delay carries at least
 m / (m + 1) of its bound with m times that number in flight, however its times scatter (its pessimistic bound,
 X(N) ≥ N / (R + (N - 1) D)): two thirds at worst. More room buys little throughput, and latency grows with it."""
 CLOSE = 1.2
-"""Who takes this many times as long, at the most, and has fewer processes or is simpler, is preferred: the model is
-no better than that."""
-WIDER: Final = 4
-"""How many times as many in flight to try where so many are fewer than it takes: about a half of a power of ten."""
+"""A pool that is simpler, or has fewer processes, is preferred if it takes at most this many times as long: the model
+is no more accurate than that."""
+MORE_IN_FLIGHT: Final = 4
+"""How many times as many in flight to try next where a pool falls short: about half a power of ten."""
 STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.1, "hybrid": 0.3}
 """What a pool of two processes costs before its first task, where the caller has no measurement: 65 to 85 ms and 220 to
-260 ms were measured, on a server's processor that did nothing else."""
+260 ms were measured, on a server's idle processor."""
 SENDING_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6}
 """What the parent spends on a task in a process: the serial part, which by Amdahl's law (AFIPS 1967) no number of
 workers makes smaller. From 38,700 no-op tasks a second with one in flight a worker, and more with a window."""
 SWITCHING = 1.25
 """What OS threads cost more than green ones for the same work: 2,350 fetches a second against 2,900."""
-WORTH_A_WORD = 0.005
-"""A smaller share of a task's time is left out of what is said of it."""
+LEAST_SHARE = 0.005
+"""A smaller share of a task's time is left out of its description."""
 
 
 @dataclass(frozen=True)
 class TaskCost:
-    """What one task of a sample costs, in the mean. Times are seconds; the first three are on the hub's thread.
+    """What a task of a sample costs on average. Times are seconds; the first three are on the hub's thread.
 
     Attributes:
-        wall_s: from begin to end, with nothing else in flight; a wait for a processor is left out.
+        wall_s: from start to end, with nothing else in flight; waiting for a processor is left out.
         cpu_s: computing.
         blocked_s: waiting natively, so that the hub is held.
         wait_s: waiting cooperatively.
         cpu_free_s: how much of `cpu_s` the GIL was released, so that other threads could compute.
         blocked_gil_s: how much of `blocked_s` the GIL was kept.
         sampled: tasks in the sample.
-        scatter: standard deviation of the tasks' `wall_s`, by its mean.
-        others_s: what other threads computed while it held the hub: its own, in a library such as BLAS.
-        among_s: how much of `wait_s` was for a lock or a queue of this process.
+        scatter: standard deviation of the tasks' `wall_s`, divided by its mean.
+        other_threads_s: what other threads computed while it held the hub: its own, in a library such as BLAS.
+        lock_wait_s: how much of `wait_s` was for a lock or a queue of this process.
         delay_s: waiting for a processor, because the machine is busy.
         sendable: whether the tasks may run in processes; `unsendable` says why not.
     """
@@ -82,25 +82,25 @@ class TaskCost:
     blocked_gil_s: float = 0.0
     sampled: int = 20
     scatter: float = 0.0
-    others_s: float = 0.0
-    among_s: float = 0.0
+    other_threads_s: float = 0.0
+    lock_wait_s: float = 0.0
     delay_s: float = 0.0
     sendable: bool = True
     unsendable: str = ""
 
     @property
     def held_s(self) -> float:
-        """How long a task keeps all others off the hub."""
+        """For how long a task holds the hub, seconds."""
         return self.cpu_s + self.blocked_s
 
     @property
     def gil_s(self) -> float:
-        """How long a task keeps the GIL."""
+        """For how long a task keeps the GIL, seconds."""
         return max(0.0, self.cpu_s - self.cpu_free_s) + self.blocked_gil_s
 
     @property
     def alone_s(self) -> float:
-        """How long a task takes when nothing is in its way."""
+        """How long a task takes with nothing else in flight, seconds."""
         return max(self.cpu_s + self.blocked_s + self.wait_s, 1e-7)
 
 
@@ -109,10 +109,10 @@ class Plan:
     """One pool with its sizes, and what the model expects of it.
 
     Attributes:
-        pool, concurrency, workers: as the options; workers is None where there are none.
+        pool, concurrency, workers: as the options of `greenlab.run`; workers is None in a pool without processes.
         ceiling: tasks/s that its busiest station allows.
         limit: what that station is, in words.
-        total_s: seconds for all tasks, start-up and the last task's end with it.
+        total_s: seconds for all tasks, start-up included.
     """
 
     pool: str
@@ -124,11 +124,11 @@ class Plan:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The same as options of `greenlab.run`."""
+        """The plan as options of `greenlab.run`."""
         return {"pool": self.pool, **spec_of(self.pool).sizes(self.concurrency, self.workers)}
 
     def duration_s(self, alone_s: float, tasks: int) -> float:
-        """Say how long so few tasks would take at the least, start-up not counted; one takes `alone_s`. In seconds."""
+        """Return how long so few tasks would take at the least, in seconds, without start-up; one takes `alone_s`."""
         return max(alone_s * math.ceil(tasks / self.concurrency), tasks / self.ceiling)
 
     def __str__(self) -> str:
@@ -138,7 +138,7 @@ class Plan:
 
 
 def plan_all(cost: TaskCost, tasks: int, cores: int, startup_s: Mapping[str, float] = STARTUP_S) -> list[Plan]:
-    """Give the best plan of each pool that can run these tasks, those that end first first."""
+    """Return the best plan of each pool that can run these tasks, the one that ends first at the front."""
     plans = []
     for name in _able(cost):
         spec = spec_of(name)
@@ -147,7 +147,7 @@ def plan_all(cost: TaskCost, tasks: int, cores: int, startup_s: Mapping[str, flo
             widths = _widths(cores * MOST_WORKERS if spec.task_a_worker else cores)
         wide = [_plan(name, cost, tasks, cores, workers, startup_s) for workers in widths]
         soonest = min(plan.total_s for plan in wide)
-        # The fewest workers that do it: what more of them add is memory, and less than the model can tell.
+        # The fewest workers that suffice: more of them cost memory, and gain less than the model can predict.
         plans.append(next(plan for plan in wide if plan.total_s <= CLOSE * soonest))
     return sorted(plans, key=lambda plan: plan.total_s)
 
@@ -183,19 +183,19 @@ def _most(spec: PoolSpec, workers: int) -> int:
     return MOST_GREEN if spec.on_hub or spec.own_hubs else MOST_THREADS
 
 
-def wider(plan: Plan, most: int, cores: int) -> Plan | None:
-    """Give the same plan with four times as many in flight, or as many as may be; None if that is not twice as many."""
+def with_more_in_flight(plan: Plan, most: int, cores: int) -> Plan | None:
+    """Return the plan with four times as many in flight, at most `most`; None if that is not twice as many."""
     spec = spec_of(plan.pool)
-    width = min(WIDER * plan.concurrency, most, _most(spec, cores * MOST_WORKERS))
+    width = min(MORE_IN_FLIGHT * plan.concurrency, most, _most(spec, cores * MOST_WORKERS))
     if width < 2 * plan.concurrency:
         return None
     return replace(plan, concurrency=width, workers=width if spec.task_a_worker else plan.workers)
 
 
 def _stations(spec: PoolSpec, cost: TaskCost, cores: int, workers: int | None) -> Iterable[tuple[str, float]]:
-    """Give what a task asks of each station of a pool, in seconds, by what the station is called."""
+    """Yield the name of each station of a pool, and a task's demand there in seconds."""
     spread = workers or 1
-    yield "the processors", max((cost.cpu_s + cost.others_s) / cores, 1e-6)
+    yield "the processors", max((cost.cpu_s + cost.other_threads_s) / cores, 1e-6)
     if spec.on_hub:
         yield "the hub, which a task holds", cost.held_s
     elif spec.own_hubs:
@@ -207,15 +207,15 @@ def _stations(spec: PoolSpec, cost: TaskCost, cores: int, workers: int | None) -
 
 
 def concurrency(alone_s: float, demand_s: float, most: int) -> int:
-    """Say how many tasks in flight keep the busiest station busy.
+    """Return how many tasks in flight keep the busiest station busy.
 
     By Little's law (Operations Research 9(3), 1961) the mean number in flight is throughput times time: at the
     ceiling, 1 / D, that is R / D. There is some `ROOM`, since times scatter; the number is rounded up to 1, 2 or 5
-    of a power of ten, since it is not known better.
+    of a power of ten, since it is not known more exactly.
     """
     wanted = ROOM * alone_s / demand_s
     if demand_s >= alone_s / 1.25:
-        wanted = 2  # nearly nothing overlaps: one runs, and the next is at hand
+        wanted = 2  # nearly nothing overlaps: one runs, and the next is ready
     if wanted >= most:
         return max(1, most)
     power = 10 ** math.floor(math.log10(max(wanted, 1)))
@@ -224,7 +224,7 @@ def concurrency(alone_s: float, demand_s: float, most: int) -> int:
 
 
 def _widths(most: int) -> Sequence[int]:
-    """The numbers of workers to consider: each up to 8, then doubling."""
+    """Return the numbers of workers to consider: each up to 8, then doubling."""
     widths = [width for width in range(1, 9) if width <= most]
     while widths[-1] * 2 <= most:
         widths.append(widths[-1] * 2)
@@ -232,7 +232,7 @@ def _widths(most: int) -> Sequence[int]:
 
 
 def complexity(plan: Plan) -> tuple[int, int]:
-    """Order plans by how much machinery they need."""
+    """Return a key that orders plans by their number of processes, then by the simplicity of their pools."""
     return plan.workers or 0, SIMPLEST_FIRST.index(plan.pool)
 
 
@@ -245,7 +245,7 @@ def estimate(
     cores: int | None = None,
     startup_s: Mapping[str, float] = STARTUP_S,
 ) -> list[Plan]:
-    """Say what each pool would make of tasks of this cost with sizes that are given, those that end first first."""
+    """Return each pool's plan for tasks of this cost and with the given sizes, the one that ends first at the front."""
     cores = cores or os.cpu_count() or 1
     sizes = [_sizes(spec_of(name), concurrency, workers) for name in _able(cost)]
     plans = [_plan(name, cost, tasks, cores, wide, startup_s, width) for name, width, wide in sizes]
@@ -258,7 +258,7 @@ def _able(cost: TaskCost) -> list[str]:
 
 
 def _sizes(spec: PoolSpec, concurrency: int, workers: int) -> tuple[str, int, int | None]:
-    """Return a pool with the sizes that it makes of those that are given."""
+    """Return a pool's name, and the concurrency and workers that it would have with the given sizes."""
     if spec.task_a_worker:
         return spec.name, min(concurrency, workers), workers
     if spec.has_workers:
@@ -267,14 +267,14 @@ def _sizes(spec: PoolSpec, concurrency: int, workers: int) -> tuple[str, int, in
 
 
 def simplest_of_the_close(plans: Sequence[Plan]) -> Plan:
-    """Give the plan that ends first, or a simpler one that ends nearly as soon."""
+    """Return the plan that ends first, or a simpler one that ends nearly as soon."""
     soonest = min(plan.total_s for plan in plans)
     return min((plan for plan in plans if plan.total_s <= CLOSE * soonest), key=complexity)
 
 
-def say_cost(cost: TaskCost) -> str:
-    """Say what a task does with its time."""
+def describe_cost(cost: TaskCost) -> str:
+    """Describe what a task does with its time: `a task waits 100 ms (99%)`."""
     parts = {"computes": cost.cpu_s, "blocks": cost.blocked_s, "waits": cost.wait_s}
-    told = {name: value for name, value in parts.items() if value >= WORTH_A_WORD * cost.alone_s and value}
-    said = ", ".join(f"{name} {seconds(value)} ({value / cost.alone_s:.0%})" for name, value in told.items())
-    return f"a task {said}" if said else "a task does next to nothing"
+    shown = {name: value for name, value in parts.items() if value >= LEAST_SHARE * cost.alone_s and value}
+    text = ", ".join(f"{name} {seconds(value)} ({value / cost.alone_s:.0%})" for name, value in shown.items())
+    return f"a task {text}" if text else "a task does next to nothing"

@@ -1,8 +1,8 @@
-"""Advising: a sample in green with accounts, then the plausible pools on the same items; `Advising.run` does it.
+"""Trials: a measured sample in green, then each plausible pool on the same items; `Advisor.run` does all of it.
 
 Guarantees: the items of the sample are run for real, once in green and once in each plausible pool (a few of them once
-more, to make worker processes ready), and no others; a stage that outlasts its time begins no further task; what fails
-or cannot be sent is told.
+more, to make worker processes ready), and no others; a stage whose time is over begins no further task; what fails or
+cannot be sent is reported.
 
 Must not import: live, magics.
 """
@@ -19,15 +19,15 @@ from greenlab.advising.advice import (
     TASKS,
     Advice,
     Plan,
-    Tried,
+    Trial,
     advise,
+    discount_trials,
     is_delayed,
-    settle,
-    too_busy,
-    worth_a_try,
+    next_trial,
+    weigh_trials,
 )
 from greenlab.advising.cost_sample import CostSample
-from greenlab.advising.model import wider
+from greenlab.advising.model import with_more_in_flight
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
 from greenlab.pools.partial_job import PartialJob
 from greenlab.pools.registry import spec_of
@@ -46,32 +46,33 @@ if TYPE_CHECKING:
 SAMPLE = 20
 MOST_SAMPLE = 500
 ENOUGH_S = 0.5
-"""Unless a number is asked for, the sample has `SAMPLE` items, and of short tasks more, until it took so long."""
+"""By default the sample has `SAMPLE` items; more if the tasks are short, until it has taken so long."""
 SECONDS = 10.0
 AT_ONCE = 5
-"""In flight in the sample: enough to be done soon, few enough to be in nobody's way."""
+"""Tasks in flight in the sample: enough to be done soon, few enough not to slow each other down."""
 SHORT = 1.25
-"""A pool that takes this many times as long as it should at the least falls short."""
+"""A pool falls short if it takes more than this many times as long as the model says."""
 VERY_SHORT, SOON_S = 3.0, 0.1
-"""So does one that takes so many times as long, and so much longer, whatever else the machine had to do."""
-AMONG = 0.25
+"""On a busy machine it falls short only if it takes so many times as long, and so many seconds longer."""
+LOCK_WAIT = 0.25
 NO_GAIN, LONG_S = 0.7, 0.3
-"""Tasks that wait for locks and queues for so much of their time, and of which many in flight take so much of the time
-that the sample took, with few, wait for each other. To tell that, the sample must have taken so long."""
+"""Tasks that wait for locks and queues for so much of their time, and that take so much of the sample's time although
+many more are in flight, wait for each other. To see that, the sample must have taken so long."""
 EACH_OTHER = "tasks wait for each other, for a lock or a queue, of which each process has its own"
 TELLING_S = 0.05
-"""A try that is over sooner says more of the clock than of the pool."""
+"""A shorter trial measures the clock rather than the pool."""
 FOREIGN = 0.3
-"""If others keep so many cores busy, the tries measure them too."""
+"""If other processes keep so many cores busy, the trials measure them too."""
 
 
 class SamplingPool:
-    """The green pool, with a `CostSample` of what it runs: a pool for one job.
+    """The green pool, with a `CostSample` of what it runs. It runs one job only.
 
     Args:
         hub: the hub.
         green: the green pool.
-        least, enough_s: stop once so many tasks have ended and it took so long.
+        least: begin no further task once so many have ended, and `enough_s` is over.
+        enough_s: seconds.
     """
 
     name = "green"
@@ -83,7 +84,7 @@ class SamplingPool:
         self._least = least
         self._enough_s = enough_s
         self._ended = 0
-        self._leg: Any = None
+        self._part: Any = None
         self._first_s = 0.0
 
     @property
@@ -92,56 +93,56 @@ class SamplingPool:
         return self.count(None)
 
     def count(self, _job: Job | None) -> int:
-        """Count them."""
-        return 0 if self._leg is None else self._green.count(self._leg)
+        """Count the tasks in flight."""
+        return 0 if self._part is None else self._green.count(self._part)
 
     def start(self, job: Job) -> None:
         """Do nothing."""
 
     def run(self, job: Job) -> None:
         """Run every task of `job`, or as many as are enough."""
-        self._leg = PartialJob(job)
-        self.sample = CostSample(self._hub, self._leg)
+        self._part = PartialJob(job)
+        self.sample = CostSample(self._hub, self._part)
         with self.sample:
-            self._leg.on_end = self._note
-            self._green.run(self._leg)
+            self._part.on_end = self._on_task_end
+            self._green.run(self._part)
 
-    def _note(self, started_s: float, ended_s: float, value: Any, succeeded: bool) -> None:
+    def _on_task_end(self, started_s: float, ended_s: float, value: Any, succeeded: bool) -> None:
         if self.sample is not None:
-            self.sample.note(started_s, ended_s, value, succeeded)
+            self.sample.record_end(started_s, ended_s, value, succeeded)
         self._ended += 1
         self._first_s = self._first_s or started_s
         if self._ended >= self._least and ended_s - self._first_s >= self._enough_s:
-            self._leg.close()
+            self._part.close()
 
     def adjust(self, _job: Job) -> None:
         """Follow the concurrency."""
-        self._green.adjust(self._leg)
+        self._green.adjust(self._part)
 
     def held(self, _job: Job) -> list[InFlight]:
         """List the tasks in flight."""
-        return self._green.held(self._leg)
+        return self._green.held(self._part)
 
     def kill(self, _job: Job, index: int, error: BaseException) -> bool:
         """End one task."""
-        return self._green.kill(self._leg, index, error)
+        return self._green.kill(self._part, index, error)
 
     def close(self) -> None:
-        """Do nothing: the green pool is closed by whoever keeps it."""
+        """Do nothing: the green pool is closed by its owner, the hub."""
 
 
 @dataclass(frozen=True)
-class Advising:
-    """Forms an advice.
+class Advisor:
+    """Runs the sample and the trials, and makes the advice.
 
     Attributes:
-        items: the items of the sample; of more than `least`, as many as are enough.
-        least: how many of them at the least, if there are so many.
+        items: the items of the sample. If there are more than `least`, as many are run as are needed.
+        least: how many of them are run at the least, if there are so many.
         tasks: how many tasks there will be in all, or None.
         cores: processors that may be used.
-        seconds: how long one stage, the sample or a try, may begin tasks.
-        watched: makes the run of the sample, and the pool that watches it.
-        make: makes a run in a pool: `make(meter=…, pool=…, items=…, **sizes)`.
+        seconds: for how long a stage, the sample or a trial, may begin tasks.
+        make_sample: makes the run of the sample, and its pool.
+        make_run: makes a run in a pool: `make_run(meter=…, pool=…, items=…, **sizes)`.
     """
 
     items: Sequence[Any]
@@ -149,12 +150,12 @@ class Advising:
     tasks: int | None
     cores: int
     seconds: float
-    watched: Callable[[Sequence[Any], int], tuple[Run, SamplingPool]]
-    make: Callable[..., Run]
+    make_sample: Callable[[Sequence[Any], int], tuple[Run, SamplingPool]]
+    make_run: Callable[..., Run]
     meter: UsageMeter = field(default_factory=UsageMeter)
 
     def run(self) -> Advice:
-        """Do it, and wait.
+        """Run the sample and the trials, and wait.
 
         Raises:
             RunError: every task of the sample failed.
@@ -164,140 +165,143 @@ class Advising:
             return self._run()
         except RunInterrupted as interrupt:
             raise SeriesInterrupted(
-                "the advice was interrupted, before there was one; what its last run did is in the error's `run`",
+                "greenlab.advise was interrupted before there was an advice; its last run is the error's `run`",
                 interrupt.run,
             ) from None
 
     def _run(self) -> Advice:
-        run, pool = self.watched(self.items, self.least)
+        run, pool = self.make_sample(self.items, self.least)
         self._complete(run)
         failed, done = run.failed, run.done
         if failed == done or pool.sample is None:
-            raise RunError(_verdict(run), run)
+            raise RunError(_failure_message(run), run)
         cost = pool.sample.cost()
-        if obstacle := pool.sample.what_cannot_travel():
+        if obstacle := pool.sample.unsendable_part():
             cost = replace(cost, sendable=False, unsendable=f"the task cannot be sent: {obstacle}")
         items = self.items[:done]
-        tried, cost = self._try_all(cost, items)
-        measured = {one.plan.pool: one.startup_s for one in tried if one.startup_s is not None}
+        trials, cost = self._try_plausible(cost, items)
+        measured = {one.plan.pool: one.startup_s for one in trials if one.startup_s is not None}
         startup_s = {**STARTUP_S, **measured}
         advice = self._advise(cost, startup_s)
-        if why := _why_busy(cost, tried):
-            advice = too_busy(advice, why)
+        if why := _why_busy(cost, trials):
+            advice = discount_trials(advice, why)
         else:
-            advice = self._settle(advice, tried, startup_s)
-            advice = self._widen(advice, tried, items, cost)
+            advice = self._weigh(advice, trials, startup_s)
+            advice = self._try_more_in_flight(advice, trials, items, cost)
         if failed:
             advice = replace(advice, doubts=[*advice.doubts, f"{failed} of {done} tasks of the sample failed"])
-        return self._annotated(advice, tried, items, cost)
+        return self._annotated(advice, trials, items, cost)
 
-    def _annotated(self, advice: Advice, tried: list[Tried], items: Sequence[Any], cost: TaskCost) -> Advice:
-        """Add what the tries tell of the machine, of what the tasks share, and of what was not tried."""
+    def _annotated(self, advice: Advice, trials: list[Trial], items: Sequence[Any], cost: TaskCost) -> Advice:
+        """Add what the trials show of the machine, of what the tasks share, and of what was not tried."""
         first, last, doubts = [], [], list(advice.doubts)
-        one = _of_plan(advice.plan, tried)
+        one = _of_plan(advice.plan, trials)
         if one and self._falls_short(one, cost, items):
             could = rate(len(items) / one.plan.duration_s(cost.alone_s, len(items)))
             first.append(f"it did {rate(one.throughput)}, not {could}: something that the tasks share is the limit")
         if advice.concurrency > len(items) and not spec_of(advice.pool).task_a_worker:
             at_once = f"no more than {len(items)} tasks were in flight when it was tried"
             last.append(f"{at_once}: %%greensweep finds out how many help")
-        much = max((one.foreign_cores for one in tried if one.foreign_cores > FOREIGN), default=0.0)
+        much = max((one.foreign_cores for one in trials if one.foreign_cores > FOREIGN), default=0.0)
         if much:
             doubts.append(f"something else took up to {much:.1f} of {self.cores} cores while pools were tried")
         sure = "likely" if doubts and advice.sure == "sure" else advice.sure
         reasons = [*first, *advice.reasons, *last]
-        return replace(advice, reasons=reasons, sure=sure, doubts=doubts, evidence=tuple(tried))
+        return replace(advice, reasons=reasons, sure=sure, doubts=doubts, evidence=tuple(trials))
 
-    def _try_all(self, cost: TaskCost, items: Sequence[Any]) -> tuple[list[Tried], TaskCost]:
-        """Try what is plausible, and what becomes so when that falls short; add to the cost what this tells."""
+    def _try_plausible(self, cost: TaskCost, items: Sequence[Any]) -> tuple[list[Trial], TaskCost]:
+        """Try each plausible pool, and what becomes so when one falls short; return the trials and the final cost."""
         advice = self._advise(cost, STARTUP_S)
-        tried: list[Tried] = []
+        trials: list[Trial] = []
         total_s: dict[str, float] = {}
-        while plan := worth_a_try(advice, total_s):
+        while plan := next_trial(advice, total_s):
             one = self._try(plan, items)
-            tried.append(one)
+            trials.append(one)
             total_s[plan.pool] = plan.total_s
             if one.why_not:
                 total_s[plan.pool] = inf
             elif self._falls_short(one, cost, items) or one.elapsed_s - SOON_S > _allowed_s(one, cost, items):
-                # In doubt: what seems to be somebody else's work may be the system's, for these very tasks.
+                # In doubt: what seems to be other processes' work may be the system's, for these very tasks.
                 total_s[plan.pool] = (self.tasks or TASKS) / one.throughput
                 mutual = cost.sendable and plan.workers is None and _wait_for_each_other(one, cost, len(items))
                 if mutual and self._falls_short(one, cost, items):
                     cost = replace(cost, sendable=False, unsendable=EACH_OTHER)
                     advice = replace(advice, plans=tuple(plan for plan in advice.plans if plan.workers is None))
-        return tried, cost
+        return trials, cost
 
-    def _falls_short(self, one: Tried, cost: TaskCost, items: Sequence[Any]) -> bool:
-        """Tell whether a pool took clearly longer than it should, and not for what else the machine had to do."""
+    def _falls_short(self, one: Trial, cost: TaskCost, items: Sequence[Any]) -> bool:
+        """Return whether a pool took clearly longer than the model says, and not because the machine was busy."""
         if one.foreign_cores < FOREIGN:  # it is known
             return one.elapsed_s > _allowed_s(one, cost, items)
         return one.elapsed_s > VERY_SHORT * one.plan.duration_s(cost.alone_s, len(items)) + SOON_S
 
-    def _widen(self, advice: Advice, tried: list[Tried], items: Sequence[Any], cost: TaskCost) -> Advice:
-        """Try more in flight, as long as it helps, where the advised pool falls short of what it should do.
+    def _try_more_in_flight(self, advice: Advice, trials: list[Trial], items: Sequence[Any], cost: TaskCost) -> Advice:
+        """Try more in flight, as long as it helps, where the advised pool falls short of the model.
 
-        The tasks wait for something, then, that the model does not know, or for longer than in the sample.
+        Then the tasks wait for something that is not in the model, or for longer than in the sample.
         """
-        one = _of_plan(advice.plan, tried)
+        one = _of_plan(advice.plan, trials)
         while one and self._falls_short(one, cost, items):
-            plan = wider(one.plan, len(items), self.cores)
+            plan = with_more_in_flight(one.plan, len(items), self.cores)
             if plan is None:
                 break
             other = self._try(plan, items)
-            tried.append(other)
+            trials.append(other)
             if other.throughput < CLOSE * one.throughput:
                 break
             one, helps = other, f"more in flight help: {plan} did {rate(other.throughput)}"
             advice = replace(advice, plan=plan, reasons=[helps, *advice.reasons])
         return advice
 
-    def _look_around(self) -> float:
-        """Say how many cores something else kept busy during the run that has ended; nan if that is not known."""
+    def _foreign_cores(self) -> float:
+        """Return how many cores other processes kept busy during the run that has ended; nan if that is not known."""
         usage = self.meter.usage
         if usage is None or usage.elapsed_s < LEAST_S:
             return nan
-        return max(0.0, usage.busy * usage.cores - usage.share)
+        return max(0.0, usage.busy * usage.cores - usage.cores_used)
 
     def _advise(self, cost: TaskCost, startup_s: Any) -> Advice:
         return advise(cost, tasks=self.tasks, cores=self.cores, startup_s=startup_s)
 
-    def _settle(self, advice: Advice, tried: list[Tried], startup_s: Any) -> Advice:
-        told = {one.plan.pool: one.throughput for one in tried if not one.why_not}
-        if not told:
+    def _weigh(self, advice: Advice, trials: list[Trial], startup_s: Any) -> Advice:
+        throughputs = {one.plan.pool: one.throughput for one in trials if not one.why_not}
+        if not throughputs:
             return advice
-        if any(one.elapsed_s < TELLING_S for one in tried if not one.why_not):
-            doubts = [*advice.doubts, "the sample is over too soon for the tries to tell: a larger --sample would"]
-            agree = settle(advice, told, tasks=self.tasks, startup_s=startup_s).pool == advice.pool
+        if any(one.elapsed_s < TELLING_S for one in trials if not one.why_not):
+            doubts = [
+                *advice.doubts,
+                "the sample is over too soon for the trials to decide: a larger --sample helps",
+            ]
+            agree = weigh_trials(advice, throughputs, tasks=self.tasks, startup_s=startup_s).pool == advice.pool
             return replace(advice, doubts=doubts, sure="likely" if agree and advice.sure != "a guess" else "a guess")
-        return settle(advice, told, tasks=self.tasks, startup_s=startup_s)
+        return weigh_trials(advice, throughputs, tasks=self.tasks, startup_s=startup_s)
 
-    def _try(self, plan: Plan, items: Sequence[Any]) -> Tried:
+    def _try(self, plan: Plan, items: Sequence[Any]) -> Trial:
         sizes = {**plan.options, "meter": self.meter}
         cold = plan.workers is not None
         try:
             if plan.workers is not None:
-                warm = self.make(items=items[: plan.workers], **sizes)
+                warm = self.make_run(items=items[: plan.workers], **sizes)
                 cold = not getattr(warm._pool, "pids", ())
                 self._complete(warm)
                 startup_s = warm.startup_s if cold else None
             else:
                 startup_s = None
-            run = self.make(items=items, **sizes)
+            run = self.make_run(items=items, **sizes)
             self._complete(run)
             if run._pool_error is not None:
                 raise run._pool_error
         except RunInterrupted:
             raise
         except GreenlabError as error:
-            return Tried(plan, 0.0, 0.0, None, first_line_of(error))
+            return Trial(plan, 0.0, 0.0, None, first_line_of(error))
         succeeded = run.done - run.failed
         why_not = "" if succeeded else "every task failed there"
         throughput = succeeded / max(run.elapsed_s, 1e-9)
-        return Tried(plan, throughput, run.elapsed_s, startup_s, why_not, self._look_around())
+        return Trial(plan, throughput, run.elapsed_s, startup_s, why_not, self._foreign_cores())
 
     def _complete(self, run: Run) -> None:
-        """Run to the end, but begin no task after the time is over."""
+        """Run to the end, but begin no task after `seconds`."""
         run.start()
 
         def enough() -> None:
@@ -310,34 +314,34 @@ class Advising:
             timer.cancel()
 
 
-def _why_busy(cost: TaskCost, tried: Sequence[Tried]) -> str:
-    """Say that the machine had too much else to do for the tries to tell; nothing if it had not.
+def _why_busy(cost: TaskCost, trials: Sequence[Trial]) -> str:
+    """Return why the machine was too busy for trials; empty if it was not.
 
-    What tasks wait for may compute on this machine too, such as a server: only where tasks compute themselves does it
-    count what else did.
+    A server that the tasks wait for may compute on this machine too, so other processes count only where the tasks
+    compute themselves.
     """
     if is_delayed(cost):
         return "the machine was too busy: tasks had to wait for a processor"
-    much = max((one.foreign_cores for one in tried if one.foreign_cores > FOREIGN), default=0.0)
+    much = max((one.foreign_cores for one in trials if one.foreign_cores > FOREIGN), default=0.0)
     if much and cost.cpu_s > cost.alone_s / 2:
         return f"the machine was too busy: something else took up to {much:.1f} cores while pools were tried"
     return ""
 
 
-def _allowed_s(one: Tried, cost: TaskCost, items: Sequence[Any]) -> float:
+def _allowed_s(one: Trial, cost: TaskCost, items: Sequence[Any]) -> float:
     return SHORT * one.plan.duration_s(cost.alone_s, len(items))
 
 
-def _wait_for_each_other(one: Tried, cost: TaskCost, tasks: int) -> bool:
+def _wait_for_each_other(one: Trial, cost: TaskCost, tasks: int) -> bool:
     sample_s = tasks * cost.alone_s / AT_ONCE
-    return cost.among_s > AMONG * cost.alone_s and sample_s >= LONG_S and one.elapsed_s >= NO_GAIN * sample_s
+    return cost.lock_wait_s > LOCK_WAIT * cost.alone_s and sample_s >= LONG_S and one.elapsed_s >= NO_GAIN * sample_s
 
 
-def _of_plan(plan: Plan, tried: Sequence[Tried]) -> Tried | None:
-    return next((one for one in tried if one.plan == plan and not one.why_not), None)
+def _of_plan(plan: Plan, trials: Sequence[Trial]) -> Trial | None:
+    return next((one for one in trials if one.plan == plan and not one.why_not), None)
 
 
-def _verdict(run: Run) -> str:
+def _failure_message(run: Run) -> str:
     from greenlab.runs import report
 
     kinds = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items()) or "none ended"

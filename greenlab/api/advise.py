@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from greenlab import pools
-from greenlab.advising.trials import AT_ONCE, ENOUGH_S, MOST_SAMPLE, SAMPLE, SECONDS, Advising, SamplingPool
+from greenlab.advising.trials import AT_ONCE, ENOUGH_S, MOST_SAMPLE, SAMPLE, SECONDS, Advisor, SamplingPool
 from greenlab.api.options import check_task, items_of
 from greenlab.api.run import prepare
 from greenlab.api.session import start
@@ -74,24 +74,24 @@ def advise(
     taken = _first(source, sample or MOST_SAMPLE)
     options: dict[str, Any] = {"timeout": timeout, "label": label, "live": False}
 
-    def watched(items: Sequence[Any], least: int) -> tuple[Run, SamplingPool]:
+    def make_sample(items: Sequence[Any], least: int) -> tuple[Run, SamplingPool]:
         here = start()
         run = prepare(func, items, concurrency=AT_ONCE, **options)
         pool = SamplingPool(here, pools.get(here, "green"), least, 0.0 if sample else ENOUGH_S)
         run._pool = pool
         return run, pool
 
-    def make(meter: UsageMeter, **sizes: Any) -> Run:
+    def make_run(meter: UsageMeter, **sizes: Any) -> Run:
         return prepare(func, observers=(meter,), **sizes, **options)
 
-    return Advising(
+    return Advisor(
         items=taken,
         least=sample or SAMPLE,
         tasks=_length(source),
         cores=pools.count_cores(),
         seconds=seconds,
-        watched=watched,
-        make=make,
+        make_sample=make_sample,
+        make_run=make_run,
     ).run()
 
 

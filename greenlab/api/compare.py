@@ -161,7 +161,7 @@ def prepare_race(
     check_task(func)
     source = read_once(items_of(items, count))
 
-    def make(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
+    def make_run(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
         return prepare(func, items, observers=observers, label=label, **vars(asked[pool]))
 
     return Race(
@@ -169,7 +169,7 @@ def prepare_race(
         pools=named,
         repeat=repeat,
         label=label or _label(func),
-        make=make,
+        make_run=make_run,
         warm_up=warm_up,
         observers=_boards(live),
         figure=_figure,
@@ -206,7 +206,7 @@ def prepare_sweep(
 
     processes = _OwnWorkers()
 
-    def make(_pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
+    def make_run(_pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
         sized = asked.changed(**{spec.size_name: concurrency})
         run = prepare(func, items, observers=observers, label=label, **vars(sized))
         processes.note(run)
@@ -219,7 +219,7 @@ def prepare_sweep(
         seconds=seconds,
         own_workers=processes.point if spec.task_a_worker else None,
         label=label or _label(func),
-        make=make,
+        make_run=make_run,
         warm_up=warm_up,
         observers=_boards(live),
         figure=_figure,

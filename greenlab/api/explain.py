@@ -14,7 +14,7 @@ from greenlab.api.views import timeline_figure
 from greenlab.checks import positive_number, whole_number
 from greenlab.errors import UsageError
 from greenlab.runs.hub_state import HubState, state_of
-from greenlab.text.format import a_thing
+from greenlab.text.format import with_article
 from greenlab.tracing.stepper import Stepper
 from greenlab.tracing.timeline import Tracing
 
@@ -27,7 +27,7 @@ __all__ = ["check", "hub_state", "stepper", "trace"]
 def check(
     what: Any = None, *more: Any, times: int | None = None, limit: float | None = None, name: str | None = None
 ) -> Verdict | LibraryVerdicts:
-    """Tell whether a call, or a library, cooperates under greenlab.
+    """Return whether a call, or a library, cooperates under greenlab.
 
     A call is made **for real**, up to `times` times, in a fresh process: natively, in a green task, and in several at
     once. What it uses of this process is copied there; what it returns or prints is dropped. A library is looked up in
@@ -61,7 +61,7 @@ def check(
     names = [each if isinstance(each, str) else getattr(each, "__name__", None) for each in (what, *more)]
     if not all(isinstance(each, str) for each in names):
         raise UsageError(
-            f"check takes a function and its arguments, or libraries, not {a_thing(what)}: check(fetch, url)"
+            f"check takes a function and its arguments, or libraries, not {with_article(what)}: check(fetch, url)"
         )
     return probes.look_up(names)  # type: ignore[arg-type] # they are strings
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from greenlab import pools
 from greenlab.checks import did_you_mean, positive_number, whole_number
 from greenlab.errors import SourceError, UsageError
-from greenlab.text.format import a_thing
+from greenlab.text.format import with_article
 from greenlab.text.tracebacks import message_of
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def check_task(func: Any) -> None:
     """
     if not callable(func):
         raise UsageError(
-            f"the task must be a function of one item, not {a_thing(func)}: write run(f, items), not run(f(x))"
+            f"the task must be a function of one item, not {with_article(func)}: write run(f, items), not run(f(x))"
         )
     called = func if inspect.isroutine(func) else getattr(func, "__call__", func)  # noqa: B004
     if any(kind(each) for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction) for each in (func, called)):
@@ -179,7 +179,7 @@ def items_of(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
         iter(items)  # type: ignore[arg-type]
     except TypeError:
         raise UsageError(
-            f"the items must be iterable, and {a_thing(items)} is not: a list, or count=N for N tasks"
+            f"the items must be iterable, and {with_article(items)} is not: a list, or count=N for N tasks"
         ) from None
     except Exception as error:
         raise SourceError(f"the items cannot be iterated over: {message_of(error)}") from error

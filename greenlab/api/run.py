@@ -117,7 +117,7 @@ def prepare(
     ledger.concurrency = asked.width
     name = label or str(getattr(func, "__name__", "tasks"))
 
-    def again(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
+    def repeated(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
         label = changes.pop("label", name)
         made = prepare(func, items, ledger=ledger, label=label, **vars(asked.changed(**changes)))
         return made.complete()
@@ -133,6 +133,6 @@ def prepare(
             *views_for(here, asked.live),
             *([Tracing(here, timeline_figure)] if asked.trace else []),
         ),
-        again=again,
+        make_repeated=repeated,
         figure=run_figure,
     )

@@ -1,10 +1,10 @@
-"""A race: the same tasks in several pools, one pool after another, and who was faster.
+"""A race: the same tasks in several pools, one pool after another, and which one was the fastest.
 
 Each pool warms up on a few tasks, which makes it ready too; then all pools run all tasks, `repeat` times over. Every
 other time they run in the opposite order, so that a machine that slows down slows all of them alike.
 
-Guarantees: a pool that fails as a whole has its reason told, and the others race on; `check` raises only if all did;
-a run that was cut short counts for nothing, and stays readable.
+Guarantees: if a pool fails as a whole, its reason is kept and the others go on; `check` raises only if all failed; a
+run that was interrupted does not count, and stays readable.
 
 Must not import: live, magics, pandas before it is asked for.
 """
@@ -51,7 +51,7 @@ class Race(Series):
         """The race's name, in one line without a number that varies."""
         return f"race: {self.label} in {', '.join(self.pools)}"
 
-    def _drive(self) -> None:
+    def _run_all(self) -> None:
         meters = {pool: UsageMeter() for pool in self.pools}
         for pool in self.pools:
             self._run_once(pool, 0, meters[pool])
@@ -62,23 +62,23 @@ class Race(Series):
                     self._run_once(pool, repeat, meters[pool])
 
     def _run_once(self, pool: str, repeat: int, meter: UsageMeter) -> None:
-        """Run a pool once, and note how that went."""
+        """Run a pool once, and record the result."""
         meter.usage = None
         run: Run | None = None
         reason = ""
         try:
             if repeat:
                 often = f", {repeat} of {self.repeat}" if self.repeat > 1 else ""
-                run = self._go(pool, self.items, f"{pool}{often}", meter)
+                run = self._run_in(pool, self.items, f"{pool}{often}", meter)
             else:
-                run = self._warm(pool, pool, meter)
+                run = self._warm_up_in(pool, pool, meter)
             if run is not None:
                 run.check()
         except RunInterrupted as interrupt:
             self.all_runs.append(RaceRun(pool, repeat, interrupt.run, meter.usage, "interrupted"))
             raise
         except Exception as error:
-            # Tasks that fail while a pool warms up may be the first few; the pool shall have its try.
+            # Only the first few tasks may fail, during the warm-up; the pool still runs.
             if repeat or not isinstance(error, RunError):
                 reason = self._fail(pool, error)
             if isinstance(error, RunError) and run is not None and run.fail_fast:
@@ -86,7 +86,7 @@ class Race(Series):
                 raise
         if run is not None:
             self.all_runs.append(RaceRun(pool, repeat, run, meter.usage, reason))
-        self._tell()
+        self._notify_run_added()
 
     def _fail(self, pool: str, error: BaseException) -> str:
         first = first_line_of(error)
@@ -95,7 +95,7 @@ class Race(Series):
         self._errors[pool] = error
         return reason
 
-    def _cut_short(self) -> str:
+    def _interrupt_message(self) -> str:
         missing = [pool for pool in self.pools if pool not in self.failures and not self.runs_of(pool)]
         again = [
             f"{pool} ran {len(self.runs_of(pool))} of {self.repeat} times"
@@ -119,22 +119,22 @@ class Race(Series):
         each = "; ".join(f"{pool}: {self.failures[pool]}" for pool in self.pools)
         raise RunError(f"every pool failed: {each}", self) from self._errors[self.pools[0]]
 
-    # -- what is known -------------------------------------------------------------------------------------
+    # -- results -------------------------------------------------------------------------------------------
 
     def runs_of(self, pool: str) -> list[RaceRun]:
-        """Give the runs of a pool that count, in the order in which they ran."""
+        """Return the runs of a pool that count, in the order in which they ran."""
         return race_analysis.runs_of(self.all_runs, pool)
 
     def median_run(self, pool: str) -> RaceRun | None:
-        """Give the run of a pool whose throughput is the median; the lower of two. None if none counts."""
+        """Return the run of a pool whose throughput is the median; the lower of two. None if none counts."""
         return race_analysis.median_run(self.all_runs, pool)
 
     @property
     def runs(self) -> dict[str, Run]:
         """The run of each pool, by its name: the one with the median throughput of those that count.
 
-        Of a pool without one that counts it is the last in which tasks ended, cut short or failed; without any, the
-        pool is missing.
+        For a pool without a run that counts it is the last in which tasks ended, interrupted or failed; a pool
+        without any is missing.
         """
         found = {}
         for pool in self.pools:
@@ -151,20 +151,20 @@ class Race(Series):
 
     @property
     def verdict(self) -> str:
-        """Who won, and how sure that is, in a sentence."""
+        """Which pool won, and how sure that is, in a sentence."""
         return race_report.verdict(self)
 
     @property
     def warnings(self) -> list[str]:
-        """What says that something else than the pools was the limit, a sentence each."""
+        """Signs that something else than the pools was the limit, a sentence each."""
         return race_analysis.limits(self.all_runs, self.pools)
 
     def to_pandas(self) -> Any:
-        """Give a DataFrame, a row a run; see `greenlab.comparing.race_report.frame` for its columns."""
+        """Return a DataFrame, a row a run; see `greenlab.comparing.race_report.frame` for its columns."""
         return race_report.frame(self)
 
     def summary(self) -> str:
-        """Give the race in plain text: who won, a table, and what limits what it says."""
+        """Return the report as plain text: which pool won, a table, and warnings."""
         return race_report.plain(self)
 
     def _html(self) -> str:

@@ -1,6 +1,6 @@
-"""Who won a race, and whether something else than a pool was the limit: pure functions over the runs of a race.
+"""Which pool won a race, and whether something else was the limit: pure functions over the runs of a race.
 
-Must not import: live, magics. It runs nothing, and formats nothing but the sentences of its warnings.
+Must not import: live, magics. It runs nothing, and formats only the sentences of its warnings.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from greenlab.runs.run import Run
 
 ALIKE = 0.10
-"""Throughputs that differ by less are called the same, unless repeats tell them apart."""
+"""Throughputs that differ by less are called the same, unless repeats show a difference."""
 SURE_REPEATS = 3
 """From so many repeats on, ranges that do not overlap are enough: for two pools that are alike they fail to overlap
-once in ten races of 3 repeats, once in 126 of 5 (2 / C(2n, n), as in the test of Mann and Whitney)."""
+in one race in ten with 3 repeats, in one in 126 with 5 (2 / C(2n, n), as in the test of Mann and Whitney)."""
 BUSY = 0.9
+"""From this share of the cores' time on, the machine is called busy."""
 ONE_CORE = 0.8
-RISEN = 2.0
+"""A pool that keeps so much of a core busy has used it up."""
+SLOWED = 2.0
+"""Tasks that take so many times as long as with half as many in flight wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,11 @@ class RaceRun:
     """One run of a race.
 
     Attributes:
-        pool: in which pool.
-        repeat: which time it was: 1, 2 …; 0 is the warm-up.
+        pool: the pool's name.
+        repeat: the number of the repeat: 1, 2 …; 0 is the warm-up.
         run: the run.
-        usage: what it cost, or None if it never started.
-        reason: why it counts for nothing; empty for one that counts.
+        usage: the resources that it used, or None if it never started.
+        reason: why it does not count; empty if it does.
     """
 
     pool: str
@@ -47,12 +50,12 @@ class RaceRun:
 
     @property
     def counts(self) -> bool:
-        """Whether its figures are taken."""
+        """Whether it counts in the race."""
         return self.repeat > 0 and not self.reason
 
     @property
     def throughput(self) -> float:
-        """Tasks that succeeded, a second: to fail fast wins no race."""
+        """Tasks that succeeded, a second: a pool does not win by failing fast."""
         succeeded = self.run.counts["succeeded"]
         return succeeded / self.run.elapsed_s if self.run.elapsed_s > 0 else 0.0
 
@@ -89,7 +92,7 @@ def ranking(runs: Sequence[RaceRun], pools: Sequence[str]) -> list[tuple[str, Sp
 
 
 def is_faster(runs: Sequence[RaceRun], pools: Sequence[str], one: Spread, other: Spread) -> bool:
-    """Return whether one spread is above another, by more than chance would have it."""
+    """Return whether one spread is above another by more than chance explains."""
     differs = one.median > (1 + ALIKE) * other.median
     repeats = min(len(runs_of(runs, pool)) for pool, _ in ranking(runs, pools))
     if repeats < 2:
@@ -107,20 +110,20 @@ def winner(runs: Sequence[RaceRun], pools: Sequence[str]) -> str | None:
 
 
 def limits(runs: Sequence[RaceRun], pools: Sequence[str]) -> list[str]:
-    """Return a sentence for each thing but a pool that was the limit: the machine, or what the tasks wait for."""
+    """Return a sentence for each limit that is not a pool: the machine, or what the tasks wait for."""
     medians = [one for pool in pools if (one := median_run(runs, pool))]
-    found = _machine(medians)
-    held = _plateau(runs, medians)
-    if held:
+    found = _machine_limits(medians)
+    at_limit = _pools_at_shared_limit(runs, medians)
+    if at_limit:
         found.append(
-            f"what the tasks wait for (a server, a lock) may be the limit, not the pool: {joined(held)} reach the same "
-            "throughput with processors to spare, and tasks take longer the more of them are in flight"
+            f"what the tasks wait for (a server, a lock) may be the limit, not the pool: {joined(at_limit)} reach the "
+            "same throughput with processors to spare, and tasks take longer the more of them are in flight"
         )
     return found
 
 
-def _machine(medians: list[RaceRun]) -> list[str]:
-    """Find pools during whose runs all cores were busy, and say whether the tasks kept them so."""
+def _machine_limits(medians: list[RaceRun]) -> list[str]:
+    """Return sentences on the pools during whose runs all cores were busy: by the tasks, or by something else."""
     by_tasks: dict[str, float] = {}
     by_others: dict[str, float] = {}
     cores = 0
@@ -129,8 +132,8 @@ def _machine(medians: list[RaceRun]) -> list[str]:
         if usage is None or usage.busy < BUSY or usage.elapsed_s < LEAST_S:
             continue
         cores = usage.cores
-        ours = min(usage.share / cores / usage.busy, 1)
-        (by_tasks if ours > 0.5 else by_others)[one.pool] = ours
+        share = min(usage.cores_used / cores / usage.busy, 1)
+        (by_tasks if share > 0.5 else by_others)[one.pool] = share
     found = []
     if by_tasks:
         found.append(
@@ -145,12 +148,12 @@ def _machine(medians: list[RaceRun]) -> list[str]:
     return found
 
 
-def _plateau(runs: Sequence[RaceRun], medians: list[RaceRun]) -> list[str]:
-    """Find pools at the same throughput, idle enough, in which tasks take longer than they do when they are few."""
+def _pools_at_shared_limit(runs: Sequence[RaceRun], medians: list[RaceRun]) -> list[str]:
+    """Return the pools that reach the same throughput, with processors to spare, and in which more tasks only queue."""
     if len(medians) < 2:
         return []
     best = max(one.throughput for one in medians)
-    same = [one for one in medians if one.throughput >= (1 - ALIKE) * best and not _used_up(one)]
+    same = [one for one in medians if one.throughput >= (1 - ALIKE) * best and not _used_up_processors(one)]
     seen = [
         (one.run.throughput * one.run.latency.p50, one.run.latency.p50)
         for one in runs
@@ -159,20 +162,20 @@ def _plateau(runs: Sequence[RaceRun], medians: list[RaceRun]) -> list[str]:
     for one in same:
         here_s = one.run.latency.p50
         in_flight = one.run.throughput * here_s
-        # With half as many in flight, tasks were twice as fast or more: they queue somewhere.
-        if len(same) > 1 and any(few <= in_flight / 2 and here_s >= RISEN * fast_s for few, fast_s in seen):
+        # With half as many in flight, tasks took half as long or less: they queue somewhere.
+        if len(same) > 1 and any(few <= in_flight / 2 and here_s >= SLOWED * fast_s for few, fast_s in seen):
             return [each.pool for each in same]
     return []
 
 
-def _used_up(one: RaceRun) -> bool:
-    """Return whether a pool had used its own processors up: one for this process, or one a worker."""
+def _used_up_processors(one: RaceRun) -> bool:
+    """Return whether a pool had used up its own processors: one for this process, or one a worker."""
     if one.usage is None:
         return False
     room = min(one.run.concurrency, one.usage.cores) if one.usage.workers_cpu_s > one.usage.own_cpu_s else 1
-    return one.usage.share >= ONE_CORE * room or one.usage.busy >= BUSY
+    return one.usage.cores_used >= ONE_CORE * room or one.usage.busy >= BUSY
 
 
 def joined(names: list[str]) -> str:
-    """Join names as a sentence has them: `a, b and c`."""
+    """Join names for a sentence: `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,4 +1,4 @@
-"""What a race says of itself: who won, what limits that, a table. Draws nothing.
+"""The report of a race: which pool won, warnings, a table. Draws nothing.
 
 Must not import: live, magics, pandas before it is asked for.
 """
@@ -53,7 +53,7 @@ _HEADER = (
 
 
 def verdict(race: RaceFacts) -> str:
-    """Say in a sentence who won, and how sure that is."""
+    """Return a sentence: which pool won, and how sure that is."""
     ranked = ranking(race.all_runs, race.pools)
     if not ranked:
         return "no pool has finished" if race.ended else race.stage
@@ -73,7 +73,7 @@ def verdict(race: RaceFacts) -> str:
 
 
 def rows(race: RaceFacts) -> list[list[str]]:
-    """Give a row of words for each pool: its figures, or its name and why there are none."""
+    """Return a row of the table for each pool: its figures, or its name and why there are none."""
     return [_row(race, pool) for pool in race.pools]
 
 
@@ -105,7 +105,7 @@ def _row(race: RaceFacts, pool: str) -> list[str]:
 
 
 def startup_s(race: RaceFacts, pool: str) -> float:
-    """Give how long a pool took to be ready, in seconds; next to nothing if it had been started before."""
+    """Return how long a pool took to be ready, in seconds; about 0 if it had been started before."""
     return max((one.run.startup_s for one in race.all_runs if one.pool == pool), default=0.0)
 
 
@@ -115,22 +115,26 @@ def _errors(one: RaceRun) -> str:
 
 
 def plain(race: RaceFacts) -> str:
-    """Give the plain-text report."""
-    notes = [f"  warning: {note}" for note in limits(race.all_runs, race.pools)]
-    return "\n".join([race.name, f"  {verdict(race)}", *table.plain(_HEADER, rows(race)), *notes])
+    """Return the plain-text report."""
+    warnings = [f"  warning: {warning}" for warning in limits(race.all_runs, race.pools)]
+    return "\n".join([race.name, f"  {verdict(race)}", *table.plain(_HEADER, rows(race)), *warnings])
 
 
 def rich(race: RaceFacts) -> str:
-    """Give the report as HTML."""
-    notes = "".join(f"<br>⚠ {html.escape(note)}" for note in limits(race.all_runs, race.pools))
+    """Return the report as HTML."""
+    warnings = "".join(f"<br>⚠ {html.escape(warning)}" for warning in limits(race.all_runs, race.pools))
     return (
-        f'<div class="greenlab-race"><b>{html.escape(race.name)}</b><br>{html.escape(verdict(race))}{notes}'
+        f'<div class="greenlab-race"><b>{html.escape(race.name)}</b><br>{html.escape(verdict(race))}{warnings}'
         f"{table.rich(_HEADER, rows(race))}</div>"
     )
 
 
 def frame(race: RaceFacts) -> Any:
-    """Give a pandas DataFrame, a row a run that ran, warm-ups too; times in seconds, memory in bytes."""
+    """Return a pandas DataFrame, a row a run, warm-ups too; times in seconds, memory in bytes.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
     try:
         import pandas as pd
     except ImportError:

@@ -1,16 +1,16 @@
-"""How much concurrency is enough: what a sweep's points allow to say.
+"""How much concurrency is enough, by a sweep's points: the fit of the knee and of the advised concurrency.
 
-Two concurrencies are told:
+Two concurrencies are returned:
 
 * the *knee*, N* = X_max · R_1: where, by Little's law, tasks without any queueing would already give the highest
   throughput; below it concurrency is nearly free, above it tasks mostly wait for each other. (E. Lazowska et al.,
   Quantitative System Performance, 1984, chapter 5; X/R, the power, is highest there: L. Kleinrock, Power and
   Deterministic Rules of Thumb for Probabilistic Problems in Computer Communications, 1979.)
-* the *advised* one: the least that gives `SHARE` of the highest throughput. It is read off the fitted law, and held
+* the *advised* one: the least that gives `SHARE` of the highest throughput. It is read off the fitted law, and kept
   within what was measured: not below `SHARE` of the knee, which Little's law rules out, and not above the first
   measured point that does give it. (The law bends gently; a server with a hard limit does not.)
 
-Nothing is said beyond the highest concurrency that was tried, and nothing where the points do not carry it.
+Nothing is concluded beyond the highest concurrency that was tried, nor from points that are too few or too noisy.
 
 Must not import: live, magics; numpy and scipy before something is fitted.
 """
@@ -35,19 +35,19 @@ LEAST_TASKS, LEAST_ROUNDS = 20, 2
 """Tasks, and rounds of as many tasks as the concurrency, that must end between a point's ramps."""
 MOST_FAILED = 0.01
 RISING = 0.2
-"""A curve that still rises by this much of proportion (its elasticity) at the highest concurrency has no top yet."""
-_STRAIN = 2.0
+"""If the curve's elasticity at the highest concurrency is above this, it has not reached its maximum."""
+_MOST_CHI = 2.0
 _QUANTILES = (5, 95)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What can be said of a sweep.
+    """What follows from a sweep.
 
     Attributes:
         concurrency: the advised concurrency, or None.
-        interval: from where to where it may as well lie (nine times out of ten), or None.
-        knee: where tasks begin to wait for each other more than they gain, or None.
+        interval: where it lies nine times out of ten, its lowest and its highest value; or None.
+        knee: the concurrency at which tasks begin to wait for each other more than throughput gains, or None.
         law: the fitted law, or None.
         missing: what is missing for an advice, a sentence each.
     """
@@ -59,9 +59,9 @@ class Recommendation:
     missing: tuple[str, ...] = ()
 
 
-def judge(points: Sequence[Point]) -> Recommendation:
-    """Fit the law to a sweep's points and advise a concurrency, or say what is missing."""
-    missing = _thin(points)
+def recommend_concurrency(points: Sequence[Point]) -> Recommendation:
+    """Fit the law to a sweep's points and advise a concurrency, or return what is missing."""
+    missing = _too_little_data(points)
     usable = [point for point in points if point.counted and point.throughput > 0]
     if not usl.have_scipy():
         return Recommendation(missing=(*missing, "the fit needs scipy: pip install scipy"))
@@ -70,7 +70,7 @@ def judge(points: Sequence[Point]) -> Recommendation:
     errors = [_error(point) for point in usable]
     columns = [point.concurrency for point in usable], [point.throughput for point in usable], errors
     law = usl.fit(*columns)
-    missing = missing or _unclear(usable, law)
+    missing = missing or _inconclusive(usable, law)
     if missing:
         return Recommendation(law=law, missing=missing)
     return _advise(usable, law, usl.resampled(law, *columns))
@@ -83,17 +83,17 @@ def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Recomme
     measured = max(point.throughput for point in points)
 
     def enough(fitted: Usl) -> float:
-        # Between two points the law may promise more than any point gave.
-        return fitted.reach(SHARE * min(fitted.best(highest), measured), highest)
+        # Between two points the law may promise more than was measured at any.
+        return fitted.least_concurrency(SHARE * min(fitted.max_throughput(highest), measured), highest)
 
-    top = min(law.best(highest), measured)
+    top = min(law.max_throughput(highest), measured)
     knee = max(top * first.mean_s, 1.0)
     least = min(SHARE * knee, highest)
     most = next((point.concurrency for point in points if point.throughput >= SHARE * top), highest)
     advised = min(max(enough(law), least), max(most, least))
     low, high = (float(value) for value in np.percentile([enough(fitted) for fitted in others], _QUANTILES))
-    if law.strain > _STRAIN:
-        low, high = least, most  # the law does not bend as the points do, and says nothing between them
+    if law.reduced_chi > _MOST_CHI:
+        low, high = least, most  # the law does not bend as the points do: it is no guide between them
     # What was measured narrows what the law leaves open; how well the latency is known widens it again.
     low = max(low, least * (1 - 2 * _error(first)))
     high = max(min(high, most), advised)
@@ -105,8 +105,8 @@ def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Recomme
     )
 
 
-def _thin(points: Sequence[Point]) -> tuple[str, ...]:
-    """Say where there are too few points, or points of too few tasks, or of tasks that failed."""
+def _too_little_data(points: Sequence[Point]) -> tuple[str, ...]:
+    """Return sentences on too few points, points of too few tasks, and points with failed tasks."""
     found = []
     if len({point.concurrency for point in points}) < LEAST_POINTS:
         found.append(_more_points(points))
@@ -116,7 +116,7 @@ def _thin(points: Sequence[Point]) -> tuple[str, ...]:
             kinds = ", ".join(f"{count:,} {name}" for name, count in point.error_types)
             found.append(
                 f"at {point.concurrency:,} in flight {point.failed:,} of {point.tasks:,} tasks failed ({kinds}): "
-                "mend that, or leave this concurrency out"
+                "fix that, or leave this concurrency out"
             )
         elif point.counted < least:
             need_s = point.elapsed_s * (least + point.concurrency) / max(point.counted, 1)
@@ -132,8 +132,8 @@ def _more_points(points: Sequence[Point]) -> str:
     return f"{LEAST_POINTS} concurrencies or more are needed, and there are {have}: such as -c 1,10,100,1000"
 
 
-def _unclear(points: Sequence[Point], law: Usl) -> tuple[str, ...]:
-    """Say why good points may still say nothing: noise, or a top that was not reached."""
+def _inconclusive(points: Sequence[Point], law: Usl) -> tuple[str, ...]:
+    """Return why enough points may still allow no advice: noise, or a maximum that was not reached."""
     rates = [point.throughput for point in points]
     noise = max(_error(point) for point in points)
     differs = 1 - min(rates) / max(rates)
@@ -161,6 +161,6 @@ def _error(point: Point) -> float:
 
 
 def _round(value: float, how: Callable[[float], float] = ceil) -> int:
-    """Round, upwards unless told otherwise, to two digits: no third one is known."""
+    """Round to two digits, upwards by default: no third one is known."""
     step: int = 10 ** max(len(str(int(value))) - 2, 0)
     return max(int(how(round(value / step, 6)) * step), 1)

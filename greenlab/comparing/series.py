@@ -1,8 +1,8 @@
-"""A series: runs of the same task, one after another, to compare them. A race and a sweep are series.
+"""A series: runs of the same task, one after another, to compare them. Races and sweeps are series.
 
-Guarantees: one run goes on at a time; observers hear of the start, of each run's end and of the end (the hooks are
+Guarantees: one run goes on at a time; observers are told of the start, of each run's end and of the end (the hooks are
 `series_started(series)`, `run_added(series)`, `series_ended(series)`), and one that raises is dropped; what has ended
-stays readable after an interrupt, which is told in one line.
+stays readable after an interrupt, which is shown in one line.
 
 Must not import: live, magics.
 """
@@ -33,9 +33,9 @@ class Series:
         label: what they go over, such as `url in feeds`.
         items: what they go over, read once.
         current: the run that goes on, or None.
-        stage: what goes on, in a few words.
-        warming: whether that counts for nothing.
-        interrupted: whether it was cut short.
+        stage: what is being done, in a few words.
+        warming: whether that is a warm-up, which does not count.
+        interrupted: whether it was interrupted.
     """
 
     kind = "series"
@@ -45,7 +45,7 @@ class Series:
         items: Sequence[Any],
         *,
         label: str,
-        make: Callable[..., Run],
+        make_run: Callable[..., Run],
         warm_up: int | None = None,
         observers: Iterable[Any] = (),
         figure: Callable[[Any], Any] | None = None,
@@ -57,7 +57,7 @@ class Series:
         self.warming = False
         self.interrupted = False
         self.ended = False
-        self._make = make
+        self._make_run = make_run
         self._warm_up = min(WARM_UP if warm_up is None else warm_up, len(items))
         self._observers = Observers(observers)
         self._figure = figure
@@ -68,65 +68,69 @@ class Series:
         raise NotImplementedError
 
     def run(self) -> Self:
-        """Run everything, and wait. Called once, by whoever makes the series.
+        """Run everything, and wait. To be called once.
 
         Raises:
             SeriesInterrupted: the wait was interrupted. What has ended stays readable.
             RunError: everything failed, or a task did with `fail_fast`.
         """
-        self._observers.tell("series_started", self)
+        self._observers.notify("series_started", self)
         try:
-            self._drive()
+            self._run_all()
         except KeyboardInterrupt:
             self.interrupted = True
-            raise SeriesInterrupted(self._cut_short(), self) from None
+            raise SeriesInterrupted(self._interrupt_message(), self) from None
         finally:
             self.current, self.ended = None, True
-            self._observers.tell("series_ended", self)
+            self._observers.notify("series_ended", self)
         return self.check()
 
     def check(self) -> Self:
-        """Raise what a cell must not hide."""
+        """Raise if the series failed as a whole."""
         return self
 
-    def _drive(self) -> None:
+    def _run_all(self) -> None:
         raise NotImplementedError
 
-    def _cut_short(self) -> str:
+    def _interrupt_message(self) -> str:
         raise NotImplementedError
 
-    def _warm(self, pool: str, stage: str, meter: UsageMeter, **options: Any) -> Run | None:
-        """Run a few tasks that do not count, and make the pool ready by it."""
+    def _warm_up_in(self, pool: str, stage: str, meter: UsageMeter, **options: Any) -> Run | None:
+        """Run a few tasks that do not count, so that the pool is ready."""
         if not self._warm_up:
             return None
         self.warming = True
         try:
-            return self._go(pool, self.items[: self._warm_up], f"{stage}, warming up", meter, **options)
+            return self._run_in(pool, self.items[: self._warm_up], f"{stage}, warming up", meter, **options)
         finally:
             self.warming = False
 
-    def _go(self, pool: str, items: Iterable[Any], stage: str, meter: UsageMeter, **options: Any) -> Run:
+    def _run_in(self, pool: str, items: Iterable[Any], stage: str, meter: UsageMeter, **options: Any) -> Run:
         self.stage = stage
-        run = self.current = self._make(pool, items, observers=(meter,), **options)
+        run = self.current = self._make_run(pool, items, observers=(meter,), **options)
         try:
             run.start().wait()
         finally:
             self.current = None
         return run
 
-    def _tell(self) -> None:
-        self._observers.tell("run_added", self)
+    def _notify_run_added(self) -> None:
+        self._observers.notify("run_added", self)
 
-    # -- how it shows --------------------------------------------------------------------------------------
+    # -- display -------------------------------------------------------------------------------------------
 
     def plot(self) -> Any:
-        """Give a matplotlib Figure."""
+        """Return a matplotlib Figure.
+
+        Raises:
+            UsageError: the series was not made by `greenlab.race` or `greenlab.sweep`.
+        """
         if self._figure is None:
             raise UsageError("this has no figure: make it with greenlab.race or greenlab.sweep")
         return self._figure(self)
 
     def summary(self) -> str:
-        """Tell it in plain text."""
+        """Return the report as plain text."""
         raise NotImplementedError
 
     def _html(self) -> str:

@@ -1,6 +1,6 @@
-"""What one point of a sweep measured, between its ramps.
+"""The steady state of one point of a sweep: what is measured between its ramps.
 
-A run begins with nothing in flight and ends by draining; neither says what the concurrency can carry. What counts is
+A run begins with nothing in flight and ends by draining; neither shows what the concurrency can carry. What counts is
 the time from the end of the first round of tasks (as many as the concurrency) to the moment at which no further task
 began. Both edges are moments at which a task ended, so that tasks that end in step, as equal waits do, are counted
 right.
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 BATCHES = 10
-"""A point is cut into as many pieces at the most, to see how much its throughput varies."""
+"""A point is cut into so many batches at the most, to see how much its throughput varies."""
 LEAST_ERROR = 0.01
-"""No throughput is taken to be known better than to this share: clocks, timers and neighbours see to that."""
+"""No throughput is known better than to this share, because of clocks, timers and other processes."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def measure(
         concurrency: that number.
         starts_s: when tasks started, by index, on any clock.
         ends_s: when they ended; nan where one has not.
-        until_s: when no further task was begun, on the same clock.
+        until_s: from when on no further task began, on the same clock.
         failed: how many of them failed.
         elapsed_s: how long the run took.
         error_types: its failures by type.
@@ -98,7 +98,7 @@ def measure(
     ends = [end for end, _ in spans]
     first, last = min(concurrency, len(ends)), bisect_right(ends, until_s)
     counted = max(last - first, 0)
-    # Of a run without a steady time there are figures too, but `counted` says that they stand for nothing.
+    # A run without a steady state has figures too, but its `counted` is 0.
     inner = spans[first:last] if counted else spans
     begin_s = ends[first - 1] if counted else min((start for _, start in spans), default=0.0)
     span_s = (inner[-1][0] - begin_s) if inner else 0.0
@@ -122,7 +122,7 @@ def measure(
 
 
 def _batch_rates(edges_s: Sequence[float], concurrency: int) -> tuple[float, ...]:
-    """Cut the ends into batches of whole rounds, and give the rate of each.
+    """Cut the ends into batches of whole rounds, and return the rate of each.
 
     Tasks that started together end together: less than a round would show that rhythm, not the noise.
     """
@@ -133,7 +133,7 @@ def _batch_rates(edges_s: Sequence[float], concurrency: int) -> tuple[float, ...
 
 
 def _standard_error(batches: Sequence[float], throughput: float) -> float:
-    """Give the standard error of a mean by batch means (A. Law, Simulation Modeling and Analysis, section 9.5)."""
+    """Return the standard error of the throughput by batch means (A. Law, Simulation Modeling and Analysis, 9.5)."""
     if len(batches) < 2:
         return nan
     mean = sum(batches) / len(batches)
@@ -144,5 +144,5 @@ def _standard_error(batches: Sequence[float], throughput: float) -> float:
 def _mean_in_flight(spans: Sequence[tuple[float, float]], begin_s: float, end_s: float) -> float:
     if end_s <= begin_s:
         return 0.0
-    held_s = sum(max(min(end, end_s) - max(start, begin_s), 0.0) for end, start in spans)
-    return held_s / (end_s - begin_s)
+    overlap_s = sum(max(min(end, end_s) - max(start, begin_s), 0.0) for end, start in spans)
+    return overlap_s / (end_s - begin_s)

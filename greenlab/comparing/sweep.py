@@ -1,11 +1,11 @@
-"""A sweep: the same tasks at several concurrencies in one pool, and how many in flight are enough.
+"""A sweep: the same tasks at several concurrencies in one pool, and which concurrency is enough.
 
-Every point begins with the first item and goes round the items until its time is over: the same items in the same
-order everywhere, and enough of them at every concurrency. With `seconds` that is its time. Without, a point takes
-from `SHORTEST_S` to `LONGEST_S` seconds: until fifty tasks and six rounds of tasks have ended. Values are not kept.
+Every point begins with the first item and repeats the items until its time is over: the same items in the same order
+everywhere, and enough of them at every concurrency. Its time is `seconds`; without that, it ends between `SHORTEST_S`
+and `LONGEST_S`, when fifty tasks and six rounds of tasks have ended. Values are not kept.
 
 Guarantees: what is measured is read between the ramps (`greenlab.comparing.steady_state`); no advice is given where the
-points do not carry one (`greenlab.comparing.recommend`), and what is missing is said.
+points do not carry one (`greenlab.comparing.recommend`), and what is missing is reported.
 
 Must not import: live, magics, scipy before the fit, pandas before it is asked for.
 """
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
 SHORTEST_S, LONGEST_S = 2.0, 10.0
 ROUNDS, TASKS = 6, 50
 MOST_TASKS = 100_000
-"""Tasks that begin at one concurrency at the most: more say nothing more."""
+"""No more tasks begin at one concurrency: more would add nothing."""
 
 
-class Laps:
-    """Items, round and round, until the time is over.
+class RepeatedItems:
+    """The items, repeated until the time is over.
 
     Attributes:
-        until_s: when the last one was asked for in vain, `time.perf_counter()` seconds; infinite before.
+        until_s: when the time was over and no further item was given, `time.perf_counter()` seconds; infinite before.
     """
 
     def __init__(self, items: Sequence[Any], concurrency: int, seconds: float | None) -> None:
         self._items = items
         self._least_s, self._most_s = (SHORTEST_S, LONGEST_S) if seconds is None else (seconds, seconds)
-        # To have so many end, one round more must begin.
+        # For so many to end, one more round must begin.
         self._enough = max(ROUNDS * concurrency, TASKS) + concurrency
         self._at = 0
         self._begin_s: float | None = None
@@ -97,33 +97,33 @@ class Sweep(Series):
         self.seconds = seconds
         self._own_workers = own_workers
         self.points: list[Point] = []
-        self._verdict: Recommendation | None = None
+        self._recommendation: Recommendation | None = None
 
     @property
     def name(self) -> str:
         """The sweep's name, in one line without a number that varies."""
         return f"sweep: {self.label} in {self.pool}"
 
-    def _drive(self) -> None:
+    def _run_all(self) -> None:
         meter = UsageMeter()
         if self._own_workers is None:
-            self._warm_at(self.concurrencies[0], meter)
+            self._warm_up_at(self.concurrencies[0], meter)
         for concurrency in self.concurrencies:
             if self._own_workers is None:
-                self._point(concurrency, meter)
+                self._measure_point(concurrency, meter)
                 continue
             with self._own_workers():
-                self._warm_at(concurrency, meter)  # processes that are new to the task
-                self._point(concurrency, meter)
+                self._warm_up_at(concurrency, meter)  # processes that are new to the task
+                self._measure_point(concurrency, meter)
 
-    def _warm_at(self, concurrency: int, meter: UsageMeter) -> None:
-        warm = self._warm(self.pool, f"{concurrency:,} in flight", meter, concurrency=concurrency)
+    def _warm_up_at(self, concurrency: int, meter: UsageMeter) -> None:
+        warm = self._warm_up_in(self.pool, f"{concurrency:,} in flight", meter, concurrency=concurrency)
         if warm is not None:
             self._check(warm, counts=False)
 
-    def _point(self, concurrency: int, meter: UsageMeter) -> None:
-        laps = Laps(self.items, concurrency, self.seconds)
-        run = self._go(self.pool, laps, f"{concurrency:,} in flight", meter, concurrency=concurrency)
+    def _measure_point(self, concurrency: int, meter: UsageMeter) -> None:
+        items = RepeatedItems(self.items, concurrency, self.seconds)
+        run = self._run_in(self.pool, items, f"{concurrency:,} in flight", meter, concurrency=concurrency)
         self._check(run)
         starts_s, ends_s = run.times()
         self.points.append(
@@ -131,57 +131,57 @@ class Sweep(Series):
                 concurrency,
                 starts_s,
                 ends_s,
-                laps.until_s,
+                items.until_s,
                 failed=run.failed,
                 elapsed_s=run.elapsed_s,
                 error_types=run.error_types.items(),
             )
         )
-        self._tell()
+        self._notify_run_added()
 
     def _check(self, run: Run, *, counts: bool = True) -> None:
-        """Let a run pass in which every task failed, unless it is the first that counts: then the others would too."""
+        """Raise if every task of the first run that counts failed, since all would; a later one may fail."""
         try:
             run.check()
         except RunError:
             if run.fail_fast or (counts and not self.points):
                 raise
 
-    def _cut_short(self) -> str:
+    def _interrupt_message(self) -> str:
         missing = ", ".join(f"{value:,}" for value in self.concurrencies[len(self.points) :])
         return f"the sweep was interrupted: no figures for {missing} in flight; what has ended is in _sweep"
 
-    # -- what is known -------------------------------------------------------------------------------------
+    # -- results -------------------------------------------------------------------------------------------
 
     @property
-    def verdict(self) -> Recommendation:
-        """What the points allow to say; see `greenlab.comparing.recommend.Recommendation`."""
-        if self._verdict is not None:
-            return self._verdict
-        found = recommend.judge(self.points)
+    def recommendation(self) -> Recommendation:
+        """What follows from the points; see `greenlab.comparing.recommend.Recommendation`."""
+        if self._recommendation is not None:
+            return self._recommendation
+        found = recommend.recommend_concurrency(self.points)
         if self.ended:
-            self._verdict = found  # it is asked for by every repr
+            self._recommendation = found  # every repr asks for it
         return found
 
     @property
     def concurrency(self) -> int | None:
         """The advised `-c` (for prefork: `-w`), or None: then `missing` says why."""
-        return self.verdict.concurrency
+        return self.recommendation.concurrency
 
     @property
     def interval(self) -> tuple[int, int] | None:
-        """From where to where the advised concurrency may as well lie, or None."""
-        return self.verdict.interval
+        """The interval in which the best concurrency lies nine times out of ten, or None."""
+        return self.recommendation.interval
 
     @property
     def knee(self) -> int | None:
-        """Where tasks begin to wait for each other more than throughput gains, or None."""
-        return self.verdict.knee
+        """The concurrency at which tasks begin to wait for each other more than throughput gains, or None."""
+        return self.recommendation.knee
 
     @property
     def law(self) -> Usl | None:
         """The fitted Universal Scalability Law, or None."""
-        return self.verdict.law
+        return self.recommendation.law
 
     @property
     def advice(self) -> str:
@@ -195,15 +195,15 @@ class Sweep(Series):
 
     @property
     def missing(self) -> list[str]:
-        """What is missing for an advice, a sentence each."""
-        return list(self.verdict.missing)
+        """What is missing for an advice, a sentence each; empty if there is one."""
+        return list(self.recommendation.missing)
 
     def to_pandas(self) -> Any:
-        """Give a DataFrame, a row a concurrency; see `greenlab.comparing.sweep_report.frame` for its columns."""
+        """Return a DataFrame, a row a concurrency; see `greenlab.comparing.sweep_report.frame` for its columns."""
         return sweep_report.frame(self)
 
     def summary(self) -> str:
-        """Tell the sweep in plain text: the advice, a table, and Little's law as a check."""
+        """Return the report as plain text: the advice, a table, and Little's law as a check."""
         return sweep_report.plain(self)
 
     def _html(self) -> str:

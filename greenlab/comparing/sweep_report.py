@@ -1,4 +1,4 @@
-"""What a sweep says of itself: an advice or why there is none, Little's law, a table. Draws nothing.
+"""The report of a sweep: the advice or why there is none, Little's law, a table. Draws nothing.
 
 Must not import: live, magics, pandas before it is asked for.
 """
@@ -33,7 +33,7 @@ class SweepFacts(Protocol):
     @property
     def concurrencies(self) -> Sequence[int]: ...  # noqa: D102
     @property
-    def verdict(self) -> Recommendation: ...  # noqa: D102
+    def recommendation(self) -> Recommendation: ...  # noqa: D102
     @property
     def law(self) -> Usl | None: ...  # noqa: D102
     @property
@@ -48,8 +48,8 @@ class SweepFacts(Protocol):
     def interrupted(self) -> bool: ...  # noqa: D102
 
 
-LITTLE = 0.1
-"""In flight, and throughput times latency, agree with the concurrency to within this share, or it is said."""
+TOLERANCE = 0.1
+"""Where the tasks in flight, or throughput times latency, differ from the concurrency by more, the report says so."""
 
 WIDE = 1.5
 """An interval is wide when its ends are farther apart than this factor."""
@@ -58,25 +58,25 @@ _HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "X·R", "errors")
 
 
 def option(sweep: SweepFacts) -> str:
-    """Name the option that sets the concurrency: prefork holds one task a worker."""
+    """Return the option that sets the concurrency: `-c`, or `-w` of prefork, which holds one task a worker."""
     return spec_of(sweep.pool).size_flag
 
 
 def advice(sweep: SweepFacts) -> str:
-    """Say which concurrency is enough, or that it cannot be said, in a sentence."""
-    verdict = sweep.verdict
-    if verdict.concurrency is None or verdict.interval is None:
+    """Return a sentence: which concurrency is enough, or that there is no advice."""
+    recommendation = sweep.recommendation
+    if recommendation.concurrency is None or recommendation.interval is None:
         return "no advice, for something is missing:" if sweep.ended else sweep.stage
-    low, high = verdict.interval
+    low, high = recommendation.interval
     between = f" ({low:,} to {high:,})" if low < high else ""
     return (
-        f"advised: {option(sweep)} {verdict.concurrency:,}{between}, the least that gives 95 % of the highest "
-        f"throughput; tasks begin to wait for each other at {verdict.knee:,}"
+        f"advised: {option(sweep)} {recommendation.concurrency:,}{between}, the least that gives 95 % of the highest "
+        f"throughput; tasks begin to wait for each other at {recommendation.knee:,}"
     )
 
 
-def law_words(sweep: SweepFacts) -> str:
-    """Write the fitted law's figures; nothing without one."""
+def law_text(sweep: SweepFacts) -> str:
+    """Return the fitted law's figures as text; empty without a law."""
     law = sweep.law
     if law is None:
         return ""
@@ -86,18 +86,18 @@ def law_words(sweep: SweepFacts) -> str:
     )
 
 
-def littles(points: Sequence[Point]) -> list[str]:
-    """Say what Little's law shows of the points, a sentence each: that all is well, or where it is not."""
+def check_littles_law(points: Sequence[Point]) -> list[str]:
+    """Return a sentence on each deviation of the points from Little's law, or one that it holds."""
     counted = [point for point in points if point.counted]
-    unkept = [point for point in counted if point.in_flight < (1 - LITTLE) * point.concurrency]
+    too_few = [point for point in counted if point.in_flight < (1 - TOLERANCE) * point.concurrency]
     unsteady = [
         point
         for point in counted
-        if point not in unkept and abs(point.by_littles_law - point.in_flight) > LITTLE * point.in_flight
+        if point not in too_few and abs(point.by_littles_law - point.in_flight) > TOLERANCE * point.in_flight
     ]
     found = []
-    if unkept:
-        where = ", ".join(f"{point.in_flight:,.3g} of {point.concurrency:,}" for point in unkept)
+    if too_few:
+        where = ", ".join(f"{point.in_flight:,.3g} of {point.concurrency:,}" for point in too_few)
         found.append(f"Little's law: the pool or the items did not keep so many in flight: {where}")
     if unsteady:
         where = ", ".join(f"{point.by_littles_law:,.3g} of {point.concurrency:,}" for point in unsteady)
@@ -106,28 +106,28 @@ def littles(points: Sequence[Point]) -> list[str]:
             "wait while others overtake them, so trust the latency least"
         )
     if counted and not found:
-        found.append(f"Little's law holds: throughput × mean latency is what was in flight, to within {LITTLE:.0%}")
+        found.append(f"Little's law holds: throughput × mean latency is what was in flight, to within {TOLERANCE:.0%}")
     return found
 
 
 def notes(sweep: SweepFacts) -> list[str]:
-    """Give what stands below the advice: what is missing, the law, and the check."""
+    """Return the lines below the advice: what is missing, the law, and the check."""
     found = list(sweep.missing) if sweep.ended else []
     if sweep.interval is not None and sweep.interval[1] > WIDE * sweep.interval[0]:
-        found.append(f"to narrow it down: {option(sweep)} {_closer(sweep, *sweep.interval)}")
-    if words := law_words(sweep):
+        found.append(f"to narrow it down: {option(sweep)} {_closer_concurrencies(sweep, *sweep.interval)}")
+    if words := law_text(sweep):
         found.append(words)
-    return found + littles(sweep.points)
+    return found + check_littles_law(sweep.points)
 
 
-def _closer(sweep: SweepFacts, low: int, high: int) -> str:
-    """Write the concurrencies of a sweep that looks more closely: one before, three within, one after."""
+def _closer_concurrencies(sweep: SweepFacts, low: int, high: int) -> str:
+    """Return the concurrencies of a closer sweep: one below the interval, three in it, one above."""
     wanted = {sweep.concurrencies[0], low, round((low * high) ** 0.5), high, 2 * high}
     return ",".join(str(value) for value in sorted(wanted))
 
 
 def rows(sweep: SweepFacts) -> list[list[str]]:
-    """Give a row of words for each concurrency."""
+    """Return a row of the table for each concurrency."""
     done = [_row(point) for point in sweep.points]
     left = sweep.concurrencies[len(sweep.points) :]
     why = "interrupted" if sweep.interrupted else "did not run"
@@ -136,11 +136,11 @@ def rows(sweep: SweepFacts) -> list[list[str]]:
 
 def _row(point: Point) -> list[str]:
     error = point.relative_error
-    give_or_take = f" ± {error:.0%}" if error == error else ""  # noqa: PLR0124 (nan: not known)
+    error_text = f" ± {error:.0%}" if error == error else ""  # noqa: PLR0124 (nan: not known)
     return [
         f"{point.concurrency:,}",
         f"{point.tasks:,}",
-        f"{rate(point.throughput)}{give_or_take}",
+        f"{rate(point.throughput)}{error_text}",
         seconds(point.latency.p50),
         seconds(point.latency.p99),
         f"{point.by_littles_law:,.3g}",
@@ -149,13 +149,13 @@ def _row(point: Point) -> list[str]:
 
 
 def plain(sweep: SweepFacts) -> str:
-    """Give the plain-text report."""
+    """Return the plain-text report."""
     below = [f"  {note}" for note in notes(sweep)]
     return "\n".join([sweep.name, f"  {advice(sweep)}", *below, *table.plain(_HEADER, rows(sweep))])
 
 
 def rich(sweep: SweepFacts) -> str:
-    """Give the report as HTML."""
+    """Return the report as HTML."""
     below = "".join(f"<br>{html.escape(note)}" for note in notes(sweep))
     return (
         f'<div class="greenlab-sweep"><b>{html.escape(sweep.name)}</b><br>{html.escape(advice(sweep))}{below}'
@@ -164,7 +164,11 @@ def rich(sweep: SweepFacts) -> str:
 
 
 def frame(sweep: SweepFacts) -> Any:
-    """Give a pandas DataFrame, a row a concurrency; times in seconds, of the tasks between the ramps."""
+    """Return a pandas DataFrame, a row a concurrency; times in seconds, of the tasks between the ramps.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
     try:
         import pandas as pd
     except ImportError:

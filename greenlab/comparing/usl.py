@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PARAMETERS = 3
-_DRAWS = 400
+_RESAMPLES = 400
 _GRID = 400
 
 
@@ -33,36 +33,36 @@ class Usl:
         contention: σ, from 0 to 1.
         coherency: κ, 0 or more.
         misfit: by what share the measured throughputs are off the curve (root mean square).
-        strain: the same in units of their own errors (the root of the reduced χ²): about 1 where the law holds.
+        reduced_chi: the same in units of their own errors, √(χ² / degrees of freedom): about 1 where the law holds.
     """
 
     rate: float
     contention: float
     coherency: float
     misfit: float = 0.0
-    strain: float = 0.0
+    reduced_chi: float = 0.0
 
     def throughput(self, concurrency: Any) -> Any:
-        """Give the throughput in tasks/s at a concurrency, or at an array of them."""
+        """Return the throughput in tasks/s at a concurrency, or at an array of them."""
         more = concurrency - 1
         return self.rate * concurrency / (1 + self.contention * more + self.coherency * concurrency * more)
 
     def elasticity(self, concurrency: float) -> float:
-        """Give by how many percent throughput rises when concurrency rises by one: 1 is in proportion."""
+        """Return by how many percent throughput rises when concurrency rises by one percent: 1 is in proportion."""
         n, sigma, kappa = concurrency, self.contention, self.coherency
         return 1 - n * (sigma + kappa * (2 * n - 1)) / (1 + sigma * (n - 1) + kappa * n * (n - 1))
 
     @property
     def peak(self) -> float:
-        """The concurrency of the highest throughput, infinite where it only ever rises: √((1 − σ) / κ)."""
+        """The concurrency of the highest throughput, √((1 − σ) / κ); infinite if throughput only rises."""
         return max(sqrt(max(1 - self.contention, 0.0) / self.coherency), 1.0) if self.coherency > 0 else inf
 
-    def best(self, upto: float) -> float:
-        """Give the highest throughput at a concurrency of at most `upto`."""
+    def max_throughput(self, upto: float) -> float:
+        """Return the highest throughput at a concurrency of at most `upto`."""
         return float(self.throughput(min(self.peak, upto)))
 
-    def reach(self, throughput: float, upto: float) -> float:
-        """Give the least concurrency with a throughput, or of the best one if that is less, at `upto` or below."""
+    def least_concurrency(self, throughput: float, upto: float) -> float:
+        """Return the least concurrency, up to `upto`, with this throughput, or with the highest if that is less."""
         import numpy as np
 
         grid = np.geomspace(1, max(upto, 1), _GRID)
@@ -71,7 +71,7 @@ class Usl:
 
 
 def have_scipy() -> bool:
-    """Tell whether a law can be fitted."""
+    """Return whether scipy is installed, which the fit needs."""
     try:
         import scipy.optimize  # noqa: F401
     except ImportError:
@@ -85,7 +85,7 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float], errors: Seque
     Args:
         concurrency: N, of at least three different values.
         throughput: X at each N, tasks/s, above 0.
-        errors: the relative error of each X: what is known well weighs more.
+        errors: the relative error of each X: a smaller one weighs more.
 
     Raises:
         UsageError: scipy is not installed, or there are too few points.
@@ -111,8 +111,8 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float], errors: Seque
     found = Usl(rate, contention, coherency)
     off = found.throughput(n) / x - 1
     freedom = max(len(n) - PARAMETERS, 1)
-    misfit, strain = float(np.sqrt(np.mean(off**2))), float(np.sqrt(np.sum((off * weights) ** 2) / freedom))
-    return Usl(rate, contention, coherency, misfit, strain)
+    misfit, reduced_chi = float(np.sqrt(np.mean(off**2))), float(np.sqrt(np.sum((off * weights) ** 2) / freedom))
+    return Usl(rate, contention, coherency, misfit, reduced_chi)
 
 
 def resampled(
@@ -138,7 +138,7 @@ def resampled(
     freedom = max(len(n) - PARAMETERS, 1)
     spread = np.maximum(np.asarray(errors, dtype=float), law.misfit * sqrt(len(n) / freedom))
     random = np.random.default_rng(0)
-    moved = x * np.exp(random.normal(0, 1, (_DRAWS, len(n))) * spread)
+    moved = x * np.exp(random.normal(0, 1, (_RESAMPLES, len(n))) * spread)
     return [_linear(n, row, 1 / spread) for row in moved]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from greenlab.places import say_place
+from greenlab.places import format_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,7 +59,7 @@ class Block:
     @property
     def place(self) -> str:
         """The line and its function, in words."""
-        return say_place((self.filename, self.lineno, self.function))
+        return format_place((self.filename, self.lineno, self.function))
 
     def __str__(self) -> str:
         who = self.who if self.worker is None else f"{self.who} in worker {self.worker}".lstrip()
@@ -100,7 +100,7 @@ def _grouped(blocks: Iterable[Block]) -> list[list[Block]]:
         where = block.filename, block.lineno, block.function
         place = words.get(where)
         if place is None:
-            place = words[where] = say_place(where)
+            place = words[where] = format_place(where)
         groups.setdefault(place, []).append(block)
     return sorted(groups.values(), key=_total_s, reverse=True)
 

@@ -155,7 +155,7 @@ class StillDisplay(Display):
 
 
 def picture_bundle(last: Last) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Give the data and metadata of an output that shows a picture, and the first failure below it."""
+    """Return the data and metadata of an output that shows a picture, and the first failure below it."""
     drawing = last.drawing
     if drawing is None:
         return {"text/plain": last.text}, {}

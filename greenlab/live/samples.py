@@ -51,7 +51,7 @@ class RecentLatencies:
         self._open: list[int] = []
 
     def look(self, run: Watched) -> tuple[float, float]:
-        """Give p50 and p99, in seconds, by the nearest-rank method; nan if there is nothing new."""
+        """Return p50 and p99, in seconds, by the nearest-rank method; nan if there is nothing new."""
         starts_s, ends_s = run.times()
         taken_s, still_open = [], []
         for index in chain(self._open, _some(self._seen, len(ends_s))):
@@ -127,7 +127,7 @@ def _some(start: int, stop: int) -> Iterable[int]:
 
 
 def nearest_ranks(taken_s: Sequence[float]) -> tuple[float, float]:
-    """Give the 50th and 99th percentile, each a latency that did occur; nan without any."""
+    """Return the 50th and 99th percentile, each a latency that did occur; nan without any."""
     if not taken_s:
         return math.nan, math.nan
     ranked = sorted(taken_s)

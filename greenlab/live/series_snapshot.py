@@ -178,8 +178,8 @@ def _of_sweep(sweep: Any) -> SweepSource:
     lines: list[tuple[str, bool]] = []
     if sweep.ended:
         lines = [(sweep.advice, False), *((words, True) for words in sweep.missing)]
-    verdict = sweep.verdict if sweep.ended else None
-    law = verdict.law if verdict else None
+    recommendation = sweep.recommendation if sweep.ended else None
+    law = recommendation.law if recommendation else None
     dots = tuple(
         Dot(
             point.concurrency,
@@ -200,9 +200,9 @@ def _of_sweep(sweep: Any) -> SweepSource:
         dots=dots,
         law=(law.rate, law.contention, law.coherency) if law else None,
         option=sweep.option,
-        advised=verdict.concurrency if verdict else None,
-        interval=verdict.interval if verdict else None,
-        knee=verdict.knee if verdict else None,
+        advised=recommendation.concurrency if recommendation else None,
+        interval=recommendation.interval if recommendation else None,
+        knee=recommendation.knee if recommendation else None,
     )
 
 

@@ -26,7 +26,7 @@ INK, MUTED = "#23272e", "#646a73"
 
 
 def pool_color(pool: str) -> str:
-    """Give a pool's colour; grey for a pool that has none."""
+    """Return a pool's colour; grey for a pool that has none."""
     return POOL_COLORS.get(pool, POOL_COLORS["auto"])
 
 

@@ -99,7 +99,7 @@ class Magics:
         return kill(*line.replace(",", " ").split())
 
     def greencheck(self, line: str) -> Any:
-        """Tell whether a call, or a library, cooperates."""
+        """Return whether a call, or a library, cooperates."""
         __tracebackhide__ = True
         return check.greencheck(self.ip, self.parsers["greencheck"], line)
 
@@ -125,7 +125,7 @@ class Magics:
         return run.start() if asked.detach else run.complete()
 
     def help_of(self, name: str) -> str:
-        """Give the help of a magic: what it does, and its options."""
+        """Return the help of a magic: what it does, and its options."""
         described: str = getattr(self, name).__doc__
         parser = self.parsers.get(name)
         if parser is None:
@@ -200,7 +200,7 @@ def _plain(method: Any, help_text: str) -> Any:
 
 
 def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
-    """Give a magic that stands alone a body of one empty line.
+    """Add a body of one empty line to a magic that stands alone.
 
     IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
     """

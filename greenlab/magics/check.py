@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-HELP = f"""Tell whether a call, or a library, cooperates under greenlab: a measured verdict, with a fix.
+HELP = f"""Return whether a call, or a library, cooperates under greenlab: a measured verdict, with a fix.
 
 %greencheck [options] EXPRESSION   calls it, natively and green, alone and several at once, in a fresh process
 %greencheck LIB...                 answers from a table of measured libraries
@@ -94,7 +94,7 @@ def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
 
 
 def _library(namespace: dict[str, Any], word: str) -> str | None:
-    """Give the name of the library that a word means, if it means one: `np` is numpy's."""
+    """Return the name of the library that a word means, if it means one: `np` is numpy's."""
     if not _DOTTED.fullmatch(word):
         return None
     value = _value(namespace, word)
@@ -110,7 +110,7 @@ def _is_bound(namespace: dict[str, Any], word: str) -> bool:
 
 
 def _value(namespace: dict[str, Any], word: str) -> Any:
-    """Give what a dotted name stands for in the notebook, or None."""
+    """Return what a dotted name stands for in the notebook, or None."""
     first, *rest = word.split(".")
     value = namespace.get(first)
     for name in rest:

@@ -79,7 +79,7 @@ def _read(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None)
 
 
 def _asked(parsed: options.MagicLine) -> dict[str, Any]:
-    """Give what was asked for by the names that Python calls it by."""
+    """Return what was asked for by the names that Python calls it by."""
     asked = dict(vars(parsed.options))
     del asked["out"]
     live = False if asked.pop("no_live") else None

@@ -194,7 +194,7 @@ def option_names(parser: argparse.ArgumentParser) -> Sequence[str]:
 
 
 def values_of(parser: argparse.ArgumentParser, option: str, typed: str = "") -> Sequence[str] | None:
-    """Give what may follow an option: names for -p, nothing to offer for others, None if it takes no value.
+    """Return what may follow an option: names for -p, nothing to offer for others, None if it takes no value.
 
     Where several names may stand, with commas between them, the ones `typed` so far come first in each offer.
     """
@@ -208,5 +208,5 @@ def values_of(parser: argparse.ArgumentParser, option: str, typed: str = "") -> 
 
 
 def describe(parser: argparse.ArgumentParser) -> str:
-    """Give the options as the help of the magic shows them."""
+    """Return the options as the help of the magic shows them."""
     return parser.format_help().partition("\n\n")[2]

@@ -41,7 +41,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def is_plain(parser: argparse.ArgumentParser, line: str, cell: str | None) -> bool:
-    """Tell whether the cell is to run as it stands, and not once an item: nothing but `-o NAME` is said."""
+    """Return whether the cell is to run as it stands, and not once an item: nothing but `-o NAME` is said."""
     words, rest = options._split(parser, line)
     return cell is not None and not rest and (not words or words[0] in {"-o", "--out"})
 
@@ -70,7 +70,7 @@ def trace_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str) -
 
 
 def timeline_of(ip: Any, parser: argparse.ArgumentParser, line: str, run: Run) -> Timeline:
-    """Give the timeline of a traced run, and keep it under the name that was asked for."""
+    """Return the timeline of a traced run, and keep it under the name that was asked for."""
     asked = options.parse(parser, line).options
     timeline = run.timeline()
     _keep(ip, asked.out, timeline)

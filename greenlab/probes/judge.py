@@ -56,7 +56,7 @@ _ENOUGH_S = 0.01
 
 
 def judge(figures: Figures) -> tuple[str, list[str]]:
-    """Give the kind of a call, one of `KINDS`, and the reasons, each a sentence without its full stop."""
+    """Return the kind of a call, one of `KINDS`, and the reasons, each a sentence without its full stop."""
     if figures.stage != DONE:
         return _unfinished(figures)
     sample = figures.typical
@@ -102,17 +102,17 @@ def _by_share(figures: Figures, cpu: float, blocked: float, waited: float) -> tu
 
 
 def is_serial(figures: Figures) -> bool:
-    """Whether calls that hold nothing come one after another all the same."""
+    """Return whether calls that hold nothing come one after another all the same."""
     return figures.at_once > 1 and figures.overlap < SERIAL
 
 
 def releases_gil(figures: Figures) -> bool:
-    """Whether other threads ran Python while the call held the hub."""
+    """Return whether other threads ran Python while the call held the hub."""
     return figures.gil_missed < NO_GIL
 
 
 def keeps_gil(figures: Figures, cpu: float, blocked: float) -> bool:
-    """Whether a C call keeps the GIL for as long as it lasts, unlike Python code that gives it up now and then."""
+    """Return whether a C call keeps the GIL as long as it lasts, unlike Python code, which releases it at intervals."""
     if releases_gil(figures):
         return False
     if blocked > cpu:

@@ -133,7 +133,7 @@ def known() -> Collection[str]:
 
 
 def is_library(name: str) -> bool:
-    """Whether this is the name of something that `look_up` can answer for."""
+    """Return whether this is the name of something that `look_up` can answer for."""
     return libraries.find(name) is not None or _spec(name) is not None
 
 
@@ -210,7 +210,7 @@ def _installed_with(spec: Any) -> Iterable[PurePath]:
 
 
 def _top(module: Any) -> str | None:
-    """Give the top-level package, or module, that a C extension lies in; None for any other module.
+    """Return the top-level package, or module, that a C extension lies in; None for any other module.
 
     Its place says it, and not its name: Cython registers helpers under names of their own.
     """

@@ -79,7 +79,7 @@ class Sighting:
         return Place(code.co_name, code.co_filename, self._lineno, source, tuple(names))
 
     def _source(self) -> str:
-        """Give the source of the instruction."""
+        """Return the source of the instruction."""
         line = linecache.getline(self._code.co_filename, self._lineno)
         positions = list(self._code.co_positions())
         at = self._lasti // 2

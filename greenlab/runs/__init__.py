@@ -1,4 +1,4 @@
-"""Runs: many tasks in one pool, their records, and what can be said of them.
+"""Runs: many tasks in one pool, their records, and the reports made of them.
 
 Must not import: live, magics.
 """

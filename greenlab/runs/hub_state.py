@@ -25,7 +25,7 @@ class HubState:
     Attributes:
         host: what turns the hub: "the running event loop", or "this thread while it waits".
         turns: how often it has turned since it was started.
-        switches: how often a green thread has given it up.
+        switches: how often a green thread has given up the hub.
         replaced: how many names of the standard library and of drivers are replaced, by owner.
         pools: the pools that were used, with the process ids of their workers.
         tasks: how many background tasks have not ended.
@@ -67,7 +67,7 @@ def _pids(pids: tuple[int, ...]) -> str:
 
 
 def state_of(hub: GuestHub) -> HubState:
-    """Look at a hub."""
+    """Return the state of a hub at this moment."""
     replaced: dict[str, int] = {}
     for owner, _ in greening.replaced():
         replaced[owner] = replaced.get(owner, 0) + 1

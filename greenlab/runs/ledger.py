@@ -1,10 +1,10 @@
-"""The ledger of a run: what is to do, and how each task ended, in columns.
+"""The ledger of a run: which tasks there are, and how each of them ended, in columns.
 
 It is the `Job` that a pool sees. Records are arrays indexed by the item's place in the input, not objects: a task
 costs 17 bytes beside its value.
 
 Guarantees: each task is counted once; the items' iterator is asked by one green thread at a time, and only as fast
-as tasks start; an iterator that raises ends the run, not the process, and what it gave before stays.
+as tasks start; an iterator that raises ends the run, not the process, and the items before that keep their outcomes.
 
 Must not import: live, magics, a concrete pool.
 """
@@ -43,14 +43,14 @@ class Ledger:
         source: the items.
         values: results by index; meaningful where `state` is OK.
         state: one byte a task: PENDING, OK, FAILED or CANCELLED.
-        started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate, a task starts when it was
-            meant to start, so that waiting to start is not hidden.
+        started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate it is the intended
+            start, so that the time in which a task waited to start is not hidden.
         errors: exceptions by index.
         error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         source_error: what the items' iterator raised, or None.
-        home: `sys.stdout` and `sys.stderr` as the run began.
-        strayed: the last task that ended while they were others, or None.
+        streams_at_start: `sys.stdout` and `sys.stderr` as they were when the run began.
+        replaced_by: the last task that ended while one of these was replaced, or None.
         first_backoff_s: how long a first retry waits at the most, in seconds; each next one doubles it.
     """
 
@@ -91,27 +91,27 @@ class Ledger:
         self.on_failure: Callable[[int, BaseException], object] | None = None
         self.on_write: Callable[[str, str, int | None], object] | None = None
         self.on_block: Callable[[Block], object] | None = None
-        self.home = sys.stdout, sys.stderr
-        self.strayed: int | None = None
+        self.streams_at_start = sys.stdout, sys.stderr
+        self.replaced_by: int | None = None
         self.awaited: list[Ledger] = []  # the runs that tasks of this one wait for
         self.source = items if isinstance(items, Items) else Items(items, keep=self._KEEPS_ITEMS)
-        self._cursor = 0  # the index of the item that is new next
-        self._redo: deque[int] = deque()  # what a resumed run does first
+        self._cursor = 0  # the index of the next new item
+        self._resume_first: deque[int] = deque()  # indexes that a resumed run pulls first
         self._retry_heap: list[tuple[float, int]] = []
         self._attempts: dict[int, int] = {}
         self._changed = eventlet.event.Event()
         self._next_start = 0.0
-        self._pace = eventlet.semaphore.Semaphore(1)
+        self._start_lock = eventlet.semaphore.Semaphore(1)
         if retries or rate:
             self.pull = self._pull_paced  # type: ignore[method-assign]
 
     @property
     def total(self) -> int | None:
-        """How many tasks there are in all, or None while that is not known."""
+        """How many tasks there are in all; None while that is not known."""
         return self.source.total
 
-    def _like(self) -> Self:
-        """Make an empty ledger with the same settings and the same source."""
+    def _empty_copy(self) -> Self:
+        """Return an empty ledger with the same settings and the same source."""
         return type(self)(
             self.func,
             self.source,
@@ -125,21 +125,21 @@ class Ledger:
         )
 
     def resumed(self) -> Self:
-        """Make the ledger that does what this one has not: its results are kept, the rest is pulled again."""
-        new = self._like()
+        """Return a ledger for the tasks that have not succeeded: results so far are kept, the rest is pulled again."""
+        new = self._empty_copy()
         new.values, new.state = list(self.values), bytearray(self.state)
         new.started_s, new.ended_s = array("d", self.started_s), array("d", self.ended_s)
         new._cursor = self._cursor
-        new._redo.extend(index for index, state in enumerate(self.state) if state != OK)
-        for index in new._redo:
+        new._resume_first.extend(index for index, state in enumerate(self.state) if state != OK)
+        for index in new._resume_first:
             new.state[index] = PENDING
-        new.pulled = new.done = len(self.state) - len(new._redo)
+        new.pulled = new.done = len(self.state) - len(new._resume_first)
         return new
 
     # -- what a pool calls ---------------------------------------------------------------------------------
 
     def size_hint(self) -> int | None:
-        """Tasks left to pull, or None. With retries, failed ones may come again."""
+        """Return how many tasks are left to pull, None if not known. With retries, failed ones may come again."""
         if self.exhausted:
             return 0
         return None if self.total is None else self.total - self.pulled + len(self._retry_heap)
@@ -148,8 +148,8 @@ class Ledger:
         """Take the next task. See `greenlab.pools.protocol.Job.pull`."""
         if self.stopped:
             raise StopIteration
-        if self._redo:
-            index = self._redo.popleft()
+        if self._resume_first:
+            index = self._resume_first.popleft()
             item = self._item(index)
             self._open_record(index, item)
             self.pulled += 1
@@ -167,21 +167,21 @@ class Ledger:
             self.exhausted = True
             raise
         except BaseException as error:
-            if self.stopped:  # thrown into an iterator that waits: the run ends, which is no fault of the items
+            if self.stopped:  # thrown into an iterator that waits, because the run ends: no error of the items
                 if isinstance(error, greenlet.GreenletExit):
                     raise
                 raise StopIteration from None
-            # Whatever it is, SystemExit and GeneratorExit too: the items that follow are not given, and that is told.
+            # SystemExit and GeneratorExit too: no further item will come, and the run must report that.
             self.source_error = error
             self.exhausted = self.stopped = True
             raise StopIteration from None
         self._open_record(index, item)
-        # Last: an interrupt before here makes the next one ask for the same item again.
+        # Last: after an interrupt before this line, the next call asks for the same item again.
         self._cursor = index + 1
         self.pulled += 1
         return index, item
 
-    def _open_record(self, index: int, item: Any) -> None:  # noqa: ARG002 (for those who must keep it)
+    def _open_record(self, index: int, item: Any) -> None:  # noqa: ARG002 (a subclass keeps the item)
         if index >= len(self.state):
             self.values.append(None)
             self.state.append(PENDING)
@@ -191,7 +191,7 @@ class Ledger:
     def _item(self, index: int) -> Any:
         return self.source.at(index)
 
-    def _mean_to_start(self, index: int, start_s: float) -> None:
+    def _set_intended_start(self, index: int, start_s: float) -> None:
         self.started_s[index] = start_s
 
     def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
@@ -202,18 +202,18 @@ class Ledger:
             self.started_s[index] = started_s
         self.ended_s[index] = ended_s
         self.done += 1
-        if sys.stdout is not self.home[0] or sys.stderr is not self.home[1]:
-            self.strayed = index
+        if sys.stdout is not self.streams_at_start[0] or sys.stderr is not self.streams_at_start[1]:
+            self.replaced_by = index
         if self.retries:
             self._notify()
 
     def fail(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
         """Keep the exception of a task, or put it back for another try."""
-        if self.retries and self._again(index, error):
+        if self.retries and self._queue_retry(index, error):
             return
         self._record_failure(index, started_s, ended_s, error)
-        if sys.stdout is not self.home[0] or sys.stderr is not self.home[1]:
-            self.strayed = index
+        if sys.stdout is not self.streams_at_start[0] or sys.stderr is not self.streams_at_start[1]:
+            self.replaced_by = index
         self.error_types[type(error).__name__] += 1
         self.done += 1
         self.failed += 1
@@ -235,11 +235,11 @@ class Ledger:
             self.on_write(stream, text, index)
 
     def note_block(self, block: Block) -> None:
-        """Tell the run of a block in another process."""
+        """Report a block in another process to the run."""
         if self.on_block is not None:
             self.on_block(block)
 
-    # -- the run's side ------------------------------------------------------------------------------------
+    # -- what a run calls ------------------------------------------------------------------------------------
 
     def cancel_pending(self) -> None:
         """Mark what was pulled and never ended as cancelled."""
@@ -259,18 +259,18 @@ class Ledger:
         }
 
     def latency(self) -> Latency:
-        """Give the latency of the tasks that have ended."""
+        """Return the latency of the tasks that have ended."""
         return latency_of(self.started_s, self.ended_s)
 
     def first_failure(self) -> tuple[int, BaseException] | None:
-        """Give the failed task that comes first in the input, with its exception."""
+        """Return the failed task that comes first in the input, with its exception."""
         index = self.state.find(FAILED)
         return None if index < 0 else (index, self.errors[index])
 
     # -- retries and rates ---------------------------------------------------------------------------------
 
     def _pull_paced(self) -> tuple[int, Any]:
-        """Pull with an eye on the clock: retries when they are due, new tasks at the rate."""
+        """Pull as the clock allows: retries when they are due, new tasks at the rate."""
         while not self.stopped:
             now = perf_counter()
             if self._retry_heap and self._retry_heap[0][0] <= now:
@@ -282,7 +282,7 @@ class Ledger:
                 except StopIteration:
                     continue
             if not self._retry_heap and (not self.retries or self.done >= self.pulled):
-                break  # nothing that is in flight can come back
+                break  # no task in flight can come back as a retry
             wait_s = self._retry_heap[0][0] - now if self._retry_heap else None
             with eventlet.Timeout(wait_s, False):
                 self._changed.wait()
@@ -291,26 +291,26 @@ class Ledger:
     def _pull_new(self, now: float) -> tuple[int, Any]:
         if self.rate is None:
             return Ledger.pull(self)
-        # One at a time: whoever waits for the next start must not keep the others from seeing the end.
-        with self._pace:
+        # One at a time: a worker that waits for the next start must not keep the others from seeing the end.
+        with self._start_lock:
             if self.exhausted or self.stopped:
                 raise StopIteration
             start = self._next_start or now
             eventlet.sleep(max(0.0, start - perf_counter()))
             pair = Ledger.pull(self)
             self._next_start = start + 1 / self.rate
-        self._mean_to_start(pair[0], start)
+        self._set_intended_start(pair[0], start)
         return pair
 
-    def _again(self, index: int, error: BaseException) -> bool:
+    def _queue_retry(self, index: int, error: BaseException) -> bool:
         """Queue a failed task for another try, after a back-off that doubles and is spread by jitter."""
-        tried = self._attempts.get(index, 0)
-        if tried >= self.retries or self.stopped or not isinstance(error, Exception):
+        tries = self._attempts.get(index, 0)
+        if tries >= self.retries or self.stopped or not isinstance(error, Exception):
             return False
-        self._attempts[index] = tried + 1
+        self._attempts[index] = tries + 1
         # "Full jitter": uniform between 0 and the doubled base, so that tries do not come back in step
         # (M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015).
-        pause_s = random.uniform(0, self.first_backoff_s * 2**tried)  # noqa: S311 (not for secrets)
+        pause_s = random.uniform(0, self.first_backoff_s * 2**tries)  # noqa: S311 (not for secrets)
         heapq.heappush(self._retry_heap, (perf_counter() + pause_s, index))
         self._notify()
         return True

@@ -1,4 +1,4 @@
-"""What runs now: background tasks, runs, and the tasks of runs, each by an id that can be killed.
+"""What runs now: background tasks, runs, and the tasks of runs, each with an id by which it can be killed.
 
 A background task and a run have a number; task 418 of run 7 is `7.418`.
 
@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
-from greenlab.places import say_place
+from greenlab.places import format_place
 from greenlab.runs.run import Run
 from greenlab.text.format import seconds
 
@@ -39,7 +39,7 @@ class Row:
         pool: the pool; "hub" for a background task.
         state: "running", "waiting", "waiting to start"; of a run, how far it is.
         age_s: seconds since it began.
-        place: where it stands: file name, line, function; None for a run, and where it cannot be told.
+        place: where it stands: file name, line, function; None for a run, and where that is not known.
         worker: the process id of its worker, or the native id of its thread, if it has one.
     """
 
@@ -53,13 +53,13 @@ class Row:
 
     @property
     def where(self) -> str:
-        """Where it stands, in words."""
+        """Where it stands, as text."""
         worker = f"worker {self.worker}" if self.worker is not None else ""
-        return ", ".join(filter(None, (say_place(self.place) if self.place else "", worker)))
+        return ", ".join(filter(None, (format_place(self.place) if self.place else "", worker)))
 
 
 class Listing(list[Row]):
-    """What runs at a moment: a list of rows that shows as a table."""
+    """What runs at one moment: a list of rows, shown as a table."""
 
     def _cells(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [
@@ -100,7 +100,7 @@ class Listing(list[Row]):
 
 
 class Killed(list[str]):
-    """The ids of what was killed, which shows as a sentence.
+    """The ids of what was killed, a list that is shown as a sentence.
 
     Attributes:
         names: what they were, such as "task 3 (fetch)", in the same order.
@@ -114,13 +114,13 @@ class Killed(list[str]):
         self.ended = list(ended)
 
     def __repr__(self) -> str:
-        done = f"killed {_listed(self.names)}" if self.names else "nothing was killed"
+        done = f"killed {_joined(self.names)}" if self.names else "nothing was killed"
         if not self.ended:
             return done
-        return f"{done}: {_listed(self.ended)} {'does' if len(self.ended) == 1 else 'do'} not run"
+        return f"{done}: {_joined(self.ended)} {'does' if len(self.ended) == 1 else 'do'} not run"
 
 
-def _listed(words: list[str]) -> str:
+def _joined(words: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
@@ -134,8 +134,8 @@ def list_tasks(hub: GuestHub) -> Listing:
             listing.append(Row(str(task.id), task.name, "hub", task.state, age_s, task.place))
         elif run.running:
             listing.append(Row(str(task.id), f"run of {run.label}", run.pool, _progress(run), run.elapsed_s))
-            held = sorted(run.held(), key=lambda one: one.started_s)
-            listing += [_row_of(task.id, run, one) for one in held]
+            in_flight = sorted(run.tasks_in_flight(), key=lambda one: one.started_s)
+            listing += [_row_of(task.id, run, one) for one in in_flight]
     return listing
 
 
@@ -144,10 +144,10 @@ def _progress(run: Run) -> str:
     return f"{run.done:,}{of} done"
 
 
-def _row_of(run_id: int, run: Run, held: InFlight) -> Row:
-    age_s = max(0.0, perf_counter() - held.started_s)
-    state = "waiting" if held.worker is None else "running"
-    return Row(f"{run_id}.{held.index}", "task", run.pool, state, age_s, held.where, held.worker)
+def _row_of(run_id: int, run: Run, task: InFlight) -> Row:
+    age_s = max(0.0, perf_counter() - task.started_s)
+    state = "waiting" if task.worker is None else "running"
+    return Row(f"{run_id}.{task.index}", "task", run.pool, state, age_s, task.where, task.worker)
 
 
 def kill(hub: GuestHub, ids: Iterable[str | int]) -> Killed:
@@ -167,11 +167,11 @@ def kill(hub: GuestHub, ids: Iterable[str | int]) -> Killed:
     tasks = {int(task.id): task for task in hub.tasks if not task.dead}
     killed, ended = [], []
     for number, index in wanted:
-        said = f"{number}" if index is None else f"{number}.{index}"
+        id_ = f"{number}" if index is None else f"{number}.{index}"
         if number in tasks and _kill(tasks[number], index):
-            killed.append((said, _name(tasks[number], index)))
+            killed.append((id_, _name(tasks[number], index)))
         else:
-            ended.append(said)
+            ended.append(id_)
     return Killed(killed, ended)
 
 

@@ -1,7 +1,7 @@
-"""Observers: whoever wants to know what happens in a run.
+"""Observers: objects that are told what happens in a run, or in a series of runs.
 
-All hooks are optional: `run_started(run)`, `task_ended(run, index)`, `hub_blocked(run, block)`, `run_ended(run)`.
-They are called on the hub's thread and must not wait long.
+An observer has any of the hooks `run_started(run)`, `hub_blocked(run, block)` and `run_ended(run)`; those of a series
+are in `greenlab.comparing.series`. They are called on the hub's thread and must not wait long.
 
 Guarantees: an observer that raises is dropped with one warning, and the run goes on.
 """
@@ -18,16 +18,16 @@ _Kind = TypeVar("_Kind")
 
 
 class Observers:
-    """The observers of one run."""
+    """The observers of one run or series."""
 
     def __init__(self, observers: Iterable[Any] = ()) -> None:
         self._observers = list(observers)
 
     def find(self, kind: type[_Kind]) -> _Kind | None:
-        """Give the first observer of a class, if there is one."""
+        """Return the first observer of a class, if there is one."""
         return next((observer for observer in self._observers if isinstance(observer, kind)), None)
 
-    def tell(self, hook: str, *args: Any) -> None:
+    def notify(self, hook: str, *args: Any) -> None:
         """Call a hook of every observer that has it."""
         for observer in list(self._observers):
             method = getattr(observer, hook, None)

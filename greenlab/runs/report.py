@@ -1,4 +1,4 @@
-"""What a run says of itself: plain text, HTML and a table. Draws nothing."""
+"""The report of a run: plain text, HTML and a table. Draws nothing."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
 
 
 def lines(run: RunResults) -> list[str]:
-    """Tell a run in a few lines: the first names it, the rest are figures and failures."""
+    """Return the lines of the report: the first names the run, the rest are figures and failures."""
     named = spec_of(run.pool).size_name
     width = f"{run.concurrency:,} workers" if named == "workers" else f"concurrency {run.concurrency:,}"
     if run.running:
-        # All that varies stands in one line, which test tools can leave out.
+        # All that varies is in one line, which test tools can leave out.
         of = "" if run.total is None else f" of {run.total:,}"
         failed = f", {run.failed:,} failed" if run.failed else ""
         so_far = f"{run.done:,}{of} tasks{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
@@ -60,7 +60,7 @@ def lines(run: RunResults) -> list[str]:
 
 
 def first_traceback(run: RunResults) -> list[str]:
-    """Give the traceback of the first task that failed, from the task's own first line on."""
+    """Return the lines of the first failed task's traceback, from the task's own first line on; none if none failed."""
     first = run.ledger.first_failure()
     if first is None:
         return []
@@ -69,12 +69,12 @@ def first_traceback(run: RunResults) -> list[str]:
 
 
 def plain(run: RunResults) -> str:
-    """Give the plain-text report."""
+    """Return the plain-text report."""
     return "\n".join(lines(run) + _trace(run))
 
 
 def rich(run: RunResults) -> str:
-    """Give the report as HTML, with the first traceback folded in."""
+    """Return the report as HTML, with the first traceback folded in."""
     head, *rest = lines(run)
     trace = _trace(run)
     folded = (
@@ -87,12 +87,18 @@ def rich(run: RunResults) -> str:
 
 
 def _trace(run: RunResults) -> list[str]:
-    # Of a run that goes on, whether there is one, and which, changes from moment to moment.
+    # While the run goes on, whether there is one, and which, changes from moment to moment.
     return [] if run.running else first_traceback(run)
 
 
 def frame(run: RunResults) -> Any:
-    """Give a pandas DataFrame, a row a task; times count from the run's start, in seconds."""
+    """Return a pandas DataFrame, a row a task, indexed by `task`; times count from the run's start, in seconds.
+
+    Columns: state ("succeeded", "failed", "cancelled", "pending"), started_s, ended_s, latency_s, value, error.
+
+    Raises:
+        UsageError: pandas is not installed.
+    """
     try:
         import pandas as pd
     except ImportError:

@@ -1,4 +1,4 @@
-"""What is known of a run: results, errors, counts, times. Read from its ledger; nothing here changes a run.
+"""The results of a run: values, errors, counts, times, read from its ledger. Nothing here changes a run.
 
 Must not import: live, magics.
 """
@@ -6,7 +6,7 @@ Must not import: live, magics.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from greenlab.errors import PendingError, UsageError
 from greenlab.hub.blocks import by_line, folded
@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from greenlab.hub.blocks import Block
-    from greenlab.pools.protocol import InFlight, Pool
+    from greenlab.pools.protocol import InFlight, Job, Pool
     from greenlab.runs.latency import Latency
     from greenlab.runs.ledger import Ledger
+
+
+@runtime_checkable
+class DecidingPool(Protocol):
+    """A pool that decides where the tasks of a job run, as the auto pool does."""
+
+    def decision(self, job: Job) -> str:
+        """Return what was decided for a job, and why, in a sentence; empty before the decision."""
 
 
 class RunResults:
@@ -30,7 +38,7 @@ class RunResults:
         label: what the run goes over, such as `url in feeds`.
         started_s: when it started, `time.perf_counter()` seconds; the pool's start-up is not counted.
         startup_s: how long the pool took to be ready, seconds.
-        ledger: the records, in columns; or, of a run that discards its results, in sums.
+        ledger: the records: in columns, or in sums if the run discards its results.
     """
 
     def __init__(self, pool: Pool, ledger: Ledger, label: str) -> None:
@@ -65,7 +73,7 @@ class RunResults:
 
     @property
     def total(self) -> int | None:
-        """How many tasks there are in all, begun or not; None while the items do not tell."""
+        """How many tasks there are in all, begun or not; None while that is not known."""
         known = self.ledger.total
         return known if known is not None or self.running else self.ledger.pulled
 
@@ -133,7 +141,7 @@ class RunResults:
     def counts(self) -> dict[str, int]:
         """How many tasks: total, and of these succeeded, failed, cancelled (cut short), pending (in flight).
 
-        What is missing to the total never began.
+        The tasks that are in none of these four never began.
         """
         counts = self.ledger.counts()
         return {"total": self.total if self.total is not None else sum(counts.values()), **counts}
@@ -155,31 +163,31 @@ class RunResults:
             return self._latency
         latency = self.ledger.latency()
         if not self.running:
-            self._latency = latency  # a million tasks take a third of a second to sort
+            self._latency = latency  # sorting a million tasks takes a third of a second
         return latency
 
     @property
     def blocked(self) -> list[Block]:
-        """What held the hub for 100 ms or more, where, how long, and who waited behind it."""
+        """What held the hub for 100 ms or more: where, for how long, and how many waited behind it."""
         return list(self._blocks)
 
     @property
     def blocked_by_line(self) -> dict[str, float]:
-        """For how many seconds in all each line held the hub, the longest first."""
+        """For how many seconds in all each line of code held the hub, the longest first."""
         return by_line(self._blocks)
 
     @property
     def blocked_lines(self) -> list[str]:
-        """What held the hub in words, as the report has them: a line of code each, the longest in all first."""
+        """What held the hub, as the report says it: one text a line of code, the longest in all first."""
         return folded(self._blocks)
 
     @property
     def moved(self) -> str:
-        """What the auto pool decided, and why, in a sentence; nothing before that, and of other pools."""
-        return str(getattr(self._pool, "told", _say_nothing)(self.ledger))
+        """What the auto pool decided, and why, in a sentence; empty before that, and in other pools."""
+        return self._pool.decision(self.ledger) if isinstance(self._pool, DecidingPool) else ""
 
     def spans(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Give when tasks started and ended, in seconds from the run's start, of those that have ended."""
+        """Return when tasks started and ended, in seconds from the run's start, of those that have ended."""
         pairs = [
             (start - self.started_s, end - self.started_s)
             for start, end in zip(self.ledger.started_s, self.ledger.ended_s, strict=True)
@@ -188,11 +196,11 @@ class RunResults:
         return [start for start, _ in pairs], [end for _, end in pairs]
 
     def times(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Give when tasks started and ended, by index, in `time.perf_counter()` seconds; nan where one has not."""
+        """Return when tasks started and ended, by index, in `time.perf_counter()` seconds; nan where one has not."""
         return self.ledger.started_s, self.ledger.ended_s
 
     def ended_s_sorted(self) -> Sequence[float]:
-        """Give when tasks ended, in seconds from the run's start, ascending."""
+        """Return when tasks ended, in seconds from the run's start, ascending."""
         return sorted(self.spans()[1])
 
     @property
@@ -204,18 +212,14 @@ class RunResults:
     def printed(self) -> dict[int | None, str]:
         """What tasks in worker processes printed, by index of the task; the first mebibyte in all.
 
-        It is shown as it comes, too; here one can tell who said it.
+        It was shown at once, too; here it is by task.
         """
         return {index: "".join(texts) for index, texts in self._printed.items()}
 
-    def held(self) -> list[InFlight]:
+    def tasks_in_flight(self) -> list[InFlight]:
         """List the tasks in flight: index, when each began, in which process or thread, and where it stands."""
         return self._pool.held(self.ledger) if self.running else []
 
     def _refuse_if_discarded(self, what: str) -> None:
         if self.discards:
-            raise UsageError(f"this run has no {what}, for it was made with discard: leave that out to keep them")
-
-
-def _say_nothing(_job: Ledger) -> str:
-    return ""
+            raise UsageError(f"this run has no {what}, because it was made with discard: leave that out to keep them")

@@ -1,7 +1,7 @@
-"""A run: many tasks in one pool, and everything that is known of them.
+"""A run: many tasks in one pool, started, waited for, cancelled and repeated.
 
 Guarantees: results stand in input order; a failed task never stops the others, unless asked; what has ended stays
-readable after an interrupt, an error or a cancel; observers hear of the start and the end exactly once.
+readable after an interrupt, an error or a cancel; observers are told of the start and the end exactly once.
 
 Must not import: live, magics.
 """
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 
 class Run(RunResults):
-    """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`. What can be read of it is in `RunResults`."""
+    """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`; `RunResults` has what can be read of it."""
 
     def __init__(
         self,
@@ -48,14 +48,14 @@ class Run(RunResults):
         label: str = "tasks",
         fail_fast: bool = False,
         observers: Sequence[Any] = (),
-        again: Callable[..., Run] | None = None,
+        make_repeated: Callable[..., Run] | None = None,
         figure: Callable[[Run], Any] | None = None,
     ) -> None:
         super().__init__(pool, ledger, label)
         self.fail_fast = fail_fast
         self._hub = hub
         self._observers = Observers(observers)
-        self._again = again
+        self._make_repeated = make_repeated
         self._figure = figure
         self._finished = eventlet.event.Event()
         self._pool_error: BaseException | None = None
@@ -63,25 +63,25 @@ class Run(RunResults):
         self._streams = ShellStreams()
         self._cell_waits = False
 
-    # -- life ----------------------------------------------------------------------------------------------
+    # -- start and end -------------------------------------------------------------------------------------
 
     def start(self) -> Run:
-        """Begin, in the background. Called once, by whoever makes the run."""
+        """Begin, in the background. To be called once."""
         if self.fail_fast:
-            self.ledger.on_failure = self._stop_early
+            self.ledger.on_failure = self._cancel_soon
         self.ledger.on_block = self._note_block
-        self.ledger.on_write = _Writer(self._printed).write
+        self.ledger.on_write = _OutputWriter(self._printed).write
         self._driver = spawn(self._hub, self._drive)
         self._driver.name = f"run of {self.label}"
         self._driver.about = self
-        self._driver.link(self._settle)
+        self._driver.link(self._end_unstarted)
         self._streams = ShellStreams()
-        self.ledger.home = sys.stdout, sys.stderr
+        self.ledger.streams_at_start = sys.stdout, sys.stderr
         self._begun = True
         return self
 
     def complete(self) -> Run:
-        """Begin, wait for the end, and raise what a cell must not hide: see `wait` and `check`."""
+        """Begin, wait for the end, and raise what `wait` and `check` raise."""
         try:
             return self.start().wait().check()
         except RunInterrupted:
@@ -104,8 +104,8 @@ class Run(RunResults):
             self._pool.start(self.ledger)
             self.started_s = perf_counter()
             self.startup_s = self.started_s - begin
-            self._observers.tell("run_started", self)
-            self.started_s = perf_counter()  # what it takes to appear is not the tasks' time
+            self._observers.notify("run_started", self)
+            self.started_s = perf_counter()  # the time that observers take is not the tasks'
             with watchdog_of(self._hub).watch(self._note_block, self.ledger):
                 self._pool.run(self.ledger)
         except greenlet.GreenletExit:
@@ -117,31 +117,31 @@ class Run(RunResults):
             self._ended_s = perf_counter()
             self.ledger.cancel_pending()
             if self._cell_waits or (
-                self.ledger.strayed is not None and self._streams.native and not self._hub.blocking
+                self.ledger.replaced_by is not None and self._streams.native and not self._hub.blocking
             ):
-                self._streams.put_back(self.ledger.strayed)
+                self._streams.put_back(self.ledger.replaced_by)
             try:
-                self._observers.tell("run_ended", self)
+                self._observers.notify("run_ended", self)
             finally:
                 self._finished.send(None)
 
-    def _settle(self, _driver: Any) -> None:
-        """End a run whose driver was killed before it began: nothing has run, and no observer has heard of it."""
+    def _end_unstarted(self, _driver: Any) -> None:
+        """End a run whose driver was killed before it began: nothing has run, and no observer was told."""
         if self._ended_s is None:
             self.ledger.stopped = self.cancelled = True
             self._ended_s = perf_counter()
             self._finished.send(None)
 
-    def _settle_dead(self) -> None:
+    def _end_if_driver_died(self) -> None:
         """End a run whose driver is dead: an interrupt of `start` or `cancel` may have kept it from being linked."""
         if self._driver is not None and self._driver.dead:
-            self._settle(self._driver)
+            self._end_unstarted(self._driver)
 
     def _note_block(self, block: Block) -> None:
         self._blocks.append(block)
-        self._observers.tell("hub_blocked", self, block)
+        self._observers.notify("hub_blocked", self, block)
 
-    def _stop_early(self, _index: int, _error: BaseException) -> None:
+    def _cancel_soon(self, _index: int, _error: BaseException) -> None:
         self.ledger.on_failure = None
         self._hub.schedule_call_global(0, self.cancel)
 
@@ -158,7 +158,7 @@ class Run(RunResults):
             UsageError: the caller is a task that this run waits for, so that neither would ever end.
         """
         self._cell_waits = greenlet.getcurrent() is self._hub.root
-        self._settle_dead()
+        self._end_if_driver_died()
         try:
             if timeout is None:
                 with waiting_for(self.ledger):
@@ -176,7 +176,7 @@ class Run(RunResults):
         return self
 
     def cancel(self) -> None:
-        """Stop the run: no further task starts, and those in flight are stopped. Returns when they are."""
+        """Stop the run: start no further task, stop those in flight, and return when they have stopped."""
         if self._ended_s is not None:
             return
         self.ledger.stopped = True
@@ -189,11 +189,11 @@ class Run(RunResults):
             self._hub.schedule_call_global(0, self._driver.kill)
             return
         self._driver.kill()
-        self._settle_dead()
-        if not self._inside():
+        self._end_if_driver_died()
+        if not self._called_by_own_task():
             self._finished.wait()
 
-    def _inside(self) -> bool:
+    def _called_by_own_task(self) -> bool:
         current = self._hub.owner()
         return current is self._driver or getattr(current, "greenlab_job", None) is self.ledger
 
@@ -206,12 +206,12 @@ class Run(RunResults):
         return self.running and self._pool.kill(self.ledger, index, CancelledError("the task was killed"))
 
     def check(self) -> Run:
-        """Raise what a cell must not hide; see Raises. Results stay readable from `error.run`.
+        """Raise if the run failed as a whole. Results stay readable from `error.run`.
 
         Raises:
             NotSendableError: the function could not be sent to worker processes.
             SourceError: the items' iterator raised.
-            UsageError: the items' iterator gave nothing.
+            UsageError: there were no items.
             RunError: every task failed, or one did and the run was to fail fast.
         """
         if self._pool_error is not None:
@@ -224,15 +224,15 @@ class Run(RunResults):
             raise UsageError("there was nothing to run: the items are empty")
         failed = self.ledger.failed
         if failed and (self.fail_fast or failed == self.ledger.pulled):
-            raise RunError(self._verdict(), self)
+            raise RunError(self._failure_message(), self)
         return self
 
-    def _verdict(self) -> str:
+    def _failure_message(self) -> str:
         kinds = ", ".join(f"{count:,} {name}" for name, count in self.error_types.items())
         what = "a task failed and the run was to fail fast" if self.fail_fast else "every task failed"
         return "\n".join([f"{what}: {kinds}", *report.first_traceback(self)])
 
-    # -- once more -----------------------------------------------------------------------------------------
+    # -- again ---------------------------------------------------------------------------------------------
 
     def resume(self) -> Run:
         """Run only what has not succeeded, and wait. The run returned has all results.
@@ -253,15 +253,15 @@ class Run(RunResults):
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
         if not self.ledger.source.complete:
-            raise UsageError("the items came from an iterator, and not all of them are at hand: use run.resume()")
+            raise UsageError("the items came from an iterator, and not all of them were read: use run.resume()")
         return self._repeat(None, items=self.ledger.source.items, **changes)
 
     def _repeat(self, ledger: Ledger | None, items: Iterable[Any] = (), **changes: Any) -> Run:
-        if self._again is None:
-            raise UsageError("this run was made by hand: use greenlab.run")
-        return self._again(ledger, items, **changes)
+        if self._make_repeated is None:
+            raise UsageError("this run was not made by greenlab.run, and cannot be repeated")
+        return self._make_repeated(ledger, items, **changes)
 
-    # -- how it shows --------------------------------------------------------------------------------------
+    # -- display -------------------------------------------------------------------------------------------
 
     @property
     def first_failure(self) -> str:
@@ -269,12 +269,12 @@ class Run(RunResults):
         return "\n".join(report.first_traceback(self))
 
     def to_pandas(self) -> Any:
-        """Give a DataFrame, a row a task; see `greenlab.runs.report.frame` for its columns."""
+        """Return a pandas DataFrame, a row a task; see `greenlab.runs.report.frame` for its columns."""
         self._refuse_if_discarded("table")
         return report.frame(self)
 
     def summary(self) -> str:
-        """Give the run in a few lines of plain text."""
+        """Return the report as a few lines of plain text."""
         return report.plain(self)
 
     def __repr__(self) -> str:
@@ -284,33 +284,41 @@ class Run(RunResults):
         return {"text/plain": report.plain(self), "text/html": report.rich(self)}
 
     def plot(self) -> Any:
-        """Give a matplotlib Figure of throughput and tasks in flight over time."""
+        """Return a matplotlib Figure of throughput and tasks in flight over time.
+
+        Raises:
+            UsageError: the run was not made by `greenlab.run`.
+        """
         if self._figure is None:
             raise UsageError("this run has no figure: make it with greenlab.run")
         return self._figure(self)
 
     def timeline(self) -> Timeline:
-        """Give who held the hub when, and what the others waited for, if the run was made with `trace=True`."""
+        """Return the `Timeline` of a run that was made with `trace=True`: what held the hub when, and all waits.
+
+        Raises:
+            UsageError: the run was not traced, or it has not ended.
+        """
         tracing = self._observers.find(Tracing)
         if tracing is None:
             raise UsageError("this run was not traced: run it with trace=True, or with --trace")
         return tracing.timeline
 
 
-class _Writer:
-    """Shows what tasks in other processes print, where the run was started, and notes who said it."""
+class _OutputWriter:
+    """Shows the output of tasks in other processes in the cell that started the run, and keeps it by task."""
 
     _MOST = 1 << 20
 
-    def __init__(self, noted: dict[int | None, list[str]]) -> None:
-        # A pool that outlives cells speaks from a green thread of an earlier one; output goes by the context.
+    def __init__(self, printed: dict[int | None, list[str]]) -> None:
+        # A pool that outlives cells writes from a green thread of an earlier cell; the context says to which cell.
         self._context = copy_context()
-        self._noted = noted
+        self._printed_by_task = printed
         self._left = self._MOST
 
     def write(self, stream: str, text: str, index: int | None) -> None:
         if self._left > 0:
-            self._noted.setdefault(index, []).append(text[: self._left])
+            self._printed_by_task.setdefault(index, []).append(text[: self._left])
             self._left -= len(text)
         self._context.copy().run(_write, stream, text)
 

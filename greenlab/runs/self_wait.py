@@ -1,4 +1,4 @@
-"""Runs that wait for each other: a task may run and wait for other runs, but not for its own.
+"""Tasks that wait for runs: a task may wait for other runs, but not for its own.
 
 Must not import: live, magics.
 """
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def waiting_for(run: Ledger) -> Iterator[None]:
-    """Note, while the block runs, that the calling task waits for a run.
+    """Record, while the `with` block runs, that the calling task waits for a run.
 
     Raises:
         UsageError: that run cannot end before the calling task does, directly or by way of other runs.
@@ -26,23 +26,23 @@ def waiting_for(run: Ledger) -> Iterator[None]:
     # The green pool marks its green threads with the job whose tasks they run. In a process of the hybrid pool that is
     # the kernel's job, which no run of the process can wait for.
     hub = current()
-    mine = None if hub is None else getattr(hub.owner(), "greenlab_job", None)
-    if not isinstance(mine, Ledger):
+    own = None if hub is None else getattr(hub.owner(), "greenlab_job", None)
+    if not isinstance(own, Ledger):
         yield
         return
-    if _waits_for(run, mine):
+    if _waits_for(run, own):
         raise UsageError(
             "this task waits for a run that ends only when this task has ended: wait for that run outside its tasks"
         )
-    mine.awaited.append(run)
+    own.awaited.append(run)
     try:
         yield
     finally:
-        mine.awaited.remove(run)
+        own.awaited.remove(run)
 
 
 def _waits_for(run: Ledger, other: Ledger) -> bool:
-    """Whether a task of `run` waits for `other`, or for a run that does; every run waits for itself."""
+    """Return whether a task of `run` waits for `other`, or for a run that does; every run waits for itself."""
     todo, seen = [run], set()
     while todo:
         ledger = todo.pop()

@@ -1,13 +1,13 @@
-"""What the shell writes to, put back when a run ends.
+"""The streams that the shell writes to, restored when a run ends.
 
-`redirect_stdout` and `capture_output` replace `sys.stdout`, the display hook and the like for everybody. Of two tasks
-that do so and overlap, the one that leaves last puts back what the other had set: the shell's next cell would be
-silent, or never answered.
+`redirect_stdout` and `capture_output` replace `sys.stdout`, the display hook and the like for everybody. If two
+tasks that do so overlap, the one that leaves last restores what the other had set: the shell's next cell would print
+nothing, or never be answered.
 
-Guarantees: after a run that a cell waited for, the shell has the streams and hooks that it had before; if a task left
-others, one warning names it.
+Guarantees: after a run that a cell waited for, the shell has the streams and hooks that it had before; if a task had
+replaced some, one warning names the task.
 
-Bound: a run that goes on in the background does not touch what a cell that runs as it ends may have set for itself.
+Bound: a background run does not touch what a cell that runs while it ends may have set for itself.
 
 Must not import: live, magics; IPython at the top.
 """
@@ -23,7 +23,7 @@ _OF_SHELL = ("display_pub", "displayhook", "display_formatter")
 
 
 class ShellStreams:
-    """The streams and hooks of this process and its shell, as they are now."""
+    """The streams and hooks of this process and its shell, as they were when this was made."""
 
     def __init__(self) -> None:
         self._kept: list[tuple[Any, str, Any]] = [(sys, name, getattr(sys, name, None)) for name in _OF_SYS]
@@ -33,13 +33,13 @@ class ShellStreams:
 
     @property
     def native(self) -> bool:
-        """Whether they were the process's or the kernel's own, and not what somebody had set for a while."""
+        """Whether they were the process's or the kernel's own, and not temporary ones."""
         out = self._kept[1][2]
         return out is sys.__stdout__ or type(out).__module__.partition(".")[0] == "ipykernel"
 
     @property
     def replaced(self) -> list[str]:
-        """The names of those that are others now."""
+        """The names of those that have been replaced since."""
         return [
             f"{'sys' if owner is sys else 'the shell'}.{name}"
             for owner, name, kept in self._kept
@@ -47,10 +47,10 @@ class ShellStreams:
         ]
 
     def put_back(self, task: int | None) -> None:
-        """Put back what was replaced, and warn of it.
+        """Restore what was replaced, and warn of it.
 
         Args:
-            task: the task that was seen to leave another `sys.stdout` or `sys.stderr` behind; None if none was.
+            task: the task that left another `sys.stdout` or `sys.stderr` behind, if one was seen to.
         """
         names = self.replaced
         if not names:

@@ -1,1 +1,1 @@
-"""Text: numbers, times and tables as people read them. Imports nothing of greenlab."""
+"""Text: numbers, durations and tables, formatted for people. Imports nothing of greenlab."""

@@ -1,18 +1,18 @@
-"""Words that messages are made of. Imports nothing of greenlab."""
+"""Formats of numbers for reports and messages. Imports nothing of greenlab."""
 
 from __future__ import annotations
 
 from typing import Any
 
 
-def a_thing(value: Any) -> str:
-    """Name the type of a value with its article, for messages."""
+def with_article(value: Any) -> str:
+    """Return the name of a value's type with its article, for messages: `a list`, `an int`."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
 def seconds(value: float) -> str:
-    """Write a time with a unit that suits it."""
+    """Format a duration in seconds with a unit that suits it: 12 µs, 3.4 ms, 120 ms, 2.31 s; nan is "none"."""
     if value != value:  # noqa: PLR0124 (nan)
         return "none"
     if value < 0.001:
@@ -23,7 +23,7 @@ def seconds(value: float) -> str:
 
 
 def rate(value: float) -> str:
-    """Write a throughput."""
+    """Format a throughput in tasks/s."""
     return (
         f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
     )

@@ -12,7 +12,12 @@ _CELL = "padding:2px 10px;white-space:nowrap"
 
 
 def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lay out lines: the first column to the left, figures to the right. A row of two cells is a name and a remark."""
+    """Lay out a table as lines of text: the first column to the left, figures to the right.
+
+    Args:
+        header: the names of the columns.
+        rows: as many cells each; or two cells, a name and a remark that runs across the other columns.
+    """
     full = [row for row in rows if len(row) == len(header)]
     widths = [max(len(row[at]) for row in [header, *full]) for at in range(len(header))]
     widths[0] = max([widths[0], *(len(row[0]) for row in rows)])
@@ -28,7 +33,7 @@ def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def rich(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay out the same as an HTML table."""
+    """Lay out the same table as HTML."""
     cells = "".join(
         f'<th style="{_CELL};text-align:{"left" if at == 0 else "right"}">{html.escape(name)}</th>'
         for at, name in enumerate(header)

@@ -1,9 +1,9 @@
-"""Exceptions in words that fit a report: cut where they are long, and without control characters.
+"""Exceptions as text that fits a report: cut where it is long, and without control characters.
 
 A message may be of any length and hold anything: a page of HTML, a terminal's escape sequences, five million lines. A
 report shows its beginning and its end, says what was left out, and shows control characters as Python writes them.
 
-Guarantees: whatever an exception's own `__str__` or `__bool__` does, there are words for it.
+Guarantees: whatever an exception's own `__str__` or `__bool__` does, some text is returned for it.
 
 Must not import: live, magics.
 """
@@ -28,7 +28,7 @@ def visible(text: str) -> str:
 
 
 def shortened(text: str, most_chars: int = MOST_CHARS, most_lines: int = MOST_LINES) -> str:
-    """Return a text with its middle left out if it is long, and with how much that was."""
+    """Return a text with its middle left out if it is long, and with a note of how much that was."""
     count = text.count("\n") + 1
     if count > most_lines:
         head, tail = 2 * most_lines // 3, most_lines // 3
@@ -49,27 +49,27 @@ def message_of(error: BaseException, most_chars: int = MOST_CHARS) -> str:
     """Return the type and the message of an exception, cut and cleaned."""
     name = type(error).__name__
     try:
-        said = str(error)
-    except BaseException as trouble:
-        said = f"its __str__ raised {type(trouble).__name__}"
-    return visible(f"{name}: {shortened(said, most_chars)}" if said else name)
+        text = str(error)
+    except BaseException as failure:
+        text = f"its __str__ raised {type(failure).__name__}"
+    return visible(f"{name}: {shortened(text, most_chars)}" if text else name)
 
 
 def first_line_of(error: BaseException, most_chars: int = 300) -> str:
     """Return the first line of an exception's message, cut and cleaned."""
     try:
-        said = str(error)
-    except BaseException as trouble:
-        said = f"{type(error).__name__}, whose __str__ raised {type(trouble).__name__}"
-    return visible(shortened(said[: 100 * most_chars].partition("\n")[0], most_chars))
+        text = str(error)
+    except BaseException as failure:
+        text = f"{type(error).__name__}, whose __str__ raised {type(failure).__name__}"
+    return visible(shortened(text[: 100 * most_chars].partition("\n")[0], most_chars))
 
 
 def traceback_of(error: BaseException, without: str) -> list[str]:
     """Return the traceback of an exception, line by line.
 
     Args:
-        error: the exception. Those that it came from are shown before it.
-        without: frames of files that begin so are left out.
+        error: the exception. Its causes are shown before it.
+        without: frames of files whose path begins with this are left out.
     """
     try:
         formatted = traceback.TracebackException.from_exception(error)
@@ -83,6 +83,6 @@ def traceback_of(error: BaseException, without: str) -> list[str]:
             [frame for frame in formatted.stack if not frame.filename.startswith(without)]
         )
         text = "".join(formatted.format()).rstrip()
-    except BaseException as trouble:  # CPython's own formatting asks for the truth of an exception, which may raise
-        text = f"{message_of(error)}\n(its traceback cannot be shown: {type(trouble).__name__})"
+    except BaseException as failure:  # CPython's own formatting asks for the truth of an exception, which may raise
+        text = f"{message_of(error)}\n(its traceback cannot be shown: {type(failure).__name__})"
     return visible(shortened(text, 4 * MOST_CHARS, 4 * MOST_LINES)).split("\n")

@@ -224,7 +224,7 @@ class _Steppers:
 
 
 def latest(hub: GuestHub) -> Stepper | None:
-    """Give the stepper that was made last, if it is still there."""
+    """Return the stepper that was made last, if it is still there."""
     made: _Steppers = hub.keep("steppers", _Steppers)
     return made.latest() if made.latest is not None else None
 

@@ -103,7 +103,7 @@ class Timeline:
         return {kind: sum_s for kind, sum_s in sums.items() if sum_s}
 
     def _span(self, block: Block) -> tuple[float, float]:
-        """Give when the hub was blocked: exactly, if the hold was recorded, or as the watchdog saw it."""
+        """Return when the hub was blocked: exactly, if the hold was recorded, or as the watchdog saw it."""
         start_s = max(0.0, block.started_s - self.started_s)
         end_s = min(block.ended_s - self.started_s, self.duration_s)
 
@@ -118,7 +118,7 @@ class Timeline:
     # -- how it shows --------------------------------------------------------------------------------------
 
     def plot(self) -> Any:
-        """Give a matplotlib Figure: a lane a green thread, who held the hub, what the others waited for.
+        """Return a matplotlib Figure: a lane a green thread, who held the hub, what the others waited for.
 
         Raises:
             UsageError: the timeline was made by hand.
@@ -157,7 +157,7 @@ class Timeline:
     # -- where else it opens -------------------------------------------------------------------------------
 
     def to_chrome(self) -> dict[str, Any]:
-        """Give the timeline in Chrome's Trace Event Format.
+        """Return the timeline in Chrome's Trace Event Format.
 
         Source: "Trace Event Format" (Google, 2016): complete events (`ph` X, times in µs), metadata events (M) that
         name threads. A lane is a thread; what it waited for is a slice of the category "wait" in it.

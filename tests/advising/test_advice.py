@@ -15,10 +15,10 @@ from greenlab.advising.advice import (
     TaskCost,
     advise,
     concurrency,
+    discount_trials,
+    next_trial,
     plan_all,
-    settle,
-    too_busy,
-    worth_a_try,
+    weigh_trials,
 )
 
 
@@ -161,7 +161,7 @@ def tried(what: TaskCost, total_s: dict[str, float]) -> list[str]:
     """List the pools that are tried, if all tasks take so long; as long as expected where nothing is said."""
     advice = advise(what, cores=2)
     known: dict[str, float] = {}
-    while plan := worth_a_try(advice, known):
+    while plan := next_trial(advice, known):
         known[plan.pool] = total_s.get(plan.pool, plan.total_s)
     return list(known)
 
@@ -195,20 +195,20 @@ def test_how_long_a_sample_takes_follows_from_a_plan() -> None:
 
 def test_measurements_have_the_last_word() -> None:
     advice = advise(FEED, cores=2)
-    kept = settle(advice, {"hybrid": 190.0, "green": 95.0})
+    kept = weigh_trials(advice, {"hybrid": 190.0, "green": 95.0})
     assert ("hybrid", "sure") == (kept.pool, kept.sure)
     assert "tried on a sample: hybrid 190 tasks/s, green 95.0 tasks/s" == kept.reasons[0]
-    turned = settle(advice, {"hybrid": 90.0, "green": 95.0})
+    turned = weigh_trials(advice, {"hybrid": 90.0, "green": 95.0})
     assert ("green", "likely", None) == (turned.pool, turned.sure, turned.workers)
     assert ["by its costs hybrid should have won"] == turned.doubts
-    assert advice is settle(advice, {})
-    simpler = settle(advice, {"hybrid": 100.0 * CLOSE * 0.99, "green": 100.0})
+    assert advice is weigh_trials(advice, {})
+    simpler = weigh_trials(advice, {"hybrid": 100.0 * CLOSE * 0.99, "green": 100.0})
     assert "green" == simpler.pool
     assert (
         "hybrid did 1.2 times as much on the sample, but 1,000 tasks end at most 20% sooner there, and green is simpler"
         == simpler.reasons[0]
     )
-    late = settle(advice, {"hybrid": 300.0, "green": 100.0}, tasks=10, startup_s={"hybrid": 0.3})
+    late = weigh_trials(advice, {"hybrid": 300.0, "green": 100.0}, tasks=10, startup_s={"hybrid": 0.3})
     assert (
         "hybrid did 3 times as much on the sample, but with its start-up 10 tasks do not end sooner there"
         == (late.reasons[0])
@@ -216,7 +216,7 @@ def test_measurements_have_the_last_word() -> None:
 
 
 def test_on_a_busy_machine_the_costs_have_the_last_word_and_the_advice_says_how_to_repeat() -> None:
-    advice = too_busy(advise(COMPUTE, cores=2), "the machine was too busy")
+    advice = discount_trials(advise(COMPUTE, cores=2), "the machine was too busy")
     assert ("prefork", "a guess") == (advice.pool, advice.sure)
     assert "by its costs" == advice.reasons[0]
     assert "run it again when the machine has less to do" in str(advice)

@@ -17,8 +17,8 @@ import pytest
 from waiting import wait_until
 
 import greenlab
-from greenlab.advising.advice import Plan, TaskCost, Tried, advise
-from greenlab.advising.trials import Advising, _why_busy
+from greenlab.advising.advice import Plan, TaskCost, Trial, advise
+from greenlab.advising.trials import Advisor, _why_busy
 from greenlab.hub import eventlet
 from greenlab.magics import advise as magic
 from greenlab.magics import options
@@ -148,20 +148,22 @@ def test_an_advice_of_more_in_flight_than_were_tried_says_so(started: Any) -> No
     assert "in flight when" not in str(greenlab.advise(lambda _: time.sleep(0.1), range(10), sample=10))
 
 
-class Scripted(Advising):
+class Scripted(Advisor):
     """Pools do what the test says, on a machine that does nothing else."""
 
     rates: ClassVar[dict[str, float]] = {}
     foreign_cores = 0.0
 
-    def _try(self, plan: Plan, items: Any) -> Tried:
+    def _try(self, plan: Plan, items: Any) -> Trial:
         rate = self.rates[plan.pool] * min(plan.concurrency, 40)
-        return Tried(plan, rate, len(items) / rate, foreign_cores=self.foreign_cores)
+        return Trial(plan, rate, len(items) / rate, foreign_cores=self.foreign_cores)
 
 
 def scripted(**rates: float) -> Scripted:
     """Make one whose pools do so many tasks a second for each in flight, of up to 40."""
-    made = Scripted(items=range(100), least=20, tasks=1000, cores=2, seconds=9, watched=None, make=None, meter=None)
+    made = Scripted(
+        items=range(100), least=20, tasks=1000, cores=2, seconds=9, make_sample=None, make_run=None, meter=None
+    )
     object.__setattr__(made, "rates", rates)
     return made
 
@@ -171,11 +173,11 @@ WRITE = TaskCost(0.004, 0.0015, 0.0025, 0.0)  # a file, whose disk is busy with 
 
 def test_more_in_flight_are_tried_while_that_helps() -> None:
     advising = scripted(threads=10.0, prefork=5.0, hybrid=5.0, green=5.0)
-    tried, cost = advising._try_all(WRITE, range(100))
+    tried, cost = advising._try_plausible(WRITE, range(100))
     assert {"threads", "prefork", "hybrid", "green"} == {one.plan.pool for one in tried}
-    advice = advising._settle(advise(WRITE, tasks=1000, cores=2), tried, {})
+    advice = advising._weigh(advise(WRITE, tasks=1000, cores=2), tried, {})
     assert ("threads", 5) == (advice.pool, advice.concurrency)
-    advice = advising._widen(advice, tried, range(100), cost)
+    advice = advising._try_more_in_flight(advice, tried, range(100), cost)
     assert [5, 20, 80] == [one.plan.concurrency for one in tried if one.plan.pool == "threads"]
     assert 80 == advice.concurrency
     assert "more in flight help: -p threads -c 80 did 400 tasks/s" == advice.reasons[0]
@@ -186,9 +188,9 @@ def test_more_in_flight_are_tried_while_that_helps() -> None:
 def test_others_are_tried_too_where_a_pool_is_late_while_something_else_takes_the_cores() -> None:
     advising = scripted(threads=100.0, prefork=80.0, hybrid=5.0, green=5.0)
     object.__setattr__(advising, "foreign_cores", 0.5)  # the system's own threads that write to the disk, maybe
-    tried, _ = advising._try_all(WRITE, range(100))
+    tried, _ = advising._try_plausible(WRITE, range(100))
     assert ["prefork", "threads"] == [one.plan.pool for one in tried][:2]
-    assert "threads" == advising._settle(advise(WRITE, tasks=1000, cores=2), tried, {}).pool
+    assert "threads" == advising._weigh(advise(WRITE, tasks=1000, cores=2), tried, {}).pool
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def test_others_are_tried_too_where_a_pool_is_late_while_something_else_takes_th
 def test_a_machine_is_too_busy_to_tell_if_what_computes_had_to_share_it(
     cost: TaskCost, foreign: float, says: str
 ) -> None:
-    tried = [Tried(advise(cost, cores=2).plan, 10.0, 1.0, foreign_cores=foreign)]
+    tried = [Trial(advise(cost, cores=2).plan, 10.0, 1.0, foreign_cores=foreign)]
     why = _why_busy(cost, tried)
     assert bool(says) == bool(why)
     assert says in why
@@ -211,10 +213,10 @@ def test_a_machine_is_too_busy_to_tell_if_what_computes_had_to_share_it(
 
 def test_a_pool_that_does_what_it_should_is_tried_once() -> None:
     advising = scripted(threads=200.0, prefork=300.0, hybrid=5.0, green=5.0)
-    tried, cost = advising._try_all(WRITE, range(100))
+    tried, cost = advising._try_plausible(WRITE, range(100))
     assert ["prefork"] == [one.plan.pool for one in tried]
     advice = advise(WRITE, tasks=1000, cores=2)
-    assert advice is advising._widen(advice, tried, range(100), cost)
+    assert advice is advising._try_more_in_flight(advice, tried, range(100), cost)
 
 
 def test_fewer_items_than_needed_make_a_guess(started: Any) -> None:

@@ -51,7 +51,7 @@ def job(left: int | None, concurrency: int = 100, workers: int = 2) -> Any:
         (cost(cpu=0.01), 30, "green"),  # done before processes are there
         (cost(cpu=0.01), 0, "green"),
         (cost(cpu=0.01, cpu_free_s=0.01), 1000, "threads"),
-        (cost(cpu=0.01, cpu_free_s=0.01, others_s=0.01), 1000, "green"),  # it keeps both cores busy by itself
+        (cost(cpu=0.01, cpu_free_s=0.01, other_threads_s=0.01), 1000, "green"),  # it keeps both cores busy by itself
         (cost(cpu=1e-4, blocked=0.02), 1000, "threads"),
         (cost(cpu=1e-4, blocked=0.02, blocked_gil_s=0.02), 1000, "prefork"),
         (cost(cpu=0.01, wait=0.15), 1000, "hybrid"),
@@ -221,7 +221,7 @@ def test_every_task_runs_once_on_both_sides_of_the_move(
     said = [(tmp_path / str(x)).read_text().splitlines() for x in range(80)]
     assert {1} == set(map(len, said))
     assert 2 <= len({line for (line,) in said})
-    assert pool.told(ledger).startswith(f"moved to {name.removeprefix('auto to ')} after ")
+    assert pool.decision(ledger).startswith(f"moved to {name.removeprefix('auto to ')} after ")
 
 
 @pytest.mark.parametrize("name", MOVING)
@@ -229,7 +229,7 @@ def test_a_cancel_at_the_move_leaves_nothing_in_flight(monkeypatch: pytest.Monke
     pool = make_pool(greenlab.start(), name, monkeypatch)
     ledger = Ledger(time.sleep, [0.001] * 10_000, concurrency=4, workers=2)
     runner = eventlet.spawn(pool.run, ledger)
-    wait_until(lambda: pool.told(ledger), pause_s=0)
+    wait_until(lambda: pool.decision(ledger), pause_s=0)
     ledger.stopped = True
     runner.kill()
     with pytest.raises(greenlet.GreenletExit):
@@ -269,7 +269,7 @@ def test_a_pool_that_cannot_be_started_leaves_the_rest_in_green(monkeypatch: pyt
     ledger = Ledger(abs, range(20), concurrency=4)
     pool.run(ledger)
     assert list(range(20)) == ledger.values
-    assert "but prefork cannot be started: no process could be started" in pool.told(ledger)
+    assert "but prefork cannot be started: no process could be started" in pool.decision(ledger)
 
 
 def test_in_a_worker_process_auto_stays_in_it() -> None:

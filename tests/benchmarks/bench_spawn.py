@@ -71,11 +71,11 @@ async def ticking(hub: GuestHub, length_s: float) -> tuple[list[float], list[flo
     await asyncio.sleep(length_s)
     turns = hub.turns - turns
     ticker.kill()
-    others_s: list[float] = []
-    other = asyncio.create_task(tick_asyncio(others_s))
+    other_threads_s: list[float] = []
+    other = asyncio.create_task(tick_asyncio(other_threads_s))
     await asyncio.sleep(length_s)
     other.cancel()
-    return gaps_ms(times_s), gaps_ms(others_s), turns / len(times_s)
+    return gaps_ms(times_s), gaps_ms(other_threads_s), turns / len(times_s)
 
 
 async def idle(hub: GuestHub) -> tuple[int, int]:

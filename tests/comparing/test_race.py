@@ -246,7 +246,9 @@ def usage(cpu_s: float = 0.1, busy: float = 0.2, workers: float = 0.0, elapsed_s
 
 def raced(rates: dict[str, list[float]], used: Usage | None = None, **run: Any) -> Race:
     """A race that has ended with these throughputs."""
-    race = Race([1] * 100, pools=list(rates), repeat=max(map(len, rates.values())), label="x in y", make=pytest.fail)
+    race = Race(
+        [1] * 100, pools=list(rates), repeat=max(map(len, rates.values())), label="x in y", make_run=pytest.fail
+    )
     for pool, each in rates.items():
         for at, rate in enumerate(each, 1):
             fake: Any = FakeRun(pool, rate, **run)
@@ -302,7 +304,7 @@ def test_a_leg_that_was_cut_short_counts_for_nothing_and_stays_readable() -> Non
     assert "prefork  interrupted after 40 of 100 tasks" in repr(race)
     assert "threads  did not run" in repr(race)
     race.repeat = 3
-    assert race._cut_short() == (
+    assert race._interrupt_message() == (
         "the race was interrupted: prefork, threads did not finish; green ran 2 of 3 times; what has ended is in _race"
     )
 

@@ -15,7 +15,7 @@ import pytest
 import greenlab
 from greenlab import UsageError
 from greenlab.comparing import recommend, steady_state, sweep_report, usl
-from greenlab.comparing.sweep import MOST_TASKS, Laps, Sweep
+from greenlab.comparing.sweep import MOST_TASKS, RepeatedItems, Sweep
 from greenlab.hub import eventlet
 from greenlab.live.drawing import sweep_figure
 from greenlab.live.series_snapshot import source_of
@@ -93,7 +93,7 @@ def test_the_standard_error_is_that_of_the_batches() -> None:
 
 
 def test_laps_go_round_the_same_items_from_the_first_one_until_their_time_is_over() -> None:
-    laps = Laps("abc", 2, seconds=0.05)
+    laps = RepeatedItems("abc", 2, seconds=0.05)
     seen = list(laps)
     assert list("abcabc") == seen[:6]
     assert len(seen) <= MOST_TASKS
@@ -102,8 +102,8 @@ def test_laps_go_round_the_same_items_from_the_first_one_until_their_time_is_ove
 
 def test_without_a_time_laps_last_until_enough_tasks_have_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("greenlab.comparing.sweep.SHORTEST_S", 0.0)
-    assert 7 * 100 == len(list(Laps([1], 100, None)))
-    assert 50 + 1 == len(list(Laps([1], 1, None)))
+    assert 7 * 100 == len(list(RepeatedItems([1], 100, None)))
+    assert 50 + 1 == len(list(RepeatedItems([1], 1, None)))
 
 
 # -- the law -------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def test_the_laws_curve_peaks_and_bends_where_its_formulas_say() -> None:
     step = 1e-6
     slope = (law.throughput(7 + step) / law.throughput(7) - 1) / (step / 7)
     assert slope == pytest.approx(law.elasticity(7), rel=1e-3)
-    assert law.throughput(law.reach(50, 100)) == pytest.approx(50, rel=0.02)
+    assert law.throughput(law.least_concurrency(50, 100)) == pytest.approx(50, rel=0.02)
 
 
 def test_three_figures_need_three_concurrencies() -> None:
@@ -169,7 +169,7 @@ def test_three_figures_need_three_concurrencies() -> None:
 def test_of_a_server_with_a_limit_the_knee_is_the_limit_and_the_advice_is_near(
     servers: int, widths: tuple[int, ...], spread: float
 ) -> None:
-    verdict = recommend.judge(
+    verdict = recommend.recommend_concurrency(
         [closed_loop(n, servers, 0.05, 2 + 4 * n * 0.05 / servers + 50 * 0.05, spread=spread) for n in widths]
     )
     assert () == verdict.missing
@@ -187,15 +187,15 @@ def test_of_a_server_with_a_limit_the_knee_is_the_limit_and_the_advice_is_near(
 def test_of_a_smooth_law_the_advice_is_the_least_concurrency_for_95_percent() -> None:
     law = usl.Usl(10, 0.05, 0.0005)
     widths = (1, 3, 10, 20, 30, 50, 100)
-    verdict = recommend.judge(points(*(law.throughput(n) for n in widths), widths=widths))
-    best = law.best(100)
+    verdict = recommend.recommend_concurrency(points(*(law.throughput(n) for n in widths), widths=widths))
+    best = law.max_throughput(100)
     assert verdict.concurrency is not None
     assert 0.93 * best <= law.throughput(verdict.concurrency) <= 0.98 * best
     assert law.throughput(verdict.concurrency * 0.7) < 0.95 * best
 
 
 def test_where_more_brings_nothing_the_advice_is_one() -> None:
-    verdict = recommend.judge(points(500, 502, 499, 500))
+    verdict = recommend.recommend_concurrency(points(500, 502, 499, 500))
     assert (1, 1) == (verdict.concurrency, verdict.knee)
 
 
@@ -205,7 +205,7 @@ def test_more_noise_widens_the_interval() -> None:
     rates = [law.throughput(n) for n in widths]
 
     def width(noise: float) -> float:
-        low, high = recommend.judge(points(*rates, widths=widths, noise=noise)).interval or (1, 1)
+        low, high = recommend.recommend_concurrency(points(*rates, widths=widths, noise=noise)).interval or (1, 1)
         return high / low
 
     assert width(0.01) < width(0.04)
@@ -225,19 +225,21 @@ def test_more_noise_widens_the_interval() -> None:
     ],
 )  # fmt: skip
 def test_thin_data_get_no_advice_and_are_told_what_is_missing(given: list[steady_state.Point], says: str) -> None:
-    verdict = recommend.judge(given)
+    verdict = recommend.recommend_concurrency(given)
     assert verdict.concurrency is None
     assert verdict.interval is None
     assert any(says in sentence for sentence in verdict.missing), verdict.missing
 
 
 def test_no_points_get_no_advice() -> None:
-    assert "there are 0" in recommend.judge([]).missing[0]
+    assert "there are 0" in recommend.recommend_concurrency([]).missing[0]
 
 
 def test_without_scipy_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "scipy.optimize", None)
-    assert ("the fit needs scipy: pip install scipy",) == recommend.judge(points(10, 90, 400, 500)).missing
+    assert ("the fit needs scipy: pip install scipy",) == recommend.recommend_concurrency(
+        points(10, 90, 400, 500)
+    ).missing
     with pytest.raises(UsageError, match="pip install scipy"):
         usl.fit([1, 2, 3], [1, 2, 3], [0.1] * 3)
 
@@ -340,7 +342,11 @@ def test_a_mistake_is_one_line_before_anything_runs(options: dict[str, Any], say
 
 def made(given: list[steady_state.Point], pool: str = "green", widths: tuple[int, ...] = ()) -> Sweep:
     sweep = Sweep(
-        [1], pool=pool, concurrencies=widths or [p.concurrency for p in given], label="url in urls", make=pytest.fail
+        [1],
+        pool=pool,
+        concurrencies=widths or [p.concurrency for p in given],
+        label="url in urls",
+        make_run=pytest.fail,
     )
     sweep.points, sweep.ended = given, True
     return sweep
@@ -371,7 +377,7 @@ def test_an_interrupted_sweep_says_what_has_not_run() -> None:
     sweep = made(GOOD[:2], widths=(1, 5, 10))
     sweep.interrupted = True
     assert "  10         interrupted" in repr(sweep)
-    assert "no figures for 10 in flight" in sweep._cut_short()
+    assert "no figures for 10 in flight" in sweep._interrupt_message()
 
 
 def test_the_table_has_a_row_a_concurrency() -> None:
@@ -445,12 +451,12 @@ def test_littles_law_tells_the_two_ways_in_which_a_point_is_unsteady() -> None:
     (few,) = points(10, widths=(10,))
     assert [
         "Little's law holds: throughput × mean latency is what was in flight, to within 10%"
-    ] == sweep_report.littles([few])
-    (unkept,) = sweep_report.littles([few, _with(few, in_flight=3.0)])
+    ] == sweep_report.check_littles_law([few])
+    (unkept,) = sweep_report.check_littles_law([few, _with(few, in_flight=3.0)])
     assert unkept.endswith("did not keep so many in flight: 3 of 10")
-    (unsteady,) = sweep_report.littles([few, _with(few, mean_s=0.5), _with(few, mean_s=0.2)])
+    (unsteady,) = sweep_report.check_littles_law([few, _with(few, mean_s=0.5), _with(few, mean_s=0.2)])
     assert "is not what was in flight: 5 of 10, 2 of 10;" in unsteady
-    assert [] == sweep_report.littles([])
+    assert [] == sweep_report.check_littles_law([])
 
 
 def _with(point: steady_state.Point, **changes: Any) -> steady_state.Point:

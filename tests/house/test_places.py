@@ -41,5 +41,5 @@ def test_the_place_of_a_stack_is_the_users_innermost_line() -> None:
     assert place is not None
     assert (__file__, "test_the_place_of_a_stack_is_the_users_innermost_line") == (place[0], place[2])
     assert place[1] == sys._getframe().f_lineno - 4
-    assert f"line {place[1]} of {os.path.basename(__file__)}, in test_" in places.say_place(place)  # noqa: PTH119
+    assert f"line {place[1]} of {os.path.basename(__file__)}, in test_" in places.format_place(place)  # noqa: PTH119
     assert places.user_place(None) is None

@@ -19,8 +19,8 @@ from greenlab import hub, pools
 from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 from greenlab.runs import Latency
-from greenlab.runs.aggregate import KEPT, Histogram
-from greenlab.runs.latency import latency_of
+from greenlab.runs.aggregate import KEPT
+from greenlab.runs.latency import Histogram, latency_of
 
 POOLS = pools.NAMES
 
@@ -254,7 +254,7 @@ def test_of_a_flood_the_first_mebibyte_is_kept(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize("pool", POOLS)
 def test_the_tasks_of_a_run_are_listed_with_where_they_stand(pool: str) -> None:
     run = prepare(doze, ["a", "b"], pool=pool, **two_workers(pool)).start()
-    wait_until(lambda: run.in_flight == 2 and all(held.where for held in run.held()))
+    wait_until(lambda: run.in_flight == 2 and all(held.where for held in run.tasks_in_flight()))
     rows = {row.id: row for row in greenlab.ps()}
     assert {f"{run.id}", f"{run.id}.0", f"{run.id}.1"} == set(rows)
     assert (pool, "run of doze", "0 of 2 done") == (

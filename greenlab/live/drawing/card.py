@@ -38,7 +38,7 @@ _LABEL_CHARS = 56
 
 
 def style() -> Any:
-    """Give the context in which everything is drawn, whatever the user's style."""
+    """Return the context in which everything is drawn, whatever the user's style."""
     return mpl.rc_context(_plain_style())
 
 
@@ -105,5 +105,5 @@ class Card:
         axes.set_xlabel(words, color=MUTED, fontsize=10.5 * PT, labelpad=2)
 
     def answer(self) -> tuple[Any, ...]:
-        """Give the picture as `greenlab.live.drawing.server` sends it."""
+        """Return the picture as `greenlab.live.drawing.server` sends it."""
         return "png", png(self.figure), self.width, self.height

@@ -165,7 +165,7 @@ def _of_records(records: Records) -> Picture:
 
 
 def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) -> Floats:
-    """Give the mean of what was noted in each bin, weighed by the tasks that each note speaks for."""
+    """Return the mean of what was noted in each bin, weighed by the tasks that each note speaks for."""
     known = np.asarray(values)[1:]
     weights = np.where(np.isnan(known), 0.0, np.maximum(np.diff(columns.done), 1))
     bins = len(edges_s) - 1
@@ -176,7 +176,7 @@ def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) ->
 
 
 def _limits(columns: Columns, facts: Facts, end_s: float) -> tuple[Floats, Floats]:
-    """Give the times between which the concurrency was the same, and what it was; one piece if it never changed.
+    """Return the times between which the concurrency was the same, and what it was; one piece if it never changed.
 
     A change is drawn at the note before it, as in flight is: whoever turns the dial takes one then.
     """
@@ -193,7 +193,7 @@ def _rates(edges_s: Floats, t_s: Floats, count: NDArray[np.int64]) -> Floats:
 
 
 def _errors(records: Records, edges_s: Floats, throughput: Floats) -> tuple[Floats, Floats]:
-    """Give edges and rates of failures, no finer than they are known.
+    """Return edges and rates of failures, no finer than they are known.
 
     Failures are counted where samples were taken; in narrower bins a few of them would look like many.
     """
