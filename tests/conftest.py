@@ -85,7 +85,7 @@ def started() -> Iterator[hub.GuestHub]:
 
 
 @pytest.fixture
-def artist() -> Iterator[DrawingClient]:
+def client() -> Iterator[DrawingClient]:
     """A process that draws, once a test starts it."""
     children = psutil.Process().children()
     with DrawingClient() as made:
@@ -108,7 +108,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
     ) -> None:
         seen.append(Shown(bundle, metadata or {}, display_id, update))
 
-    monkeypatch.setattr(displays, "_display", display)
+    monkeypatch.setattr(displays, "send_output", display)
     monkeypatch.setattr(choose_display, "_in_kernel", lambda: True)
     return seen
 

@@ -165,7 +165,7 @@ class Advisor:
             return self._run()
         except RunInterrupted as interrupt:
             raise SeriesInterrupted(
-                "greenlab.advise was interrupted before there was an advice; its last run is the error's `run`",
+                "the advice was interrupted before it was made; its last run is the error's `run`",
                 interrupt.run,
             ) from None
 

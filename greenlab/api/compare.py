@@ -274,7 +274,7 @@ def _boards(live: bool | None) -> Sequence[Any]:
     from greenlab.live.drawing.client import DrawingClient
     from greenlab.live.series_view import SeriesView
 
-    return (SeriesView(start().keep("artist", DrawingClient)),)
+    return (SeriesView(start().keep("drawing client", DrawingClient)),)
 
 
 def _figure(series: Series) -> Any:

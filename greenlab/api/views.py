@@ -25,7 +25,7 @@ def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
         return ()
     from greenlab.live import DrawingClient, View
 
-    return (View(here.call_soon_threadsafe, artist=here.keep("artist", DrawingClient)),)
+    return (View(here.call_soon_threadsafe, client=here.keep("drawing client", DrawingClient)),)
 
 
 def in_notebook() -> bool:

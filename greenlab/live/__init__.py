@@ -1,4 +1,4 @@
-"""The live view of a run: figures and widgets. It draws, and decides nothing.
+"""The live view of a run: figures and widgets. It shows, and decides nothing.
 
 `View` is an observer of one run; `DrawingClient` is the process that draws for it and may be shared by many views;
 `static_figure` is a run's picture as a matplotlib figure.
@@ -47,7 +47,7 @@ def static_figure(run: Watched) -> Figure:
         run: one that has ended, or goes on: then its ended tasks are drawn.
 
     Returns:
-        a figure of its own, which pyplot knows nothing of.
+        a figure that is not registered with pyplot.
     """
     from greenlab.live.drawing import curves, run_figure
     from greenlab.live.snapshot import records_of

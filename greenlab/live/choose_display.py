@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def choose_display(controls: Controls, *, widgets: bool) -> Display:
-    """Choose how to appear, by what there is: a kernel, widgets, or neither.
+    """Return the display for this front end: by whether there is a kernel, and widgets.
 
     Args:
         controls: what is called when the user does something.

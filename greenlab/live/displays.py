@@ -1,10 +1,9 @@
-"""What a view looks like where it is shown: widgets, a picture replaced in place, or lines in a terminal.
+"""The displays of a view: a picture replaced in place, lines in a terminal, or widgets (`widget_display`).
 
-A face draws nothing and knows no run; it is handed HTML, text and pictures. Each one shows something at once,
-and `finish` leaves an output that needs no kernel: a saved notebook shows the last picture and the numbers.
-The face of widgets is in `greenlab.live.widget_display`.
+A display draws nothing and knows no run; it is given HTML, text and pictures. Each one shows something at once, and
+`finish` leaves an output that needs no kernel: a saved notebook shows the last picture and the numbers.
 
-Must not import: ipywidgets or IPython before a face is shown; matplotlib never.
+Must not import: ipywidgets or IPython before a display is shown; matplotlib never.
 """
 
 from __future__ import annotations
@@ -21,58 +20,58 @@ if TYPE_CHECKING:
 
 
 class Slider(NamedTuple):
-    """What a user may turn while a run goes on.
+    """A slider that changes a run while it goes on.
 
     Attributes:
-        name: what it is: "concurrency" or "workers".
-        value: where it stands.
-        steps: where it may stand, ascending.
-        is_light: whether it is worth following while it is being turned.
+        name: what it sets: "concurrency" or "workers".
+        value: the value now.
+        steps: the values that it may have, ascending.
+        continuous: whether it takes effect while it is being moved.
     """
 
     name: str
     value: int
     steps: tuple[int, ...]
-    is_light: bool
+    continuous: bool
 
 
 class Controls(NamedTuple):
-    """What a face calls when its user does something, on whichever thread it likes.
+    """What a display calls when its user does something, on any thread.
 
     Attributes:
-        stop: the run shall stop.
-        turn: the dial was turned to a value.
+        stop: stops the run.
+        set_value: sets what the slider sets.
     """
 
     stop: Callable[[], object]
-    turn: Callable[[int], object]
+    set_value: Callable[[int], object]
 
 
-class Now(NamedTuple):
-    """How far a run is, in words.
+class Progress(NamedTuple):
+    """How far a run is, formatted.
 
     Attributes:
         name: the run's name, without a number that varies: test tools compare it with a saved one.
-        progress: one line of plain text.
-        html: the same as a header.
-        dial: what may be turned, and where it stands.
+        line: how far it is, in one line of plain text.
+        html: the same as an HTML header.
+        slider: what may be changed, and its value.
         failure: the first failure, folded in, as HTML; empty if there is none.
     """
 
     name: str
-    progress: str
+    line: str
     html: str
-    dial: Slider
+    slider: Slider
     failure: str = ""
 
 
-class Last(NamedTuple):
-    """What a notebook keeps of a run.
+class Final(NamedTuple):
+    """The output of a run that a notebook keeps.
 
     Attributes:
-        text: what the output says where pictures are not shown.
+        text: the output where pictures are not shown.
         summary: how the run went, in a few lines.
-        drawing: the last picture, for faces that draw; None if nobody could draw it.
+        drawing: the last picture, for displays that show one; None if it could not be drawn.
         failure: the first failure, folded in, as HTML; empty if there is none.
     """
 
@@ -83,21 +82,21 @@ class Last(NamedTuple):
 
 
 class Display:
-    """A face that shows nothing; the others are what it is not.
+    """A display that shows nothing: the base of the others.
 
     Attributes:
-        draws: whether it wants pictures.
-        titled: whether a live picture must say by itself what the header says.
+        draws: whether it shows pictures.
+        titled: whether a live picture needs a title, because no header stands above it.
     """
 
     draws = False
     titled = True
 
-    def show(self, now: Now) -> None:
-        """Appear."""
+    def show(self, progress: Progress) -> None:
+        """Show the first output."""
 
-    def update(self, now: Now) -> None:
-        """Say how far the run is."""
+    def update(self, progress: Progress) -> None:
+        """Show how far the run is."""
 
     def picture(self, drawing: Drawing) -> None:
         """Show a live picture."""
@@ -105,27 +104,27 @@ class Display:
     def stopping(self) -> None:
         """Show that the run was asked to stop."""
 
-    def finish(self, last: Last) -> None:
-        """Leave what a notebook keeps."""
+    def finish(self, final: Final) -> None:
+        """Replace the live output by the one that a notebook keeps."""
 
     def close(self) -> None:
-        """Let go of what the face holds. Safe to call twice."""
+        """Release what the display holds. Safe to call twice."""
 
 
 class TerminalDisplay(Display):
-    """Two outputs, for a terminal cannot take one back: what is run, and how it went."""
+    """Two outputs, since a terminal cannot replace one: what is run, and the summary."""
 
-    def show(self, now: Now) -> None:
+    def show(self, progress: Progress) -> None:
         """Print what is run."""
-        _display({"text/plain": now.name})
+        send_output({"text/plain": progress.name})
 
-    def finish(self, last: Last) -> None:
-        """Print how it went."""
-        _display({"text/plain": last.summary})
+    def finish(self, final: Final) -> None:
+        """Print the summary."""
+        send_output({"text/plain": final.summary})
 
 
 class StillDisplay(Display):
-    """One output that is replaced in place: for front ends without widgets, where one stops a run by interrupting."""
+    """One output that is replaced in place: for front ends without widgets, where an interrupt stops a run."""
 
     draws = True
 
@@ -134,49 +133,50 @@ class StillDisplay(Display):
         self._drawing: Drawing | None = None
         self._failure = ""
 
-    def show(self, now: Now) -> None:
-        """Display the line that will be replaced."""
-        _display({"text/plain": now.name}, display_id=self._id)
+    def show(self, progress: Progress) -> None:
+        """Show the line that will be replaced."""
+        send_output({"text/plain": progress.name}, display_id=self._id)
 
-    def update(self, now: Now) -> None:
-        """Replace the line, as long as there is no picture that says more."""
-        self._failure = now.failure
+    def update(self, progress: Progress) -> None:
+        """Replace the line, until there is a picture."""
+        self._failure = progress.failure
         if self._drawing is None:
-            _display({"text/plain": now.progress}, display_id=self._id, update=True)
+            send_output({"text/plain": progress.line}, display_id=self._id, update=True)
 
     def picture(self, drawing: Drawing) -> None:
         """Replace the picture."""
         self._drawing = drawing
-        _display(*picture_bundle(Last("", "", drawing, self._failure)), display_id=self._id, update=True)
+        send_output(*picture_bundle(Final("", "", drawing, self._failure)), display_id=self._id, update=True)
 
-    def finish(self, last: Last) -> None:
+    def finish(self, final: Final) -> None:
         """Replace it all by the last picture and the summary."""
-        _display(*picture_bundle(last), display_id=self._id, update=True)
+        send_output(*picture_bundle(final), display_id=self._id, update=True)
 
 
-def picture_bundle(last: Last) -> tuple[dict[str, Any], dict[str, Any]]:
+def picture_bundle(final: Final) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the data and metadata of an output that shows a picture, and the first failure below it."""
-    drawing = last.drawing
+    drawing = final.drawing
     if drawing is None:
-        return {"text/plain": last.text}, {}
+        return {"text/plain": final.text}, {}
     size = {"width": drawing.width, "height": drawing.height}
-    about = size | ({"alt": last.summary} if last.summary else {})
-    data: dict[str, Any] = {"image/png": drawing.png, "text/plain": last.text}
-    if last.failure:
-        # One output: a front end takes no further ones of a cell that has ended, as it has with --detach.
+    about = size | ({"alt": final.summary} if final.summary else {})
+    data: dict[str, Any] = {"image/png": drawing.png, "text/plain": final.text}
+    if final.failure:
+        # One output: a front end shows no further ones of a cell that has ended, as it has with --detach.
         attributes = " ".join(f'{name}="{escape(str(value))}"' for name, value in about.items())
         source = b64encode(drawing.png).decode("ascii")
-        data["text/html"] = f'<img src="data:image/png;base64,{source}" {attributes}>{last.failure}'
+        data["text/html"] = f'<img src="data:image/png;base64,{source}" {attributes}>{final.failure}'
     return data, {"image/png": about}
 
 
-def _display(
+def send_output(
     bundle: dict[str, Any],
     metadata: dict[str, Any] | None = None,
     *,
     display_id: str | None = None,
     update: bool = False,
 ) -> None:
+    """Send an output to the front end, or replace the one with the same display id."""
     from IPython.display import display
 
     display(bundle, raw=True, metadata=metadata or {}, display_id=display_id, update=update)

@@ -1,6 +1,6 @@
-"""Counts noted now and then while a run goes on, in columns, and the latency of the tasks that ended meanwhile.
+"""Samples of a run that goes on, in columns: counts, and the latency of the tasks that ended since the last sample.
 
-Guarantees: a note costs the hub a fraction of a millisecond, however many tasks ended since the one before; memory is
+Guarantees: a sample costs the hub a fraction of a millisecond, however many tasks ended since the one before; memory is
 bounded, however long a run is. Both can be pickled, for the process that draws.
 
 Must not import: numpy, matplotlib, ipywidgets, eventlet: this is loaded with the first cell.
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 MAX_SAMPLES = 960
 """Samples kept of a run: four minutes at four a second; then every other one is dropped."""
-MAX_ASKED = 500
-"""Tasks whose latency is read for one sample; of more, so many are drawn by lot."""
+MAX_READ = 500
+"""Tasks whose latency is read for one sample; of more, so many are chosen at random."""
 
-_LOTS = random.Random(0)  # noqa: S311  # a generator of its own: the user may have seeded the global one
+_RANDOM = random.Random(0)  # noqa: S311  # a generator of its own: the user may have seeded the global one
 
 
 def _doubles() -> array[float]:
@@ -41,37 +41,37 @@ def _counts() -> array[int]:
 
 
 class RecentLatencies:
-    """Percentiles of the tasks that ended since the last look: of all, or of some drawn by lot.
+    """Percentiles of the tasks that ended since the last call: of all, or of some that are chosen at random.
 
-    Lots, not every k-th task: inputs often go round in a circle.
+    At random, not every k-th task: inputs are often periodic.
     """
 
     def __init__(self) -> None:
         self._seen = 0
         self._open: list[int] = []
 
-    def look(self, run: Watched) -> tuple[float, float]:
+    def read(self, run: Watched) -> tuple[float, float]:
         """Return p50 and p99, in seconds, by the nearest-rank method; nan if there is nothing new."""
         starts_s, ends_s = run.times()
         taken_s, still_open = [], []
-        for index in chain(self._open, _some(self._seen, len(ends_s))):
+        for index in chain(self._open, _chosen(self._seen, len(ends_s))):
             end_s = ends_s[index]
             if end_s != end_s:  # noqa: PLR0124 (nan: not ended)
                 still_open.append(index)
             elif end_s >= run.started_s:  # not of a run that this one resumes
                 taken_s.append(end_s - starts_s[index])
         self._seen = len(ends_s)
-        self._open = still_open if len(still_open) <= 2 * MAX_ASKED else _LOTS.sample(still_open, MAX_ASKED)
+        self._open = still_open if len(still_open) <= 2 * MAX_READ else _RANDOM.sample(still_open, MAX_READ)
         return nearest_ranks(taken_s)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Who draws need not know what was looked at.
+        # The process that draws does not need it.
         return RecentLatencies, ()
 
 
 @dataclass
 class Columns:
-    """Counts noted now and then: the columns of `Samples`, which grow while a run goes on.
+    """Samples of a run, in columns, which grow while the run goes on.
 
     Attributes:
         t_s: when, in seconds from the start.
@@ -95,8 +95,8 @@ class Columns:
     _skipped: int = 0
     _latencies: RecentLatencies = field(default_factory=RecentLatencies, repr=False, compare=False)
 
-    def note(self, run: Watched) -> None:
-        """Take a sample of a run, or only count the moment where a long run needs fewer."""
+    def add_sample(self, run: Watched) -> None:
+        """Take a sample of a run; of a long run, which needs fewer, only at every so many calls."""
         self._skipped += 1
         if self._skipped >= self._stride or not run.running:
             self._skipped = 0
@@ -107,7 +107,7 @@ class Columns:
                 del column[1:-1:2]
 
     def _append(self, run: Watched) -> None:
-        p50_s, p99_s = self._latencies.look(run)
+        p50_s, p99_s = self._latencies.read(run)
         self.t_s.append(max(run.elapsed_s, self.t_s[-1]))
         self.done.append(run.done)
         self.failed.append(run.failed)
@@ -117,13 +117,13 @@ class Columns:
         self.p99_s.append(p99_s)
 
 
-def _some(start: int, stop: int) -> Iterable[int]:
+def _chosen(start: int, stop: int) -> Iterable[int]:
     count = stop - start
-    if count <= MAX_ASKED:
+    if count <= MAX_READ:
         return range(start, stop)
-    # The same one twice does no harm, and to see to it that there is none (`sample`) takes five times as long.
-    lot = _LOTS.random
-    return [start + int(lot() * count) for _ in range(MAX_ASKED)]
+    # The same one twice does no harm, and to exclude that (`sample`) takes five times as long.
+    lot = _RANDOM.random
+    return [start + int(lot() * count) for _ in range(MAX_READ)]
 
 
 def nearest_ranks(taken_s: Sequence[float]) -> tuple[float, float]:

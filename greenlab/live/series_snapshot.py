@@ -1,4 +1,4 @@
-"""What the pictures of races and sweeps are drawn from: plain columns that can be pickled.
+"""Snapshots of races and sweeps, which their pictures are drawn from: plain columns that can be pickled.
 
 Must not import: numpy, matplotlib, ipywidgets, eventlet, runs (a series is known by its attributes alone).
 """
@@ -10,18 +10,18 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from greenlab.live.words import count_words, duration_words
+from greenlab.live.words import format_count, format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_TIMES, MOST_NOW = 20_000, 4_000
-"""Times that are drawn from of a run that has ended, and of one that goes on, which are taken every second on the hub's
-thread; of more, every k-th stands for k."""
+"""Times of a run that has ended, and of one that goes on, which are read every second on the hub's thread; of more,
+every k-th stands for k."""
 
 
 @dataclass(frozen=True)
-class Trace:
+class RunTimes:
     """When the tasks of one run ended.
 
     Attributes:
@@ -43,78 +43,78 @@ class SeriesRow:
 
     Attributes:
         pool: its name.
-        traces: its runs that count.
+        runs: its runs that count.
         now: its run that goes on, or None.
         rates: throughput of each run that counts, tasks/s.
-        words: what is said beside its bar.
-        failed: whether that is why there is none.
+        text: what is written beside its bar.
+        failed: whether the text is why there is no bar.
     """
 
     pool: str
-    traces: tuple[Trace, ...]
-    now: Trace | None
+    runs: tuple[RunTimes, ...]
+    now: RunTimes | None
     rates: tuple[float, ...]
-    words: str
+    text: str
     failed: bool
 
 
 @dataclass(frozen=True)
-class RaceSource:
+class RaceSnapshot:
     """A race so far.
 
     Attributes:
         label: what it goes over.
-        note: how far it is, or how it was run.
-        lines: what is said of it, each with whether it is a warning.
-        lanes: its pools.
+        subtitle: how far it is, or how it was run.
+        lines: sentences on it, each with whether it is a warning.
+        rows: its pools.
     """
 
     drawn_by: ClassVar[str] = "greenlab.live.drawing.race_figure"
 
     label: str
-    note: str
+    subtitle: str
     lines: tuple[tuple[str, bool], ...]
-    lanes: tuple[SeriesRow, ...]
+    rows: tuple[SeriesRow, ...]
 
 
 @dataclass(frozen=True)
-class Dot:
-    """One concurrency of a sweep, in tasks/s and seconds; `solid` is false where too few tasks ended."""
+class SweepPoint:
+    """One concurrency of a sweep, in tasks/s and seconds; `measured` is false where too few tasks ended."""
 
     concurrency: int
     throughput: float
     error: float
     p50_s: float
     p99_s: float
-    solid: bool
+    measured: bool
 
 
 @dataclass(frozen=True)
-class SweepSource:
+class SweepSnapshot:
     """A sweep so far.
 
     Attributes:
         label: what it goes over.
-        pool: in which pool.
-        note: how far it is.
-        lines: what is said of it, each with whether it is a warning.
+        pool: the pool's name.
+        subtitle: how far it is.
+        lines: sentences on it, each with whether it is a warning.
         wanted: the concurrencies to try.
-        dots: those that have been tried.
+        points: those that have been tried.
         law: the figures λ, σ and κ of the fitted law, or None.
         option: which option sets the concurrency.
         advised: the advised concurrency, or None.
-        interval: from where to where it may lie, or None.
-        knee: where tasks begin to wait for each other, or None.
+        interval: its lowest and highest likely value, or None.
+        knee: the concurrency at which tasks begin to wait for each other, or None.
     """
 
     drawn_by: ClassVar[str] = "greenlab.live.drawing.sweep_figure"
 
     label: str
     pool: str
-    note: str
+    subtitle: str
     lines: tuple[tuple[str, bool], ...]
     wanted: tuple[int, ...]
-    dots: tuple[Dot, ...]
+    points: tuple[SweepPoint, ...]
     law: tuple[float, float, float] | None
     option: str
     advised: int | None
@@ -122,66 +122,66 @@ class SweepSource:
     knee: int | None
 
 
-def source_of(series: Any, known: dict[int, Trace] | None = None) -> RaceSource | SweepSource:
-    """Take what a race or a sweep is drawn from.
+def snapshot_of(series: Any, cache: dict[int, RunTimes] | None = None) -> RaceSnapshot | SweepSnapshot:
+    """Return a snapshot of a race or a sweep.
 
     Args:
         series: the race or the sweep.
-        known: traces of runs that have ended, from earlier calls for the same series: they are taken once.
+        cache: the times of runs that have ended, from earlier calls for the same series.
     """
-    return _of_race(series, {} if known is None else known) if series.kind == "race" else _of_sweep(series)
+    return _of_race(series, {} if cache is None else cache) if series.kind == "race" else _of_sweep(series)
 
 
-def _of_race(race: Any, known: dict[int, Trace]) -> RaceSource:
+def _of_race(race: Any, cache: dict[int, RunTimes]) -> RaceSnapshot:
     lines: list[tuple[str, bool]] = []
     if race.ended:
-        lines = [(race.verdict, False), *((words, True) for words in race.warnings)]
-    note = _stage(race) or (f"{race.repeat} runs a pool, one after another" if race.repeat > 1 else "")
-    return RaceSource(race.label, note, tuple(lines), tuple(_lane(race, pool, known) for pool in race.pools))
+        lines = [(race.verdict, False), *((text, True) for text in race.warnings)]
+    subtitle = _stage(race) or (f"{race.repeat} runs a pool, one after another" if race.repeat > 1 else "")
+    return RaceSnapshot(race.label, subtitle, tuple(lines), tuple(_row_of(race, pool, cache) for pool in race.pools))
 
 
-def _lane(race: Any, pool: str, known: dict[int, Trace]) -> SeriesRow:
+def _row_of(race: Any, pool: str, cache: dict[int, RunTimes]) -> SeriesRow:
     runs = race.runs_of(pool)
     one = race.median_run(pool)
     current = race.current
-    now = _trace(current, MOST_NOW) if current is not None and current.pool == pool and not race.warming else None
+    now = _times_of(current, MOST_NOW) if current is not None and current.pool == pool and not race.warming else None
     reason = race.failures.get(pool, "")
-    words = ""
+    text = ""
     if one is not None:
         latency = one.run.latency
-        words = f"p50 {duration_words(latency.p50)}, p99 {duration_words(latency.p99)}"
+        text = f"p50 {format_duration(latency.p50)}, p99 {format_duration(latency.p99)}"
     elif reason:
-        words = f"failed: {reason}"
+        text = f"failed: {reason}"
     elif race.ended:
-        words = "interrupted" if race.interrupted else "did not run"
+        text = "interrupted" if race.interrupted else "did not run"
     else:
-        words = "runs now" if now else ""
+        text = "runs now" if now else ""
     return SeriesRow(
         pool,
-        tuple(known.get(id(each)) or known.setdefault(id(each), _trace(each.run, MOST_TIMES)) for each in runs),
+        tuple(cache.get(id(each)) or cache.setdefault(id(each), _times_of(each.run, MOST_TIMES)) for each in runs),
         now,
         tuple(each.throughput for each in runs),
-        words,
+        text,
         bool(reason),
     )
 
 
-def _trace(run: Any, most: int) -> Trace:
+def _times_of(run: Any, most: int) -> RunTimes:
     _, ends_s = run.times()
     stride = 1 + len(ends_s) // most
     began_s = run.started_s
     p50_s = math.nan if run.running else run.latency.p50
-    return Trace(array("d", (end - began_s for end in ends_s[::stride])), stride, run.elapsed_s, p50_s)
+    return RunTimes(array("d", (end - began_s for end in ends_s[::stride])), stride, run.elapsed_s, p50_s)
 
 
-def _of_sweep(sweep: Any) -> SweepSource:
+def _of_sweep(sweep: Any) -> SweepSnapshot:
     lines: list[tuple[str, bool]] = []
     if sweep.ended:
-        lines = [(sweep.advice, False), *((words, True) for words in sweep.missing)]
+        lines = [(sweep.advice, False), *((text, True) for text in sweep.missing)]
     recommendation = sweep.recommendation if sweep.ended else None
     law = recommendation.law if recommendation else None
-    dots = tuple(
-        Dot(
+    points = tuple(
+        SweepPoint(
             point.concurrency,
             point.throughput,
             point.error,
@@ -191,13 +191,13 @@ def _of_sweep(sweep: Any) -> SweepSource:
         )
         for point in sweep.points
     )
-    return SweepSource(
+    return SweepSnapshot(
         label=sweep.label,
         pool=sweep.pool,
-        note=_stage(sweep),
+        subtitle=_stage(sweep),
         lines=tuple(lines),
         wanted=sweep.concurrencies,
-        dots=dots,
+        points=points,
         law=(law.rate, law.contention, law.coherency) if law else None,
         option=sweep.option,
         advised=recommendation.concurrency if recommendation else None,
@@ -207,8 +207,8 @@ def _of_sweep(sweep: Any) -> SweepSource:
 
 
 def _stage(series: Any) -> str:
-    """Say how far a series is; nothing when it has ended."""
+    """Return how far a series is; empty when it has ended."""
     if series.ended:
         return "interrupted" if series.interrupted else ""
     run = series.current
-    return series.stage if run is None else f"{series.stage}: {count_words(run.done)} tasks"
+    return series.stage if run is None else f"{series.stage}: {format_count(run.done)} tasks"

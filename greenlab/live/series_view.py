@@ -14,68 +14,68 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
 from greenlab.live.drawing.client import Drawing, DrawingClient
-from greenlab.live.series_snapshot import source_of
+from greenlab.live.series_snapshot import snapshot_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIRST_S, EVERY_S = 0.5, 1.0
-"""When the first picture is due, and how long it stays at the least: drawing takes part of a core that tasks may
-want, and a comparison lasts."""
+"""When the first picture is due, and how long each stays at the least: drawing takes part of a core, and a comparison
+lasts long."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 
 
 class SeriesView:
-    """Shows a series while it goes on. Hand it to one series as an observer.
+    """Shows a series while it goes on: an observer of one series.
 
     Args:
-        artist: who draws. It is started if need be, and never closed.
+        client: the process that draws. It is started if need be, and never closed.
     """
 
-    def __init__(self, artist: DrawingClient) -> None:
-        self._artist: Any = artist
+    def __init__(self, client: DrawingClient) -> None:
+        self._client: Any = client
         self._id = uuid.uuid4().hex
         self._ticker: Any = None
-        self._traces: dict[int, Any] = {}
+        self._times_cache: dict[int, Any] = {}
         self._drawing = False
-        self._over = False
+        self._ended = False
 
     def series_started(self, series: Any) -> None:
-        """Appear under the cell."""
+        """Show the first output under the cell."""
         self._show({"text/plain": series.name})
-        self._artist.start()
-        self._ticker = eventlet.spawn(self._keep_drawing, series)
+        self._client.start()
+        self._ticker = eventlet.spawn(self._draw_repeatedly, series)
 
     def series_ended(self, series: Any) -> None:
-        """Leave the last picture, with the report as its text."""
+        """Show the last picture, with the report as its text."""
         self.close()
-        source = source_of(series, self._traces)
-        drawing = self._artist.draw(source, FINAL_SCALE, FINAL_WAIT_S)
+        source = snapshot_of(series, self._times_cache)
+        drawing = self._client.draw(source, FINAL_SCALE, FINAL_WAIT_S)
         if drawing is None:
-            drawing = Drawing(*import_module(source.drawn_by).answer(source, FINAL_SCALE)[1:])
-        self._picture(drawing, series.summary(), alt=series.summary())
+            drawing = Drawing(*import_module(source.drawn_by).render(source, FINAL_SCALE)[1:])
+        self._show_picture(drawing, series.summary(), alt=series.summary())
 
     def close(self) -> None:
-        """Stop looking. Safe to call twice."""
-        self._over = True
+        """Stop drawing. Safe to call twice."""
+        self._ended = True
         ticker, self._ticker = self._ticker, None
-        # One that waits for a drawing ends by itself: killed, it would leave half an answer, and the artist with it.
+        # While it waits for a drawing it ends by itself: killed, it would leave half a reply, and cost the process.
         if ticker is not None and not self._drawing:
             ticker.kill()
 
-    def _keep_drawing(self, series: Any) -> None:
+    def _draw_repeatedly(self, series: Any) -> None:
         eventlet.sleep(FIRST_S)
         while True:
             self._drawing = True
-            drawing = self._artist.draw(source_of(series, self._traces), LIVE_SCALE)
+            drawing = self._client.draw(snapshot_of(series, self._times_cache), LIVE_SCALE)
             self._drawing = False
-            if drawing is None or self._over:
-                return  # an artist that cannot draw has said why, and there is no point in asking again
-            self._picture(drawing, f"{series.name}\n{series.stage}")
+            if drawing is None or self._ended:
+                return  # the client has warned why it cannot draw, and there is no point in asking again
+            self._show_picture(drawing, f"{series.name}\n{series.stage}")
             eventlet.sleep(EVERY_S)
 
-    def _picture(self, drawing: Drawing, text: str, **metadata: str) -> None:
+    def _show_picture(self, drawing: Drawing, text: str, **metadata: str) -> None:
         size: dict[str, Any] = {"width": drawing.width, "height": drawing.height, **metadata}
         self._show({"image/png": drawing.png, "text/plain": text}, {"image/png": size}, update=True)
 
@@ -89,8 +89,8 @@ def static_figure(series: Any) -> Figure:
     """Draw a race or a sweep, in this process.
 
     Returns:
-        a figure of its own, which pyplot knows nothing of.
+        a figure that is not registered with pyplot.
     """
-    source = source_of(series)
+    source = snapshot_of(series)
     figure: Figure = import_module(source.drawn_by).draw(source).figure
     return figure

@@ -1,7 +1,7 @@
-"""What a view takes from a run.
+"""Snapshots of a run, which its picture is drawn from.
 
-`Samples` are noted while a run goes on, `Records` are exact and taken when it has ended; `live.curves`
-makes a picture of either. Both can be pickled, for the process that draws.
+`Samples` are taken while a run goes on, `Records` are exact and taken when it has ended;
+`greenlab.live.drawing.curves` makes a picture of either. Both can be pickled, for the process that draws.
 
 Must not import: numpy, matplotlib, ipywidgets, eventlet: this is loaded with the first cell.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is said about a run beside its curves.
+    """What is written about a run beside its curves.
 
     Attributes:
         pool: the word that `-p` takes.
@@ -34,13 +34,13 @@ class Facts:
         done: tasks that ended, both ways.
         failed: tasks that ended by an exception.
         elapsed_s: seconds since the start.
-        blocked: from when to when the hub was held, in seconds from the start.
+        blocked: start and end of each time in which the hub was blocked, in seconds from the start.
         running: whether the run goes on.
-        titled: whether the picture says all this itself, because nothing beside it does.
+        titled: whether the picture has a title with all this, because no header stands above it.
         p50_s: median latency in seconds, or nan.
         p99_s: latency in seconds that one task in a hundred exceeds, or nan.
         error_types: exception types and how many failures there are of each, most frequent first.
-        blocked_lines: what held the hub, or those of hybrid processes, in words: a line of code each, the worst first.
+        blocked_lines: what blocked the hub, or those of hybrid processes: one text a line of code, the longest first.
     """
 
     pool: str
@@ -66,7 +66,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Samples:
-    """A run that goes on, or that kept no records: its facts, and counts noted so far."""
+    """A run that goes on, or that kept no records: its facts, and its samples so far."""
 
     facts: Facts
     columns: Columns
@@ -74,14 +74,14 @@ class Samples:
 
 @dataclass(frozen=True)
 class Records:
-    """A run that has ended: its facts, when each task started and ended, and the counts noted on the way.
+    """A run that has ended: its facts, when each task started and ended, and its samples.
 
     Attributes:
-        facts: what is said beside the curves.
+        facts: what is written beside the curves.
         began_s: when the run started, on the clock of the next two.
         starts_s: when each task started, in any order.
-        ends_s: when the same tasks ended; nan where one has not. Whoever draws has numpy to sort that out.
-        columns: the counts noted on the way; they say when tasks failed, which the times do not.
+        ends_s: when the same tasks ended; nan where one has not.
+        columns: the samples; they show when tasks failed, which the times do not.
     """
 
     facts: Facts
@@ -105,11 +105,11 @@ def _records(facts: Facts, began_s: float, starts_s: Any, ends_s: Any, columns: 
 
 
 def facts_of(run: Watched, *, titled: bool) -> Facts:
-    """Read what is said about a run beside its curves; its percentiles are left to whoever draws."""
+    """Return what is written about a run beside its curves; its percentiles are computed where it is drawn."""
     blocked = tuple(
-        (held.started_s - run.started_s, held.ended_s - run.started_s)
-        for held in run.blocked
-        if held.worker is None  # where another process stood still, others went on
+        (block.started_s - run.started_s, block.ended_s - run.started_s)
+        for block in run.blocked
+        if block.worker is None  # a block of another process does not stop this one
     )
     return Facts(
         pool=run.pool,
@@ -128,14 +128,14 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
 
 
 def records_of(run: Watched, columns: Columns | None = None) -> Records | Samples:
-    """Take the exact times of a run's ended tasks, with the counts noted on the way if there are any.
+    """Return the exact times of a run's ended tasks, with its samples if there are any.
 
-    A run that keeps no times of its tasks is known by those counts alone.
+    Of a run that keeps no times of its tasks, return the samples alone.
     """
     starts_s, ends_s = run.times()
     if columns is None:
         columns = Columns()
-        columns.note(run)
+        columns.add_sample(run)
     facts = facts_of(run, titled=True)
     if run.done and not len(ends_s):
         latency: Any = getattr(run, "latency", None)

@@ -1,14 +1,14 @@
-"""The live view of one run: an observer that looks at it four times a second, and speaks half as often.
+"""The live view of one run: an observer that samples it four times a second, and updates its header half as often.
 
 Guarantees:
 
-* nothing is asked of the tasks: a view reads counts, and one green thread of its own keeps the time;
-* the hub's thread never draws, see `greenlab.live.drawing.client`; without whoever draws, words remain;
-* what the user presses or turns comes on any thread, and is done on the hub's;
-* a view that breaks while it looks is dropped with one warning, and the run goes on;
+* tasks do nothing for it: a view reads counts, from one green thread of its own;
+* the hub's thread never draws, see `greenlab.live.drawing.client`; if that cannot draw, the text remains;
+* what the user does arrives on any thread, and is done on the hub's;
+* a view that raises is dropped with one warning, and the run goes on;
 * after `run_ended` there is no green thread, widget or process of the view's own left.
 
-Must not import: matplotlib, numpy, ipywidgets, IPython (a face imports the last two when it is shown).
+Must not import: matplotlib, numpy, ipywidgets, IPython (a display imports the last two when it is shown).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
 from greenlab.live.choose_display import choose_display
-from greenlab.live.displays import Controls, Display, Last, Now, Slider
+from greenlab.live.displays import Controls, Display, Final, Progress, Slider
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Samples, facts_of, records_of
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 TICK_S = 0.25
 HEADER_S = 0.4
-"""How long a header stays, so every second tick changes it: nobody reads numbers that change four times a second, and
-the message to the front end would be most of what a tick costs."""
+"""How long a header stays, so that every second sample changes it: numbers that change four times a second cannot be
+read, and the message to the front end would be most of what a sample costs."""
 RECENT_TICKS = 8
 """Ticks over which the header's rate is taken: two seconds."""
 FIRST_FRAME_S = 0.3
@@ -47,27 +47,25 @@ SHORTEST_FRAME_S, LONGEST_FRAME_S = 0.5, 2.0
 """A long run changes slowly: a picture waits for 1/`FRAMES_A_RUN` of the run's length, between these."""
 FRAMES_SHARE, BUSY_FRAME_S = 0.03, 1.0
 """A picture takes 17 ms of another core, and twice that if it is the other half of the kernel's own, whose tasks it
-then slows down: pictures wait, so that drawing takes so much of the time and no more; but not longer than this."""
+then slows down: pictures wait, so that drawing takes this share of the time at the most; but not longer than this."""
 LIVE_SCALE, FINAL_SCALE = 1.5, 2.0
 FINAL_WAIT_S = 10.0
 """A process that draws for the first time ever makes its font cache first, which takes seconds."""
-DIAL_FACTOR, DIAL_LEAST = 10, 100
-"""How far concurrency can be turned up: by so much, but to so many at the least; and an OS thread is not light."""
-DIAL_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
-"""Of each power of ten: equal distances are about equal factors, for that is what makes a difference."""
+SLIDER_FACTOR, SLIDER_LEAST = 10, 100
+"""How far concurrency can be raised: by this factor, but to so many at the least."""
+SLIDER_STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+"""Steps in each power of ten: equal distances are about equal factors."""
 
 
 class View:
-    """Shows a run while it goes on, and leaves its picture when it has ended.
-
-    Hand it to one run as an observer.
+    """Shows a run while it goes on, and leaves its picture when it has ended: an observer of one run.
 
     Args:
         call_soon_threadsafe: runs a function on the hub's thread, soon; called from any thread.
-        artist: who draws. Without one the view starts its own, and ends it with the run; sharing one keeps it
-            warm between runs.
+        client: the process that draws. By default the view starts its own, and ends it with the run; a shared one
+            stays warm between runs.
         widgets: whether the front end can show widgets; without them a picture is replaced in place.
-        saved_text: what the finished output says in plain text, beside its picture. By default the run's name
+        saved_text: returns the plain text of the finished output, beside its picture. By default the run's name
             and summary; `name_line` makes notebooks that compare equal whenever they are run (strict nbval).
     """
 
@@ -75,121 +73,123 @@ class View:
         self,
         call_soon_threadsafe: Callable[[Callable[[], object]], object],
         *,
-        artist: DrawingClient | None = None,
+        client: DrawingClient | None = None,
         widgets: bool = True,
         saved_text: Callable[[Watched], str] | None = None,
     ) -> None:
         self._saved_text = saved_text
         self._soon = call_soon_threadsafe
-        self._own_artist = artist is None
-        self._artist = artist or DrawingClient()
+        self._owns_client = client is None
+        self._client = client or DrawingClient()
         self._widgets = widgets
-        self._face = Display()
+        self._display = Display()
         self._run: Watched | None = None
         self._columns = Columns()
         self._recent: deque[tuple[float, int]] = deque([(0.0, 0)], maxlen=RECENT_TICKS + 1)
         self._ticker: Any = None
         self._header_due_s = 0.0
         self._frame_due_s = FIRST_FRAME_S
-        self._drew_s = 0.0
+        self._draw_time_s = 0.0
         self._drawing = False
         self._stopping = False
         self._failure = ""
 
     def run_started(self, run: Watched) -> None:
-        """Appear under the cell, and begin to look."""
+        """Show the first output under the cell, and begin to sample."""
         self._run = run
-        controls = Controls(lambda: self._soon(self._stop), lambda value: self._soon(lambda: self._turn(value)))
+        controls = Controls(
+            lambda: self._soon(self._stop), lambda value: self._soon(lambda: self._set_concurrency(value))
+        )
         try:
-            self._face = choose_display(controls, widgets=self._widgets)
-            self._face.show(self._say(run, self._facts_of(run), 0.0))
-            if self._face.draws:
-                self._artist.start()
+            self._display = choose_display(controls, widgets=self._widgets)
+            self._display.show(self._progress(run, self._facts_of(run), 0.0))
+            if self._display.draws:
+                self._client.start()
         except BaseException:
             self.close()
             raise
-        self._ticker = eventlet.spawn(self._keep_looking)
+        self._ticker = eventlet.spawn(self._sample_repeatedly)
 
     def run_ended(self, run: Watched) -> None:
-        """Replace the live view by what a notebook keeps: the exact picture and the numbers."""
-        if self._run is None:  # it broke
+        """Replace the live output by the one that a notebook keeps: the exact picture and the numbers."""
+        if self._run is None:  # it was dropped
             return
-        self._stop_looking()
+        self._stop_sampling()
         try:
-            self._columns.note(run)
-            drawing = self._last_drawing(run) if self._face.draws else None
+            self._columns.add_sample(run)
+            drawing = self._last_drawing(run) if self._display.draws else None
             summary = run.summary()
             text = self._saved_text(run) if self._saved_text else _joined(name_line(run), summary)
             failure = failure_html(run.first_failure if run.failed else "")
-            self._face.finish(Last(text, summary, drawing, failure))
+            self._display.finish(Final(text, summary, drawing, failure))
         finally:
             self.close()
 
     def close(self) -> None:
-        """Stop looking, wherever the run is. Safe to call twice."""
-        self._stop_looking()
-        self._face.close()
+        """Stop, also while the run goes on. Safe to call twice."""
+        self._stop_sampling()
+        self._display.close()
         self._run = None
-        if self._own_artist:
-            self._artist.close()
+        if self._owns_client:
+            self._client.close()
 
     def tick(self) -> None:
-        """Take a sample; now and then change the header, and ask for a picture if the last one has come."""
+        """Take a sample; update the header when it is due, and ask for a picture if none is being drawn."""
         run = self._run
         if run is None:
             return
-        self._columns.note(run)
+        self._columns.add_sample(run)
         facts = self._facts_of(run)
         rate = self._recent_rate(facts)
         if facts.elapsed_s >= self._header_due_s or (facts.failed and not self._failure):
             self._header_due_s = facts.elapsed_s + HEADER_S
-            self._face.update(self._say(run, facts, rate))
-        if self._face.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
+            self._display.update(self._progress(run, facts, rate))
+        if self._display.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
             self._drawing = True
-            self._frame_due_s = facts.elapsed_s + frame_s(facts.elapsed_s, self._drew_s)
+            self._frame_due_s = facts.elapsed_s + frame_s(facts.elapsed_s, self._draw_time_s)
             eventlet.spawn(self._draw_frame, facts)
 
     def _facts_of(self, run: Watched) -> Facts:
         latest = self._columns
-        facts = facts_of(run, titled=self._face.titled)
+        facts = facts_of(run, titled=self._display.titled)
         return replace(facts, p50_s=latest.p50_s[-1], p99_s=latest.p99_s[-1])
 
-    def _say(self, run: Watched, facts: Facts, rate: float) -> Now:
+    def _progress(self, run: Watched, facts: Facts, rate: float) -> Progress:
         name, in_flight = name_line(run), run.in_flight
         if facts.failed and not self._failure:
             self._failure = failure_html(run.first_failure)
-        return Now(
+        return Progress(
             name,
             progress_line(name, facts, in_flight, rate),
             header_html(facts, in_flight, rate),
-            dial_of(facts),
+            slider_of(facts),
             self._failure,
         )
 
-    def _keep_looking(self) -> None:
+    def _sample_repeatedly(self) -> None:
         try:
             while True:
                 eventlet.sleep(TICK_S)
                 self.tick()
         except Exception as error:
-            self._ticker = None  # this is it
-            self._break(error)
+            self._ticker = None  # this green thread, which must not be killed
+            self._drop(error)
 
     def _draw_frame(self, facts: Facts) -> None:
         began_s = time.perf_counter()
-        drawing = self._artist.draw(Samples(facts, self._columns), LIVE_SCALE)
-        self._drew_s = time.perf_counter() - began_s
-        # Without an artist `_drawing` stays: there is no point in asking again.
+        drawing = self._client.draw(Samples(facts, self._columns), LIVE_SCALE)
+        self._draw_time_s = time.perf_counter() - began_s
+        # If it cannot be drawn, `_drawing` stays: there is no point in asking again.
         if drawing is None or self._run is None:
             return
         self._drawing = False
         try:
-            self._face.picture(drawing)
+            self._display.picture(drawing)
         except Exception as error:
-            self._break(error)
+            self._drop(error)
 
-    def _break(self, error: Exception) -> None:
-        """Leave a run whose view cannot be shown."""
+    def _drop(self, error: Exception) -> None:
+        """Drop this view, which cannot be shown, with a warning."""
         self._run = None
         try:
             warnings.warn(
@@ -201,8 +201,8 @@ class View:
             self.close()
 
     def _last_drawing(self, run: Watched) -> Drawing | None:
-        self._artist.start()  # another one, if it has died
-        return self._artist.draw(records_of(run, self._columns), FINAL_SCALE, FINAL_WAIT_S)
+        self._client.start()  # another one, if it has died
+        return self._client.draw(records_of(run, self._columns), FINAL_SCALE, FINAL_WAIT_S)
 
     def _recent_rate(self, facts: Facts) -> float:
         self._recent.append((facts.elapsed_s, facts.done))
@@ -210,53 +210,55 @@ class View:
         return (facts.done - done) / max(facts.elapsed_s - then_s, 1e-6)
 
     def _stop(self) -> None:
-        if self._run is not None and not self._stopping:  # a second click must not cut short how the first one ends
+        if (
+            self._run is not None and not self._stopping
+        ):  # a second click must not disturb the end that the first one began
             self._stopping = True
-            self._face.stopping()
+            self._display.stopping()
             self._run.cancel()
 
-    def _turn(self, value: int) -> None:
+    def _set_concurrency(self, value: int) -> None:
         if self._run is not None and self._run.running and not self._stopping:
-            self._columns.note(self._run)  # the last moment of the old limit
+            self._columns.add_sample(self._run)  # the last moment of the old limit
             self._run.concurrency = value
 
-    def _stop_looking(self) -> None:
+    def _stop_sampling(self) -> None:
         ticker, self._ticker = self._ticker, None
         if ticker is not None:
             ticker.kill()
 
 
 def name_line(run: Watched) -> str:
-    """Name a run in a line without a number that varies: test tools compare it with a saved one."""
+    """Return a line that names a run, without a number that varies: test tools compare it with a saved one."""
     return f"{run.pool} run: {run.label}"
 
 
-def frame_s(elapsed_s: float, drew_s: float) -> float:
-    """Say how long a picture stays at the least, in seconds.
+def frame_s(elapsed_s: float, draw_time_s: float) -> float:
+    """Return how long a picture stays at the least, in seconds.
 
     Args:
         elapsed_s: how long the run has gone on.
-        drew_s: how long the picture before took.
+        draw_time_s: how long drawing the picture before took.
     """
-    busy_s = min(drew_s / FRAMES_SHARE, BUSY_FRAME_S)
+    busy_s = min(draw_time_s / FRAMES_SHARE, BUSY_FRAME_S)
     return min(max(elapsed_s / FRAMES_A_RUN, busy_s, SHORTEST_FRAME_S), LONGEST_FRAME_S)
 
 
-def dial_of(facts: Facts) -> Slider:
-    """Choose what can be turned while a run goes on, and how far.
+def slider_of(facts: Facts) -> Slider:
+    """Return the slider of a run: what can be changed while it goes on, and how far.
 
-    More tasks in flight than there are tasks make no difference; where their number is not known, ten times what the
-    run began with is far enough to see whether more is better. Workers are processes, of which a few a core will do.
+    More in flight than there are tasks make no difference; where their number is not known, ten times what the run
+    began with is enough to see whether more is better. Workers are processes, of which a few a core are enough.
     """
     value, spec = facts.concurrency, spec_of(facts.pool)
     if spec.task_a_worker:
         most = max(4 * (os.cpu_count() or 1), 2 * value)
-        return Slider("workers", value, tuple(range(1, most + 1)), is_light=False)
-    most = max(DIAL_FACTOR * value, DIAL_LEAST)
+        return Slider("workers", value, tuple(range(1, most + 1)), continuous=False)
+    most = max(SLIDER_FACTOR * value, SLIDER_LEAST)
     most = max(min(most, spec.most or most, facts.total or most), value)
-    round_ones = (int(step * 10**power) for power in range(len(str(most))) for step in DIAL_STEPS)
+    round_ones = (int(step * 10**power) for power in range(len(str(most))) for step in SLIDER_STEPS)
     steps = {step for step in round_ones if step <= most} | {value, most}
-    return Slider("concurrency", value, tuple(sorted(steps)), is_light=True)
+    return Slider("concurrency", value, tuple(sorted(steps)), continuous=True)
 
 
 def _joined(name: str, summary: str) -> str:

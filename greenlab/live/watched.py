@@ -1,4 +1,4 @@
-"""What a view asks of a run: the only thing that the live room knows of runs.
+"""What a view reads of a run: all that `greenlab.live` knows of runs.
 
 Must not import: anything of greenlab.
 """
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Watched(Protocol):
-    """A run, as its view sees it. Everything is read on the hub's thread."""
+    """A run, as its view reads it, on the hub's thread."""
 
     @property
     def pool(self) -> str:
-        """The word that `-p` takes."""
+        """The pool's name."""
 
     @property
     def label(self) -> str:
@@ -24,7 +24,7 @@ class Watched(Protocol):
 
     @property
     def concurrency(self) -> int:
-        """How many tasks may be in flight; whoever watches may set it."""
+        """How many tasks may be in flight; a view may set it."""
 
     @concurrency.setter
     def concurrency(self, value: int) -> None: ...
@@ -43,7 +43,7 @@ class Watched(Protocol):
 
     @property
     def done(self) -> int:
-        """Tasks that ended, one way or the other."""
+        """Tasks that ended, with a value or an exception."""
 
     @property
     def failed(self) -> int:
@@ -63,7 +63,7 @@ class Watched(Protocol):
 
     @property
     def blocked_lines(self) -> Sequence[str]:
-        """The same in words, a line of code each, the worst first."""
+        """The same as text: one line of code each, the longest in all first."""
 
     @property
     def error_types(self) -> dict[str, int]:
@@ -77,10 +77,10 @@ class Watched(Protocol):
         """Stop the run. On the hub's thread only."""
 
     def summary(self) -> str:
-        """Say in a few lines of plain text how the run went."""
+        """Return the report as a few lines of plain text."""
 
     def times(self) -> tuple[Sequence[float], Sequence[float]]:
-        """When each task started and ended, on `time.perf_counter`; nan where it has not ended.
+        """Return when each task started and ended, on `time.perf_counter`; nan where it has not ended.
 
         Both are empty if the run keeps no records of its tasks.
         """

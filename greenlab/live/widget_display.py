@@ -1,9 +1,9 @@
-"""The face of a view that is made of widgets: a header, a Stop button, a dial, the first failure and an image.
+"""The display that is made of widgets: a header, a Stop button, a slider, the first failure and an image.
 
-Guarantees: what the user does comes to `Controls` on whichever thread the front end's message is read, also while the
-cell runs; after `close` no widget of the face's is left.
+Guarantees: `Controls` is called on the thread that reads the front end's message, also while the cell runs; after
+`close` none of the display's widgets is left.
 
-Must not be imported before it is shown: ipywidgets takes its time. Must not import: matplotlib.
+Must not be imported before it is shown: ipywidgets is slow to import. Must not import: matplotlib.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from greenlab.live import displays
 from greenlab.live.displays import Display, picture_bundle
 
 if TYPE_CHECKING:
-    from greenlab.live.displays import Controls, Last, Now, Slider
+    from greenlab.live.displays import Controls, Final, Progress, Slider
     from greenlab.live.drawing.client import Drawing
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -40,17 +40,17 @@ class WidgetDisplay(Display):
         self._failure: Any = None
         self._image: Any = None
         self._root: Any = None
-        self._setting = False
+        self._is_setting = False
 
-    def show(self, now: Now) -> None:
-        """Display the header and what can be pressed; the picture's place is taken when there is one."""
-        self._make(now)
-        # Others have their turn in between: both together hold the hub for 4 ms.
+    def show(self, progress: Progress) -> None:
+        """Show the header, the button and the slider; the image follows with the first picture."""
+        self._make_widgets(progress)
+        # Let other green threads run in between: both steps together hold the hub for 4 ms.
         eventlet.sleep(0)
-        self._appear(now)
+        self._show_widgets(progress)
 
-    def _make(self, now: Now) -> None:
-        self._header = self._keep(ipywidgets.HTML(now.html, layout={"flex": "1 1 auto", "margin": "0 12px 0 0"}))
+    def _make_widgets(self, progress: Progress) -> None:
+        self._header = self._keep(ipywidgets.HTML(progress.html, layout={"flex": "1 1 auto", "margin": "0 12px 0 0"}))
         self._button = self._keep(
             ipywidgets.Button(
                 description="Stop",
@@ -58,31 +58,31 @@ class WidgetDisplay(Display):
                 layout={"width": "76px", "flex": "0 0 auto", "margin": "0"},
             )
         )
-        # The callbacks come on another thread (JupyterLab 4.4, ipykernel 7): they may only post.
+        # The callbacks run on another thread (JupyterLab 4.4, ipykernel 7): they may only post to the hub.
         self._button.on_click(lambda _: self._controls.stop())
-        self._slider = self._keep(_slider(now.dial))
-        self._slider.observe(self._turned, "value")
+        self._slider = self._keep(_slider(progress.slider))
+        self._slider.observe(self._on_slider_moved, "value")
 
-    def _appear(self, now: Now) -> None:
+    def _show_widgets(self, progress: Progress) -> None:
         row = self._keep(ipywidgets.HBox([self._header, self._button], layout={"align_items": "flex-start"}))
         layout = {"width": "100%", "max_width": "760px", "overflow": "hidden"}
         self._root = self._keep(ipywidgets.VBox([row, self._slider], layout=layout))
         view = {"version_major": 2, "version_minor": 0, "model_id": self._root.model_id}
-        displays._display({WIDGET_MIME: view, "text/plain": now.name}, display_id=self._id)
-        _answer_on_any_shell(self._button)
-        _answer_on_any_shell(self._slider)
+        displays.send_output({WIDGET_MIME: view, "text/plain": progress.name}, display_id=self._id)
+        _receive_on_any_shell(self._button)
+        _receive_on_any_shell(self._slider)
 
-    def update(self, now: Now) -> None:
-        """Change what reads differently: most often one message to the front end, for the header."""
+    def update(self, progress: Progress) -> None:
+        """Change what differs: most often that is the header, with one message to the front end."""
         if not self._widgets:
             return
-        self._header.value = now.html
-        if now.failure and self._failure is None:
+        self._header.value = progress.html
+        if progress.failure and self._failure is None:
             # A widget of its own: what a user has unfolded must not fold itself with the next header.
-            self._failure = self._keep(ipywidgets.HTML(now.failure, layout={"margin": "4px 0 0 0"}))
+            self._failure = self._keep(ipywidgets.HTML(progress.failure, layout={"margin": "4px 0 0 0"}))
             self._root.children = (*self._root.children[:2], self._failure, *self._root.children[2:])
-        if now.dial.value != self._slider.value:
-            self._set_slider(now.dial.value)
+        if progress.slider.value != self._slider.value:
+            self._set_slider(progress.slider.value)
 
     def picture(self, drawing: Drawing) -> None:
         """Change the image."""
@@ -96,19 +96,19 @@ class WidgetDisplay(Display):
             self._image.value = drawing.png
 
     def stopping(self) -> None:
-        """Grey out what cannot be pressed any more."""
+        """Disable the button and the slider."""
         if self._widgets:
             self._button.description = "Stopping…"
             self._button.disabled = True
             self._slider.disabled = True
 
-    def finish(self, last: Last) -> None:
+    def finish(self, final: Final) -> None:
         """Replace the widgets by the last picture and the summary, and close them."""
-        displays._display(*picture_bundle(last), display_id=self._id, update=True)
+        displays.send_output(*picture_bundle(final), display_id=self._id, update=True)
         self.close()
 
     def close(self) -> None:
-        """Close the widgets, or the notebook would be saved with their state."""
+        """Close the widgets, since the notebook would be saved with their state."""
         widgets, self._widgets = self._widgets, []
         if self._image is not None and widgets:
             # nbclient 0.10 saves the state of closed widgets too: let it be a small one.
@@ -116,20 +116,20 @@ class WidgetDisplay(Display):
         for widget in widgets:
             widget.close()
 
-    def _turned(self, change: Any) -> None:
-        if not self._setting:
-            self._controls.turn(change["new"])
+    def _on_slider_moved(self, change: Any) -> None:
+        if not self._is_setting:
+            self._controls.set_value(change["new"])
 
     def _set_slider(self, value: int) -> None:
         slider = self._slider
-        self._setting = True
+        self._is_setting = True
         try:
             if value not in slider.options:
                 slider.options = sorted((*slider.options, value))
             slider.value = value
         finally:
-            self._setting = False
-        _answer_on_any_shell(slider)
+            self._is_setting = False
+        _receive_on_any_shell(slider)
 
     def _keep(self, widget: Any) -> Any:
         # A widget's layout and style are widgets too, and are not closed with it.
@@ -137,24 +137,23 @@ class WidgetDisplay(Display):
         return widget
 
 
-def _slider(dial: Slider) -> Any:
-    # Not one of ipywidgets' numeric sliders: the front end rounds their value to a step of theirs and says so at once,
-    # and a message that is too early for a subshell waits for the cell, with all that follow.
+def _slider(slider: Slider) -> Any:
+    # Not one of ipywidgets' numeric sliders: the front end rounds their value to a step and sends that at once, and a
+    # message that comes before there is a subshell waits for the cell, as do all that follow.
     return ipywidgets.SelectionSlider(
-        options=dial.steps,
-        value=dial.value,
-        description=dial.name,
-        continuous_update=dial.is_light,
+        options=slider.steps,
+        value=slider.value,
+        description=slider.name,
+        continuous_update=slider.continuous,
         style={"description_width": "auto"},
         layout={"width": "100%", "margin": "2px 0 0 0"},
     )
 
 
-def _answer_on_any_shell(widget: Any) -> None:
+def _receive_on_any_shell(widget: Any) -> None:
     """Let a widget's events go to the subshell that the front end sends them to.
 
-    ipykernel 7.4 hands what a front end says to a comm to the shell that spoke on that comm last: here the
-    main one, which is busy with the cell until the run is over. It goes by an attribute that each message
-    sets.
+    ipykernel 7.4 passes a front end's message for a comm to the shell that last sent one on that comm: here the main
+    shell, which is busy with the cell until the run is over. It goes by an attribute that each message sets.
     """
     vars(widget.comm).pop("_reply_subshell_id", None)

@@ -1,4 +1,4 @@
-"""How numbers, durations and pools are written and coloured, the same in the header and in the picture.
+"""The text and the colours that the header and the picture share: numbers, durations, pools, problems.
 
 Must not import: numpy, matplotlib, ipywidgets, eventlet.
 """
@@ -19,10 +19,9 @@ POOL_COLORS = {**{name: spec.color for name, spec in SPECS.items()}, **LATER}
 
 NOT_KNOWN = "\N{EN DASH}"
 RED = "#c4321f"
-"""Failures. Darker than every colour of a pool, so that it stands out without its hue."""
-_INKS = "#ffffff", "#15181c"
+"""The colour of failures: darker than every colour of a pool, so that it stands out without its hue."""
+_LIGHT_AND_DARK = "#ffffff", "#15181c"
 _TYPES_NAMED, _NAME_CHARS = 3, 28
-INK, MUTED = "#23272e", "#646a73"
 
 
 def pool_color(pool: str) -> str:
@@ -30,10 +29,13 @@ def pool_color(pool: str) -> str:
     return POOL_COLORS.get(pool, POOL_COLORS["auto"])
 
 
-def ink_on(color: str) -> str:
-    """Choose light or dark text, whichever reads better on a colour (by the contrast ratio of WCAG 2)."""
+def text_color_on(color: str) -> str:
+    """Return the colour of text on a colour: light or dark, by the contrast ratio of WCAG 2."""
     behind = _luminance(color) + 0.05
-    return max(_INKS, key=lambda ink: max(_luminance(ink) + 0.05, behind) / min(_luminance(ink) + 0.05, behind))
+    return max(
+        _LIGHT_AND_DARK,
+        key=lambda text_color: max(_luminance(text_color) + 0.05, behind) / min(_luminance(text_color) + 0.05, behind),
+    )
 
 
 def _luminance(color: str) -> float:
@@ -42,8 +44,8 @@ def _luminance(color: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def count_words(value: float) -> str:
-    """Write a count or a rate with what matters of it: 0.25, 4.3, 433, 12,300, 1.25M."""
+def format_count(value: float) -> str:
+    """Format a count or a rate to three digits: 0.25, 4.3, 433, 12,300, 1.25M."""
     if not math.isfinite(value):
         return NOT_KNOWN
     size = abs(value)
@@ -54,8 +56,8 @@ def count_words(value: float) -> str:
     return f"{value:.3g}"
 
 
-def duration_words(seconds: float) -> str:
-    """Write a duration: 12 µs, 3.4 ms, 2.31 s, 3 min 20 s, 2 h 5 min; a dash if it is not known."""
+def format_duration(seconds: float) -> str:
+    """Format a duration: 12 µs, 3.4 ms, 2.31 s, 3 min 20 s, 2 h 5 min; a dash if it is not known."""
     if not math.isfinite(seconds):
         return NOT_KNOWN
     for limit, size, unit in ((0.9995e-3, 1e-6, "µs"), (0.9995, 1e-3, "ms"), (99.95, 1.0, "s")):
@@ -69,65 +71,65 @@ def duration_words(seconds: float) -> str:
 
 
 def shortened(words: str, most: int) -> str:
-    """Cut what is longer than `most` characters, and say so by an ellipsis."""
+    """Return a text, cut to `most` characters with an ellipsis."""
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
 def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
-    """Say a run's numbers, each with whether it is bad news."""
+    """Return a run's numbers as texts, each with whether it is a problem."""
     of = "" if facts.total in {None, facts.done} else f" of {facts.total:,}"
     noun = "task" if facts.done == 1 and not of else "tasks"
     line = [
         (f"{facts.done:,}{of} {noun}", False),
-        (duration_words(facts.elapsed_s), False),
-        (f"{count_words(facts.throughput)} tasks/s", False),
+        (format_duration(facts.elapsed_s), False),
+        (f"{format_count(facts.throughput)} tasks/s", False),
     ]
     if math.isfinite(facts.p50_s):
-        line += [(f"p50 {duration_words(facts.p50_s)}", False), (f"p99 {duration_words(facts.p99_s)}", False)]
+        line += [(f"p50 {format_duration(facts.p50_s)}", False), (f"p99 {format_duration(facts.p99_s)}", False)]
     if facts.failed:
         line.append((f"{facts.failed:,} failed", True))
     if facts.blocked:
-        line.append((f"hub blocked {duration_words(blocked_s(facts))}", True))
+        line.append((f"hub blocked {format_duration(blocked_s(facts))}", True))
     return line
 
 
 def blocked_s(facts: Facts) -> float:
-    """Add up for how long the hub was held, in seconds."""
+    """Return for how long the hub was blocked in all, in seconds."""
     return sum(end_s - start_s for start_s, end_s in facts.blocked)
 
 
-def blocked_words(facts: Facts) -> str:
-    """Say which line of code held the hub for longest, and how many more there are."""
+def blocked_text(facts: Facts) -> str:
+    """Return which line of code blocked the hub for longest, and how many more there are."""
     worst, *more = facts.blocked_lines
     if not more:
         return worst
     return f"{worst}; {len(more):,} more line{'s' if len(more) > 1 else ''}"
 
 
-def failures_words(facts: Facts) -> str:
-    """Count the failures by type, of the three most frequent ones."""
+def failures_text(facts: Facts) -> str:
+    """Return the number of failures by type: the three most frequent ones, and the rest together."""
     named = [f"{count:,} {name[:_NAME_CHARS]}" for name, count in facts.error_types[:_TYPES_NAMED]]
     rest = sum(count for _, count in facts.error_types[_TYPES_NAMED:])
     return ", ".join([*named, *([f"{rest:,} others"] if rest else [])])
 
 
-def trouble_lines(facts: Facts, most: int) -> list[str]:
-    """Say what went wrong, in lines of plain text of `most` characters at the most."""
-    lines = [failures_words(facts)] if facts.error_types else []
+def problem_lines(facts: Facts, most: int) -> list[str]:
+    """Return the failures and the blocks of a run, as lines of plain text of at most `most` characters."""
+    lines = [failures_text(facts)] if facts.error_types else []
     if facts.blocked_lines:
-        lines.append(f"blocked: {blocked_words(facts)}")
+        lines.append(f"blocked: {blocked_text(facts)}")
     return [shortened(line, most) for line in lines]
 
 
 def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
-    """Write in plain text how far a run is."""
+    """Return how far a run is, as a line of plain text."""
     of = "" if facts.total is None else f" of {facts.total:,}"
     failed = f", {facts.failed:,} failed" if facts.failed else ""
-    return f"{name}: {facts.done:,}{of} tasks, {count_words(rate)} tasks/s, {in_flight:,} in flight{failed}"
+    return f"{name}: {facts.done:,}{of} tasks, {format_count(rate)} tasks/s, {in_flight:,} in flight{failed}"
 
 
 def header_html(facts: Facts, in_flight: int, rate: float) -> str:
-    """Write the header of a live view: who runs, how far it is, and how fast.
+    """Return the header of a live view: what runs, how far it is, and how fast.
 
     Args:
         facts: the run so far.
@@ -141,24 +143,24 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
     of = "" if facts.total is None else f" / {facts.total:,}"
     numbers = [
         f"<b>{facts.done:,}</b>{of} tasks",
-        f"<b>{count_words(rate)}</b> tasks/s",
+        f"<b>{format_count(rate)}</b> tasks/s",
         f"<b>{in_flight:,}</b> in flight",
-        *(f"{name} <b>{duration_words(value)}</b>" for name, value in (("p50", facts.p50_s), ("p99", facts.p99_s))),
+        *(f"{name} <b>{format_duration(value)}</b>" for name, value in (("p50", facts.p50_s), ("p99", facts.p99_s))),
     ]
     return (
         f'<div style="{_FONT}"><div style="display:flex;align-items:baseline;gap:10px">'
-        f'<span style="background:{color};color:{ink_on(color)};border-radius:9px;padding:1px 9px;'
+        f'<span style="background:{color};color:{text_color_on(color)};border-radius:9px;padding:1px 9px;'
         f'font-weight:600">{escape(facts.pool)}</span>'
         f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(facts.label)}</b>'
-        f'<span style="{_DIM}">{limit_words(facts)}</span>'
+        f'<span style="{_DIM}">{limit_text(facts)}</span>'
         f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts, rate)}</span></div>'
         f"{_bar(facts, color)}"
-        f'<div style="{_ROW}">{_spans(numbers)}</div>{_trouble(facts)}</div>'
+        f'<div style="{_ROW}">{_spans(numbers)}</div>{_problems(facts)}</div>'
     )
 
 
 def failure_html(first_failure: str) -> str:
-    """Fold a failure in; write nothing if there is none."""
+    """Return a failure as HTML that can be unfolded; empty if there is none."""
     if not first_failure:
         return ""
     return (
@@ -179,16 +181,16 @@ def _spans(parts: list[str]) -> str:
     return "".join(f"<span>{part}</span>" for part in parts if part)
 
 
-def _trouble(facts: Facts) -> str:
-    """Say what went wrong so far, in a line of its own: it comes once, and stays."""
+def _problems(facts: Facts) -> str:
+    """Return a line with the failures and the blocks so far; empty without any."""
     parts = []
     if facts.failed:
-        kinds = f": {escape(failures_words(facts))}" if facts.error_types else ""
+        kinds = f": {escape(failures_text(facts))}" if facts.error_types else ""
         parts.append(f"<span><b>{facts.failed:,}</b> failed{kinds}</span>")
     if facts.blocked:
-        parts.append(f"<span>hub blocked <b>{duration_words(blocked_s(facts))}</b></span>")
+        parts.append(f"<span>hub blocked <b>{format_duration(blocked_s(facts))}</b></span>")
     if facts.blocked_lines:
-        parts.append(f"<span>{escape(blocked_words(facts))}</span>")
+        parts.append(f"<span>{escape(blocked_text(facts))}</span>")
     color = f"color:var(--jp-error-color1,var(--vscode-errorForeground,{RED}))"
     return f'<div style="{_ROW};{color}">{"".join(parts)}</div>' if parts else ""
 
@@ -207,12 +209,12 @@ def _bar(facts: Facts, color: str) -> str:
 
 
 def _clock(facts: Facts, rate: float) -> str:
-    spent = duration_words(round(facts.elapsed_s, 1))
+    spent = format_duration(round(facts.elapsed_s, 1))
     if facts.total is None or rate <= 0 or facts.elapsed_s < 1:
         return spent
-    # At the rate of the last seconds: whoever has turned the concurrency wants to see what came of it.
+    # At the rate of the last seconds, which shows the effect of a changed concurrency.
     left_s = float(f"{(facts.total - facts.done) / rate:.2g}")
-    return f"{spent} · about {duration_words(left_s)} left" if left_s >= 1 else spent
+    return f"{spent} · about {format_duration(left_s)} left" if left_s >= 1 else spent
 
 
 def _short(value: float) -> str:
@@ -223,6 +225,6 @@ def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
 
 
-def limit_words(facts: Facts) -> str:
-    """Say what bounds the tasks in flight, by the option that set it: prefork holds one task a worker."""
+def limit_text(facts: Facts) -> str:
+    """Return the limit of tasks in flight with the option that set it: `-c 100`, or `-w 2` of prefork."""
     return f"{spec_of(facts.pool).size_flag} {facts.concurrency:,}"

@@ -3,8 +3,9 @@
 Guarantees: the same tasks give the same log every time, on every machine; sleeping takes no time; nothing else runs
 during a step, and the real hub with its background tasks goes on afterwards as before.
 
-Bounds: what a task does by itself (a random number, a set of strings printed in its own order) is its own affair. A
-stepper whose tasks have not all ended stays until `close`, or until greenlab stops: nobody collects waiting greenlets.
+Bounds: what a task does by itself (a random number, the order of a set of strings) may differ each time. A
+stepper whose tasks have not all ended stays until `close`, or until greenlab stops: waiting greenlets are never
+collected.
 
 Must not import: live, magics.
 """
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from greenlab.hub.waits import Wait
 
 MOST_STEPS = 10_000
-"""Steps that `run` makes at the most, unless it is told otherwise: a task may well never end."""
+"""Steps that `run` makes at the most by default: a task may never end."""
 _LAST_STEPS = 1000
 
 
@@ -49,7 +50,7 @@ class Step(NamedTuple):
     then: str
 
     def __str__(self) -> str:
-        return f"{self.number:>3}  at {clock_words(self.time_s)}  {self.name} runs, then {self.then}"
+        return f"{self.number:>3}  at {format_time(self.time_s)}  {self.name} runs, then {self.then}"
 
 
 class Stepper:
@@ -63,27 +64,27 @@ class Stepper:
     def __init__(self, real: GuestHub, calls: tuple[Any, ...]) -> None:
         if not calls:
             raise UsageError("say what to step through: stepper(f, g), or stepper((f, args), (g, args))")
-        given = [_call(call) for call in calls]
+        parsed = [_call(call) for call in calls]
         self.log: list[Step] = []
         self.tasks: list[Task] = []
         self._waits: dict[Task, str] = {}
         self._others: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._hub = StepHub(real)
         with stepping(self._hub):
-            tasks = [spawn(self._hub, func, *args) for func, args in given]
-        for task, name in zip(tasks, _names([func for func, _ in given]), strict=True):
-            self._adopt(task, name)
-        self._hub.on_spawn = self._adopt
+            tasks = [spawn(self._hub, func, *args) for func, args in parsed]
+        for task, name in zip(tasks, _names([func for func, _ in parsed]), strict=True):
+            self._add(task, name)
+        self._hub.on_spawn = self._add
         real.keep("steppers", _Steppers).add(self)
 
-    def _adopt(self, task: Task, name: str | None = None) -> None:
+    def _add(self, task: Task, name: str | None = None) -> None:
         if task in self._waits:
             return
         if name is None:
             alike = [other.name for other in self.tasks if other.name.split(" ")[0] == task.name]
             name = f"{task.name} {len(alike) + 1}" if alike else task.name
         task.name = name
-        task.link(_nothing)  # its failure is told by the log, and not printed as well
+        task.link(_ignore)  # the log has its failure, which must not be printed as well
         self.tasks.append(task)
         self._waits[task] = "has not begun"
 
@@ -108,7 +109,7 @@ class Stepper:
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
             raise UsageError(f"the number of steps must be a whole number of 1 or more, not {count!r}")
         for _ in range(count):
-            if not self._told():
+            if not self._print_step():
                 return
 
     def run(self, *, until_s: float | None = None, steps: int = MOST_STEPS) -> None:
@@ -121,19 +122,19 @@ class Stepper:
         for _ in range(steps):
             due_s = self._hub.next_s()
             if until_s is not None and due_s is not None and due_s > until_s:
-                _print(f"     the next step is at {clock_words(due_s)}")
+                _print(f"     the next step is at {format_time(due_s)}")
                 return
-            if not self._told():
+            if not self._print_step():
                 return
         _print(f"     stopped after {steps:,} steps, and there are more")
 
     def __iter__(self) -> Iterator[Step]:
-        """Make a step for each round, print nothing, and stop when no task can go on."""
+        """Make a step for each iteration, print nothing, and stop when no task can go on."""
         while (step := self._next()) is not None:
             yield step
 
-    def _told(self) -> bool:
-        """Make a step and print it; tell whether there was one."""
+    def _print_step(self) -> bool:
+        """Make a step, print it, and return whether there was one."""
         step = self._next()
         _print(self._end() if step is None else str(step))
         return step is not None
@@ -147,28 +148,28 @@ class Stepper:
         hub.busy = True
         try:
             with stepping(hub):
-                who = hub.turn()
+                green = hub.turn()
         finally:
             hub.busy = False
-        if who is None:
+        if green is None:
             if self.ended:
                 self.close()
             return None
-        then = _ending(who) if who.dead else _waiting(hub.wait_for, hub.wake_s, hub.now_s)
-        if isinstance(who, Task):
-            self._waits[who] = then
-        step = Step(len(self.log) + 1, hub.now_s, self._name(who), then)
+        then = _ending(green) if green.dead else _waiting(hub.wait_for, hub.wake_s, hub.now_s)
+        if isinstance(green, Task):
+            self._waits[green] = then
+        step = Step(len(self.log) + 1, hub.now_s, self._name(green), then)
         self.log.append(step)
         if then.startswith("fails: KeyboardInterrupt"):
-            raise KeyboardInterrupt  # it was meant for whoever steps
+            raise KeyboardInterrupt  # it was meant for the caller
         return step
 
-    def _name(self, who: Any) -> str:
-        if isinstance(who, Task):
-            return who.name
-        if who not in self._others:
-            self._others[who] = f"green thread {len(self._others) + 1}"
-        return self._others[who]
+    def _name(self, green: Any) -> str:
+        if isinstance(green, Task):
+            return green.name
+        if green not in self._others:
+            self._others[green] = f"green thread {len(self._others) + 1}"
+        return self._others[green]
 
     def _end(self) -> str:
         waiting = [f"{task.name} {self._waits[task]}" for task in self.tasks if not task.dead]
@@ -201,13 +202,13 @@ class Stepper:
 
     def __repr__(self) -> str:
         count = len(self.log)
-        lines = [f"stepper at {clock_words(self.now_s)}, after {count:,} step{'s' * (count != 1)}"]
+        lines = [f"stepper at {format_time(self.now_s)}, after {count:,} step{'s' * (count != 1)}"]
         lines += [f"  {task.name} {self._waits[task]}" for task in self.tasks]
         return "\n".join(lines)
 
 
 class _Steppers:
-    """The steppers of one hub that are alive, to be closed with it."""
+    """The open steppers of one hub, which are closed with it."""
 
     def __init__(self) -> None:
         self._all: weakref.WeakSet[Stepper] = weakref.WeakSet()
@@ -229,13 +230,13 @@ def latest(hub: GuestHub) -> Stepper | None:
     return made.latest() if made.latest is not None else None
 
 
-def clock_words(time_s: float) -> str:
-    """Write a virtual time: what is added up of tenths must not show it."""
+def format_time(time_s: float) -> str:
+    """Format a virtual time, without the rounding errors of added tenths."""
     return f"{round(time_s, 9):g} s"
 
 
 def _call(call: Any) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-    """Read one of the stepper's arguments: a function, (func, args) or (func, arg, …)."""
+    """Return the function and the arguments of a call: a function, (func, args) or (func, arg, …)."""
     if callable(call):
         return call, ()
     if isinstance(call, tuple) and call and callable(call[0]):
@@ -258,22 +259,22 @@ def _names(funcs: list[Callable[..., Any]]) -> list[str]:
 def _waiting(wait: Wait, wake_s: float | None, now_s: float) -> str:
     if wait.kind != "sleep" or wake_s is None:
         return f"waits for {wait.words}"
-    return f"sleeps until {clock_words(wake_s)}" if wake_s > now_s else "lets the others run"
+    return f"sleeps until {format_time(wake_s)}" if wake_s > now_s else "lets the others run"
 
 
-def _ending(who: Any) -> str:
-    if not isinstance(who, Task) or who.state == "killed":
-        return "ends" if not isinstance(who, Task) else "is killed"
-    if who.state == "failed":
+def _ending(green: Any) -> str:
+    if not isinstance(green, Task) or green.state == "killed":
+        return "ends" if not isinstance(green, Task) else "is killed"
+    if green.state == "failed":
         try:
-            who.wait()
+            green.wait()
         except BaseException as error:
             return f"fails: {type(error).__name__}" + (f": {error}" if str(error) else "")
-    value = who.wait()
+    value = green.wait()
     return "ends" if value is None else f"returns {value!r}"
 
 
-def _nothing(_task: Task) -> None:
+def _ignore(_task: Task) -> None:
     pass
 
 

@@ -1,6 +1,6 @@
-"""A timeline: who held the hub when, and what each green thread waited for. Made of a recording; draws nothing.
+"""A timeline: which green thread held the hub when, and what each waited for. Made of a recording; draws nothing.
 
-Guarantees: what is said in `repr` does not depend on how fast anything went, so that a lesson's output can be
+Guarantees: the `repr` does not depend on how fast anything went, so that a lesson's output can be
 compared; the file that `save` writes is in Chrome's Trace Event Format, which Perfetto and chrome://tracing open.
 
 Must not import: live, magics.
@@ -40,8 +40,8 @@ class TimelineHold(NamedTuple):
     task: int
 
 
-class Waited(NamedTuple):
-    """A time in which it waited; seconds from the timeline's start."""
+class TimelineWait(NamedTuple):
+    """A time in which a green thread waited, and for what; seconds from the timeline's start."""
 
     start_s: float
     end_s: float
@@ -59,24 +59,24 @@ class Lane:
     """
 
     name: str
-    held: list[TimelineHold] = field(default_factory=list)
-    waited: list[Waited] = field(default_factory=list)
+    holds: list[TimelineHold] = field(default_factory=list)
+    waits: list[TimelineWait] = field(default_factory=list)
 
     @property
     def held_s(self) -> float:
         """How long it held the hub in all, seconds."""
-        return sum(held.end_s - held.start_s for held in self.held)
+        return sum(hold.end_s - hold.start_s for hold in self.holds)
 
 
 class Timeline:
-    """Who held the hub when. Made by `%%greentrace` and `run.timeline()`.
+    """Which green thread held the hub when. Made by `%%greentrace` and `run.timeline()`.
 
     Attributes:
         lanes: one a green thread, in the order in which they were first seen.
-        blocks: what blocked the hub meanwhile, as `run.blocked`.
+        blocks: what blocked the hub meanwhile, as in `run.blocked`.
         duration_s: how long was recorded, seconds.
-        blocked: from when to when, of each of these; seconds from the timeline's start.
-        dropped: switches at the beginning that were too many to keep.
+        blocked: start and end of each of these; seconds from the timeline's start.
+        dropped: how many switches at the beginning were not kept, because there were too many.
     """
 
     def __init__(self, recording: Recording, figure: Callable[[Timeline], Any] | None = None) -> None:
@@ -91,44 +91,44 @@ class Timeline:
     @property
     def switches(self) -> int:
         """How often a green thread gave up the hub."""
-        return sum(len(lane.held) for lane in self.lanes)
+        return sum(len(lane.holds) for lane in self.lanes)
 
     @property
     def waited_s(self) -> dict[str, float]:
         """How long green threads waited, by kind ("socket", "sleep", "lock", "queue", "other"), all together."""
         sums = dict.fromkeys(KINDS[:-1], 0.0)
         for lane in self.lanes:
-            for waited in lane.waited:
-                sums[waited.kind] += waited.end_s - waited.start_s
+            for wait in lane.waits:
+                sums[wait.kind] += wait.end_s - wait.start_s
         return {kind: sum_s for kind, sum_s in sums.items() if sum_s}
 
     def _span(self, block: Block) -> tuple[float, float]:
-        """Return when the hub was blocked: exactly, if the hold was recorded, or as the watchdog saw it."""
+        """Return start and end of a block: exactly, if the hold was recorded, or as the watchdog saw it."""
         start_s = max(0.0, block.started_s - self.started_s)
         end_s = min(block.ended_s - self.started_s, self.duration_s)
 
-        def common_s(held: TimelineHold) -> float:
-            return min(held.end_s, end_s) - max(held.start_s, start_s)
+        def common_s(hold: TimelineHold) -> float:
+            return min(hold.end_s, end_s) - max(hold.start_s, start_s)
 
-        longest = max((held for lane in self.lanes for held in lane.held), key=common_s, default=None)
+        longest = max((hold for lane in self.lanes for hold in lane.holds), key=common_s, default=None)
         if longest is not None and common_s(longest) > (end_s - start_s) / 2:
             return longest.start_s, longest.end_s
         return start_s, end_s
 
-    # -- how it shows --------------------------------------------------------------------------------------
+    # -- display -------------------------------------------------------------------------------------------
 
     def plot(self) -> Any:
-        """Return a matplotlib Figure: a lane a green thread, who held the hub, what the others waited for.
+        """Return a matplotlib Figure with a lane for each green thread: when it held the hub, and what it waited for.
 
         Raises:
-            UsageError: the timeline was made by hand.
+            UsageError: the timeline was not made by greenlab.
         """
         if self._figure is None:
             raise UsageError("this timeline has no figure: make it with %%greentrace or run.timeline()")
         return self._figure(self)
 
     def summary(self) -> str:
-        """Say in a few lines of plain text who held the hub, and what was waited for."""
+        """Return a few lines of plain text: what held the hub, and what was waited for."""
         held_s = sum(lane.held_s for lane in self.lanes)
         part = held_s / self.duration_s if self.duration_s else 0.0
         counts = f"{len(self.lanes):,} green threads, {self.switches:,} switches in {seconds(self.duration_s)}"
@@ -142,9 +142,9 @@ class Timeline:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        waited = ", ".join(kind for kind in self.waited_s if kind != "other") or "nothing in particular"
+        kinds = ", ".join(kind for kind in self.waited_s if kind != "other") or "nothing in particular"
         blocked = "the hub was blocked" if self.blocks else "nothing blocked the hub"
-        return f"timeline: green threads waited for {waited}; {blocked}"
+        return f"timeline: green threads waited for {kinds}; {blocked}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:  # noqa: ARG002
         plain = {"text/plain": repr(self)}
@@ -154,7 +154,7 @@ class Timeline:
         image, size = figure._repr_png_()
         return plain | {"image/png": image}, {"image/png": size}
 
-    # -- where else it opens -------------------------------------------------------------------------------
+    # -- export --------------------------------------------------------------------------------------------
 
     def to_chrome(self) -> dict[str, Any]:
         """Return the timeline in Chrome's Trace Event Format.
@@ -172,8 +172,8 @@ class Timeline:
         for number, lane in enumerate(self.lanes, 1):
             events.append(_named("thread_name", pid, number, lane.name))
             events.append({**_named("thread_sort_index", pid, number, ""), "args": {"sort_index": number}})
-            events += [_slice(pid, number, _words(held), "held", held.start_s, held.end_s) for held in lane.held]
-            events += [_slice(pid, number, wait.kind, "wait", wait.start_s, wait.end_s) for wait in lane.waited]
+            events += [_slice(pid, number, _words(hold), "held", hold.start_s, hold.end_s) for hold in lane.holds]
+            events += [_slice(pid, number, wait.kind, "wait", wait.start_s, wait.end_s) for wait in lane.waits]
         return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"dropped switches": self.dropped}}
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -187,8 +187,8 @@ class Timeline:
         return there
 
 
-def _words(held: TimelineHold) -> str:
-    return "holds the hub" if held.task < 0 else f"task {held.task}"
+def _words(hold: TimelineHold) -> str:
+    return "holds the hub" if hold.task < 0 else f"task {hold.task}"
 
 
 def _named(what: str, pid: int, tid: int, name: str) -> dict[str, Any]:
@@ -206,7 +206,7 @@ def _lanes(recording: Recording) -> list[Lane]:
     """Sort the holds into lanes; between two holds, a lane waits."""
     zero_s, end_s = recording.started_s, recording.ended_s
     lanes: dict[int, Lane] = {}
-    waits: dict[int, tuple[float, str]] = {}
+    waiting: dict[int, tuple[float, str]] = {}
     names = _Names()
     rows = iter(recording.holds)
     for start, end, number, kind, task in zip(*[rows] * COLUMNS, strict=True):
@@ -215,16 +215,16 @@ def _lanes(recording: Recording) -> list[Lane]:
             name = recording.names.get(int(number), "green thread")
             lane = lanes[int(number)] = Lane(names.of(name))
         start_s, stop_s = max(0.0, start - zero_s), end - zero_s
-        if int(number) in waits:
-            since_s, what = waits.pop(int(number))
-            lane.waited.append(Waited(since_s, start_s, what))
-        lane.held.append(TimelineHold(start_s, stop_s, int(task)))
+        if int(number) in waiting:
+            since_s, what = waiting.pop(int(number))
+            lane.waits.append(TimelineWait(since_s, start_s, what))
+        lane.holds.append(TimelineHold(start_s, stop_s, int(task)))
         if KINDS[int(kind)] != _ENDED:
-            waits[int(number)] = stop_s, KINDS[int(kind)]
-    for number, (since_s, what) in waits.items():
-        # Whoever was recorded to the end without a wait is cut off there; it did not begin one.
+            waiting[int(number)] = stop_s, KINDS[int(kind)]
+    for number, (since_s, what) in waiting.items():
+        # A green thread that held the hub until the end is cut off there; it did not begin a wait.
         if since_s < end_s - zero_s - 1e-4:
-            lanes[number].waited.append(Waited(since_s, end_s - zero_s, what))
+            lanes[number].waits.append(TimelineWait(since_s, end_s - zero_s, what))
     return list(lanes.values())
 
 
@@ -252,11 +252,11 @@ class Tracing:
             self._timeline, self._recording = Timeline(self._recording, self.figure), None
 
     def run_started(self, _run: object) -> None:
-        """Begin, as an observer."""
+        """Begin to record, as an observer of a run."""
         self.__enter__()
 
     def run_ended(self, _run: object) -> None:
-        """End, as an observer."""
+        """End, as an observer of a run."""
         self.__exit__()
 
     @property
@@ -264,7 +264,7 @@ class Tracing:
         """The timeline.
 
         Raises:
-            UsageError: what is recorded goes on.
+            UsageError: the recording has not ended.
         """
         if self._timeline is None:
             raise UsageError("there is no timeline yet: it is made when what is traced has ended")
@@ -272,7 +272,7 @@ class Tracing:
 
 
 class _Names:
-    """Numbers for names that several lanes bear."""
+    """Numbers the names that several lanes have."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}

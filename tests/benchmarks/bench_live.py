@@ -70,7 +70,7 @@ def counted(self, *args, draw=DrawingClient.draw):
 DrawingClient.draw = counted
 
 def drawing_s():
-    artist = greenlab.start().kept.get("artist")
+    artist = greenlab.start().kept.get("drawing client")
     used = psutil.Process(artist.pid).cpu_times() if artist and artist.pid else None
     return used.user + used.system if used else 0.0
 

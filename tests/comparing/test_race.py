@@ -21,7 +21,7 @@ from greenlab.live import POOL_COLORS as COLORS
 from greenlab.live import DrawingClient
 from greenlab.live.drawing import race_figure
 from greenlab.live.drawing.client import Drawing
-from greenlab.live.series_snapshot import RaceSource, SeriesRow, Trace, source_of
+from greenlab.live.series_snapshot import RaceSnapshot, RunTimes, SeriesRow, snapshot_of
 from greenlab.live.series_view import SeriesView
 from greenlab.runs import Latency
 from greenlab.runs.resource_usage import Usage, UsageMeter
@@ -390,12 +390,12 @@ def written(figure: Any) -> list[str]:
 
 
 def parts(axes: Any) -> dict[str, Any]:
-    return {artist.get_gid(): artist for artist in axes.get_children() if artist.get_gid()}
+    return {client.get_gid(): client for client in axes.get_children() if client.get_gid()}
 
 
 def test_the_picture_has_a_curve_in_its_pools_colour_and_a_bar_for_each_pool() -> None:
     race = raced({"green": [1000, 900, 950], "prefork": [100, 110, 120]})
-    figure = race_figure.draw(source_of(race)).figure  # type: ignore[arg-type]
+    figure = race_figure.draw(snapshot_of(race)).figure  # type: ignore[arg-type]
     curves, bars = figure.axes
     found = parts(curves)
     for pool in ("green", "prefork"):
@@ -411,20 +411,20 @@ def test_the_picture_has_a_curve_in_its_pools_colour_and_a_bar_for_each_pool() -
 
 
 def test_one_run_a_pool_has_no_band() -> None:
-    figure = race_figure.draw(source_of(raced({"green": [100], "prefork": [50]}))).figure  # type: ignore[arg-type]
+    figure = race_figure.draw(snapshot_of(raced({"green": [100], "prefork": [50]}))).figure  # type: ignore[arg-type]
     assert not any("spread" in gid for gid in parts(figure.axes[0]))
 
 
 @pytest.mark.parametrize("weight", [1, 4])
 def test_the_area_under_a_curve_is_the_number_of_tasks(weight: int) -> None:
     ends_s = list(np.linspace(0.01, 2.0, 300)) + [NAN] * 5
-    curve = race_figure.curve_of((Trace(ends_s, weight, 2.0, 0.05),))
+    curve = race_figure.curve_of((RunTimes(ends_s, weight, 2.0, 0.05),))
     assert curve is not None
     assert 300 * weight == pytest.approx(float(np.sum(curve.middle * np.diff(curve.edges_s))))
 
 
 def test_the_band_lies_between_the_lowest_and_the_highest_run() -> None:
-    slow, fast = (Trace(list(np.linspace(0.01, end_s, 200)), 1, end_s, 0.01) for end_s in (2.0, 1.0))
+    slow, fast = (RunTimes(list(np.linspace(0.01, end_s, 200)), 1, end_s, 0.01) for end_s in (2.0, 1.0))
     curve = race_figure.curve_of((slow, fast, slow))
     assert curve is not None
     assert np.all(curve.low <= curve.middle)
@@ -436,7 +436,7 @@ def test_the_band_lies_between_the_lowest_and_the_highest_run() -> None:
 
 def test_a_curve_does_not_show_the_rhythm_of_tasks_that_start_together() -> None:
     ends_s = [0.1 * (1 + i // 50) for i in range(1000)]
-    curve = race_figure.curve_of((Trace(ends_s, 1, 2.0, 0.1),))
+    curve = race_figure.curve_of((RunTimes(ends_s, 1, 2.0, 0.1),))
     assert curve is not None
     assert np.all(curve.middle[1:-1] > 0)
 
@@ -445,17 +445,19 @@ def test_a_curve_does_not_show_the_rhythm_of_tasks_that_start_together() -> None
     "lanes",
     [
         (SeriesRow("green", (), None, (), "", False),),
-        (SeriesRow("green", (), Trace([0.1, 0.2], 1, 0.3, NAN), (), "runs now", False),),
+        (SeriesRow("green", (), RunTimes([0.1, 0.2], 1, 0.3, NAN), (), "runs now", False),),
         (
             SeriesRow("green", (), None, (), "failed: " + "x" * 400, True),
             SeriesRow("prefork", (), None, (), "not run", False),
         ),
-        tuple(SeriesRow(p, (Trace([0.5, 1], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS),
+        tuple(
+            SeriesRow(p, (RunTimes([0.5, 1], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS
+        ),
     ],
 )  # fmt: skip
 def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card(lanes: tuple[SeriesRow, ...]) -> None:
     lines = ((("a long sentence about who won " * 8), False), ("▲ and a warning " * 12, True))
-    figure = race_figure.draw(RaceSource("url in " + "u" * 80, "so far", lines, lanes)).figure
+    figure = race_figure.draw(RaceSnapshot("url in " + "u" * 80, "so far", lines, lanes)).figure
     page = figure.bbox
     boxes = []
     for text in figure.findobj(matplotlib.text.Text):
@@ -471,7 +473,7 @@ def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card
 
 def test_only_a_sample_of_very_many_times_is_taken() -> None:
     race = raced({"green": [100]}, tasks=50_000)
-    source: Any = source_of(race)
+    source: Any = snapshot_of(race)
     (trace,) = source.lanes[0].traces
     assert len(trace.ends_s) <= 20_000
     assert 50_000 == pytest.approx(len(trace.ends_s) * trace.weight, rel=0.01)
@@ -501,9 +503,9 @@ def test_a_board_is_replaced_in_place_while_pools_run_and_leaves_the_report(
         while x == 19 and len(shown) < 2 and time.monotonic() < end_s:
             time.sleep(0.05)  # on a busy machine the artist takes its time to start
 
-    with DrawingClient() as artist:
+    with DrawingClient() as client:
         race = compare.prepare_race(task, range(20), pools=("green",), concurrency=2, live=False)
-        race._observers._observers.append(SeriesView(artist))
+        race._observers._observers.append(SeriesView(client))
         race.run()
     assert {"update": False, "text/plain": "race: task in green"} == shown[0]
     assert all(each["update"] and each["image/png"].startswith(b"\x89PNG") for each in shown[1:])
@@ -541,9 +543,9 @@ def test_a_board_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
     started: Any, shown: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("IPython.display.display", lambda *_args, **_how: 1 / 0)
-    with DrawingClient() as artist:
+    with DrawingClient() as client:
         race = compare.prepare_race(abs, range(5), pools=("green",), live=False)
-        race._observers._observers.append(SeriesView(artist))
+        race._observers._observers.append(SeriesView(client))
         with pytest.warns(RuntimeWarning, match="dropped the observer SeriesView") as caught:
             race.run()
     assert 1 == len(caught)
@@ -551,11 +553,11 @@ def test_a_board_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
 
 
 def test_an_artist_that_dies_costs_the_live_picture_and_not_the_last(started: Any, shown: list[dict[str, Any]]) -> None:
-    with DrawingClient() as artist:
+    with DrawingClient() as client:
         race = compare.prepare_race(lambda _: time.sleep(0.02), range(40), pools=("green",), concurrency=2, live=False)
-        board = SeriesView(artist)
+        board = SeriesView(client)
         race._observers._observers.append(board)
-        board._artist.draw = lambda *_: None
+        board._client.draw = lambda *_: None
         race.run()
     assert [False, True] == [each["update"] for each in shown]
     assert "image/png" in shown[-1]

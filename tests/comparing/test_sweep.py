@@ -18,7 +18,7 @@ from greenlab.comparing import recommend, steady_state, sweep_report, usl
 from greenlab.comparing.sweep import MOST_TASKS, RepeatedItems, Sweep
 from greenlab.hub import eventlet
 from greenlab.live.drawing import sweep_figure
-from greenlab.live.series_snapshot import source_of
+from greenlab.live.series_snapshot import snapshot_of
 
 NAN = float("nan")
 
@@ -396,7 +396,7 @@ def written(figure: Any) -> list[str]:
 
 def test_the_picture_has_points_law_advice_and_units() -> None:
     sweep = made([closed_loop(n, 50, 0.05, 8) for n in (1, 10, 100, 1000)])
-    figure = sweep_figure.draw(source_of(sweep)).figure  # type: ignore[arg-type]
+    figure = sweep_figure.draw(snapshot_of(sweep)).figure  # type: ignore[arg-type]
     top, low = figure.axes
     assert "log" == top.get_xscale() == low.get_xscale()
     (line,) = by_gid(top, "advised")
@@ -418,7 +418,7 @@ def test_a_sweep_without_advice_is_drawn_with_the_reasons_and_without_lines() ->
     figure = sweep.__class__.plot  # drawn by hand: this one was not made by greenlab.sweep
     with pytest.raises(UsageError, match=r"greenlab\.sweep"):
         figure(sweep)
-    drawn = sweep_figure.draw(source_of(sweep)).figure  # type: ignore[arg-type]
+    drawn = sweep_figure.draw(snapshot_of(sweep)).figure  # type: ignore[arg-type]
     assert [] == by_gid(drawn.axes[0], "advised")
     assert any("4 concurrencies or more" in words for words in written(drawn))
 
@@ -427,7 +427,7 @@ def test_a_sweep_without_advice_is_drawn_with_the_reasons_and_without_lines() ->
 def test_a_sweep_that_goes_on_is_drawn_over_all_that_it_will_try(count: int) -> None:
     sweep = made(GOOD[:count], widths=(1, 5, 10, 20, 40, 80))
     sweep.ended = False
-    drawn = sweep_figure.draw(source_of(sweep)).figure  # type: ignore[arg-type]
+    drawn = sweep_figure.draw(snapshot_of(sweep)).figure  # type: ignore[arg-type]
     assert drawn.axes[0].get_xlim()[1] > 80
     assert count == sum(1 for words in ("point 1", "point 5", "point 10") if _has_point(drawn.axes[0], words))
 
@@ -438,7 +438,7 @@ def _has_point(axes: Any, gid: str) -> bool:
 
 def test_nothing_that_is_written_leaves_the_card() -> None:
     for given in (GOOD, points(500, 502, 499, 500), [closed_loop(n, 50, 0.05, 8) for n in (1, 10, 100, 1000)]):
-        figure = sweep_figure.draw(source_of(made(given))).figure  # type: ignore[arg-type]
+        figure = sweep_figure.draw(snapshot_of(made(given))).figure  # type: ignore[arg-type]
         page = figure.bbox
         for text in figure.findobj(matplotlib.text.Text):
             if text.get_text() and text.get_visible():

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 
-from greenlab.live.drawing.cached_text import Canvas
+from greenlab.live.drawing.cached_text import CachedTextCanvas
 
 WORDS = [
     ("plain", {}),
@@ -36,7 +36,7 @@ def drawn(kind: type[FigureCanvasAgg], words: str, style: dict[str, Any], times:
 
 @pytest.mark.parametrize(("words", "style"), WORDS)
 def test_words_look_as_matplotlib_draws_them(words: str, style: dict[str, Any]) -> None:
-    theirs, ours = drawn(FigureCanvasAgg, words, style), drawn(Canvas, words, style, times=2)
+    theirs, ours = drawn(FigureCanvasAgg, words, style), drawn(CachedTextCanvas, words, style, times=2)
     # Within a pixel, for words stand at whole ones here.
     near = [np.abs(np.roll(ours, (down, right), (0, 1)) - theirs).mean() for down in (-1, 0, 1) for right in (-1, 0, 1)]
     assert min(near) < 0.2 * max(theirs[..., 3].mean(), 0.1)
@@ -53,7 +53,7 @@ def test_words_that_come_again_are_not_drawn_again(monkeypatch: Any) -> None:
 
     monkeypatch.setattr(RendererAgg, "draw_text", counted)
     figure = Figure(figsize=(3, 1))
-    canvas = Canvas(figure)
+    canvas = CachedTextCanvas(figure)
     text = figure.text(0.1, 0.1, "again")
     figure.text(0.5, 0.5, "again")
     canvas.draw()
@@ -68,7 +68,7 @@ def test_words_that_come_again_are_not_drawn_again(monkeypatch: Any) -> None:
 
 def test_a_figure_that_changes_its_size_is_drawn_whole() -> None:
     figure = Figure(figsize=(3, 1), dpi=100)
-    canvas = Canvas(figure)
+    canvas = CachedTextCanvas(figure)
     canvas.draw()
     figure.set_size_inches(4, 2)
     canvas.draw()

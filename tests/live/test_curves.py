@@ -83,9 +83,9 @@ def test_a_long_run_keeps_a_bounded_number_of_samples_with_both_ends() -> None:
     run, noted = FakeRun(), Columns()
     for i in range(1, 20_001):
         run.go_on(i * 0.25, i)
-        noted.note(run)
+        noted.add_sample(run)
     run.end(5001.0)
-    noted.note(run)
+    noted.add_sample(run)
     assert live_columns.MAX_SAMPLES >= len(noted.t_s)
     assert live_columns.MAX_SAMPLES / 3 < len(noted.t_s)
     assert 0.0 == noted.t_s[0]
@@ -107,9 +107,9 @@ def test_a_run_that_keeps_no_times_is_drawn_from_what_was_noted_on_the_way() -> 
     noted = Columns()
     for t_s, done in ((1.0, 3), (2.0, 8)):
         run.go_on(t_s, done)
-        noted.note(run)
+        noted.add_sample(run)
     run.end(2.5)
-    noted.note(run)
+    noted.add_sample(run)
     picture = curves.picture_of(snapshot.records_of(run, noted))
     assert 8 == pytest.approx(float(np.sum(picture.throughput * np.diff(picture.edges_s))))
     assert picture.facts.titled
@@ -119,10 +119,10 @@ def test_a_run_that_keeps_no_times_is_drawn_from_what_was_noted_on_the_way() -> 
 def test_latency_noted_is_of_the_tasks_that_ended_since_the_note_before() -> None:
     run, noted = FakeRun(), Columns()
     run.starts_s, run.ends_s = [0.0, 0.0, 0.0], [0.1, 0.3, NAN]
-    noted.note(run)
+    noted.add_sample(run)
     run.starts_s, run.ends_s = [0.0, 0.0, 0.0, 0.3], [0.1, 0.3, 0.9, NAN]
-    noted.note(run)
-    noted.note(run)
+    noted.add_sample(run)
+    noted.add_sample(run)
     assert [0.1, 0.9] == pytest.approx(list(noted.p50_s[1:3]))
     assert [0.3, 0.9] == pytest.approx(list(noted.p99_s[1:3]))
     assert np.isnan(noted.p50_s[3])
@@ -130,7 +130,7 @@ def test_latency_noted_is_of_the_tasks_that_ended_since_the_note_before() -> Non
 
 def test_a_task_that_an_earlier_run_ended_has_no_part_in_latency() -> None:
     run, noted = FakeRun(starts_s=[-9.0, 0.0], ends_s=[-1.0, 0.2]), Columns()
-    noted.note(run)
+    noted.add_sample(run)
     assert 0.2 == pytest.approx(noted.p99_s[1])
 
 
@@ -153,15 +153,15 @@ def test_a_note_asks_a_bounded_number_of_tasks_and_draws_no_lot_of_the_users() -
     for _ in range(20):
         starts_s += [100.0] * 1000
         ends_s += [100.5] * 1000
-        noted.note(Run())
-    assert asked / 20 < 5 * live_columns.MAX_ASKED
+        noted.add_sample(Run())
+    assert asked / 20 < 5 * live_columns.MAX_READ
     assert before == random.getstate()
     assert 0.5 == noted.p50_s[-1]
 
 
-def test_what_is_sent_to_the_artist_does_not_grow_with_the_tasks() -> None:
+def test_what_is_sent_to_the_drawing_process_does_not_grow_with_the_tasks() -> None:
     few, many = Columns(), Columns()
-    few.note(FakeRun())
+    few.add_sample(FakeRun())
     run = FakeRun(starts_s=[0.0] * 10**5, ends_s=[NAN] * 10**5)
-    many.note(run)
+    many.add_sample(run)
     assert len(pickle.dumps(few)) == len(pickle.dumps(many))

@@ -19,7 +19,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from greenlab.live import POOL_COLORS, static_figure, words
-from greenlab.live.drawing import curves, run_figure
+from greenlab.live.drawing import curves, run_figure, style
 from greenlab.live.snapshot import Samples
 
 
@@ -125,13 +125,13 @@ def test_a_picture_that_stands_alone_names_the_line_that_held_the_hub() -> None:
 def test_runs_of_no_task_or_one_are_drawn(count: int) -> None:
     drawn = run_figure.draw(curves.picture_of(records(count, 0.01)))
     assert count == sum(axes.get_label() == "latency" for axes in drawn.axes)
-    assert run_figure.png(drawn).startswith(b"\x89PNG")
+    assert style.to_png(drawn).startswith(b"\x89PNG")
 
 
 def test_a_png_has_its_scale_and_a_card_that_hides_the_page_behind_it() -> None:
     picture = curves.picture_of(records(100, 1.0))
     width, height = run_figure.size_px(picture)
-    png = run_figure.png(run_figure.draw(picture, 2.0))
+    png = style.to_png(run_figure.draw(picture, 2.0))
     assert (2 * width, 2 * height) == struct.unpack("!II", png[16:24])
     drawn: Any = run_figure.draw(picture, 1.0)
     drawn.canvas.draw()
@@ -155,8 +155,8 @@ def test_nothing_that_is_written_leaves_the_card() -> None:
 def test_each_pool_has_a_colour_of_its_own_and_its_badge_can_be_read() -> None:
     assert {"green", "threads", "prefork", "hybrid", "celery", "auto"} == set(POOL_COLORS)
     assert len(POOL_COLORS) == len(set(POOL_COLORS.values()))
-    assert "#ffffff" == words.ink_on(POOL_COLORS["threads"])
-    assert "#15181c" == words.ink_on(POOL_COLORS["prefork"])
+    assert "#ffffff" == words.text_color_on(POOL_COLORS["threads"])
+    assert "#15181c" == words.text_color_on(POOL_COLORS["prefork"])
     drawn = run_figure.draw(curves.picture_of(records(9, 1.0, pool="threads")))
     line = part(drawn.axes[0], "throughput")
     assert to_rgba(POOL_COLORS["threads"]) == line.get_edgecolor()
@@ -232,7 +232,7 @@ def test_a_figure_that_is_drawn_again_is_as_if_it_were_new() -> None:
     again, new = drawer.draw(now), run_figure.draw(now, 1.0)
     assert kept is again
     assert written(new) == written(again)
-    assert run_figure.png(new) == run_figure.png(again)
+    assert style.to_png(new) == style.to_png(again)
 
 
 def test_a_figure_of_another_size_is_a_new_one() -> None:
@@ -245,5 +245,5 @@ def test_a_figure_of_another_size_is_a_new_one() -> None:
 
 def test_a_png_holds_the_pixels_that_were_drawn() -> None:
     drawn: Any = run_figure.draw(curves.picture_of(samples()), 1.0)
-    decoded = np.asarray(Image.open(io.BytesIO(run_figure.png(drawn))))
+    decoded = np.asarray(Image.open(io.BytesIO(style.to_png(drawn))))
     assert np.array_equal(np.asarray(drawn.canvas.buffer_rgba()), decoded)

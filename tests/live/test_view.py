@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("no_widgets_left")
 def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[Shown], warm: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=warm)
+    run, view = FakeRun(), View(not_posted, client=warm)
     view.run_started(run)
     (first,) = shown
     assert {widget_display.WIDGET_MIME, "text/plain"} == set(first.bundle)
     assert "green run: url in feeds" == first.bundle["text/plain"]
-    face: Any = view._face
+    display: Any = view._display
     run.go_on(0.4, 3, failed=1)
     view.tick()
-    assert "<b>3</b> / 8" in face._header.value
-    assert "<b>1</b> failed" in face._header.value
-    wait_until(lambda: face._image is not None, "a frame")
-    assert bytes(face._image.value).startswith(b"\x89PNG")
+    assert "<b>3</b> / 8" in display._header.value
+    assert "<b>1</b> failed" in display._header.value
+    wait_until(lambda: display._image is not None, "a frame")
+    assert bytes(display._image.value).startswith(b"\x89PNG")
     run.end(0.5)
     view.run_ended(run)
     last = shown[-1]
@@ -50,11 +50,11 @@ def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[
     about = last.metadata["image/png"]
     assert size == (2 * about["width"], 2 * about["height"])
     assert "3 tasks ended" == about["alt"]
-    assert warm.pid is not None, "a shared artist stays warm"
+    assert warm.pid is not None, "a shared process stays warm"
 
 
 def test_a_saved_text_without_numbers_can_be_asked_for(shown: list[Shown], warm: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=warm, saved_text=name_line)
+    run, view = FakeRun(), View(not_posted, client=warm, saved_text=name_line)
     view.run_started(run)
     run.end(0.1)
     view.run_ended(run)
@@ -66,24 +66,24 @@ def test_a_very_short_run_shows_its_header_and_its_picture_and_nothing_between(s
     children = psutil.Process().children()
     run, view = FakeRun(), View(not_posted)
     view.run_started(run)
-    face: Any = view._face
+    display: Any = view._display
     run.go_on(0.2, 8)
     view.tick()
     assert not view._drawing
     run.end(0.2)
     view.run_ended(run)
-    assert face._image is None
+    assert display._image is None
     assert 2 == len(shown)
-    assert children == psutil.Process().children(), "the view's own artist ends with the run"
+    assert children == psutil.Process().children(), "the view's own process ends with the run"
 
 
 def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown], warm: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=warm)
+    run, view = FakeRun(), View(not_posted, client=warm)
     view.run_started(run)
-    ticker, face = view._ticker, view._face
+    ticker, display = view._ticker, view._display
     run.go_on(0.25, 5)
-    assert isinstance(face, widget_display.WidgetDisplay)
-    wait_until(lambda: "<b>5</b> / 8" in face._header.value, "a tick")
+    assert isinstance(display, widget_display.WidgetDisplay)
+    wait_until(lambda: "<b>5</b> / 8" in display._header.value, "a tick")
     run.end(0.5)
     view.run_ended(run)
     assert ticker.dead
@@ -94,25 +94,25 @@ def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown],
 def test_two_ticks_are_one_message_and_a_frame_one_more(
     shown: list[Shown], warm: DrawingClient, monkeypatch: Any
 ) -> None:
-    run, view = FakeRun(total=10**6), View(not_posted, artist=warm)
+    run, view = FakeRun(total=10**6), View(not_posted, client=warm)
     view.run_started(run)
-    face: Any = view._face
+    display: Any = view._display
     run.go_on(1.0, 10)
     view.tick()
-    wait_until(lambda: face._image is not None, "a frame")
+    wait_until(lambda: display._image is not None, "a frame")
     sent: list[Any] = []
-    for widget in face._widgets:
+    for widget in display._widgets:
         monkeypatch.setattr(type(widget), "_send", lambda self, *args, **_: sent.append(self))
     run.go_on(1.25, 11)
     view.tick()
     assert not sent
     run.go_on(1.45, 12)
     view.tick()
-    assert [face._header] == sent
+    assert [display._header] == sent
     run.go_on(2.0, 13)
     view.tick()
     wait_until(lambda: not view._drawing, "a frame")
-    assert [face._header, face._header, face._image] == sent
+    assert [display._header, display._header, display._image] == sent
     monkeypatch.undo()
     view.close()
 
@@ -129,7 +129,7 @@ def test_pictures_are_fewer_of_long_runs_and_where_drawing_is_slow(
 
 def test_others_have_their_turn_while_a_view_appears(shown: list[Shown], warm: DrawingClient) -> None:
     turns: list[int] = []
-    view = View(not_posted, artist=warm)
+    view = View(not_posted, client=warm)
     eventlet.spawn(lambda: turns.append(len(shown)))
     view.run_started(FakeRun())
     assert [0] == turns
@@ -146,8 +146,8 @@ def test_one_frame_is_asked_for_at_a_time_and_fewer_of_a_long_run(shown: list[Sh
         asked.append(source.facts.elapsed_s)
         return may_draw.wait()
 
-    monkeypatch.setattr(view._artist, "draw", draw)
-    monkeypatch.setattr(view._artist, "start", lambda: None)
+    monkeypatch.setattr(view._client, "draw", draw)
+    monkeypatch.setattr(view._client, "start", lambda: None)
     view.run_started(run)
     for i in range(4):
         run.go_on(400 + i, i)
@@ -165,7 +165,7 @@ def test_one_frame_is_asked_for_at_a_time_and_fewer_of_a_long_run(shown: list[Sh
 
 
 def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], warm: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=warm, widgets=False)
+    run, view = FakeRun(), View(not_posted, client=warm, widgets=False)
     view.run_started(run)
     run.go_on(0.29, 3)
     view.tick()
@@ -185,24 +185,24 @@ def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], war
 def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], warm: DrawingClient, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
     monkeypatch.delitem(sys.modules, "greenlab.live.widget_display")
-    view = View(not_posted, artist=warm)
+    view = View(not_posted, client=warm)
     view.run_started(FakeRun())
-    assert isinstance(view._face, displays.StillDisplay)
+    assert isinstance(view._display, displays.StillDisplay)
     view.close()
 
 
 def test_a_terminal_is_told_at_the_start_and_at_the_end_and_nothing_is_drawn(
-    shown: list[Shown], artist: DrawingClient, monkeypatch: Any
+    shown: list[Shown], client: DrawingClient, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(choose_display, "_in_kernel", lambda: False)
-    run, view = FakeRun(), View(not_posted, artist=artist)
+    run, view = FakeRun(), View(not_posted, client=client)
     view.run_started(run)
     run.go_on(5.0, 4)
     view.tick()
     run.end(6.0)
     view.run_ended(run)
     assert ["green run: url in feeds", "4 tasks ended"] == [one.bundle["text/plain"] for one in shown]
-    assert artist.pid is None
+    assert client.pid is None
 
 
 def test_a_run_seen_by_ipython_ends_as_one_output_line_and_a_summary() -> None:
@@ -235,22 +235,22 @@ def test_a_run_seen_by_ipython_ends_as_one_output_line_and_a_summary() -> None:
 
 
 def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown], warm: DrawingClient) -> None:
-    run, view = FakeRun(), View(not_posted, artist=warm)
+    run, view = FakeRun(), View(not_posted, client=warm)
     view.run_started(run)
-    face: Any = view._face
+    display: Any = view._display
     run.go_on(0.1, 3)
     view.tick()
-    assert [] == [child for child in face._root.children if child is face._failure]
+    assert [] == [child for child in display._root.children if child is display._failure]
     run.go_on(0.2, 4, failed=1)
     run.error_types, run.first_failure = {"ValueError": 1}, "ValueError: <odd>"
     view.tick()
-    assert "1 ValueError" in face._header.value
-    folded: Any = face._failure
+    assert "1 ValueError" in display._header.value
+    folded: Any = display._failure
     assert "ValueError: &lt;odd&gt;" in folded.value
-    assert folded in face._root.children
+    assert folded in display._root.children
     value, run.first_failure = folded.value, "KeyError: of a lower index"
     view.tick()
-    assert folded is face._failure
+    assert folded is display._failure
     assert value == folded.value, "what is unfolded stays"
     run.end(0.3)
     view.run_ended(run)
@@ -262,7 +262,7 @@ def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown
 
 
 def test_a_run_that_keeps_no_times_has_a_last_picture_all_the_same(shown: list[Shown], warm: DrawingClient) -> None:
-    run, view = FakeRun(keeps_times=False), View(not_posted, artist=warm)
+    run, view = FakeRun(keeps_times=False), View(not_posted, client=warm)
     view.run_started(run)
     run.go_on(0.2, 3)
     view.tick()

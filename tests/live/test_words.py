@@ -16,7 +16,7 @@ from greenlab.live import (
      (1.25e6, "1.25M"), (NAN, "\N{EN DASH}")],
 )  # fmt: skip
 def test_counts_say_what_matters(value: float, expected: str) -> None:
-    assert expected == words.count_words(value)
+    assert expected == words.format_count(value)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_counts_say_what_matters(value: float, expected: str) -> None:
      (200, "3 min 20 s"), (7500, "2 h 5 min"), (NAN, "\N{EN DASH}")],
 )  # fmt: skip
 def test_durations_say_what_matters(value: float, expected: str) -> None:
-    assert expected == words.duration_words(value)
+    assert expected == words.format_duration(value)
 
 
 def test_a_label_is_escaped_in_the_header() -> None:

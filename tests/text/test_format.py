@@ -30,7 +30,7 @@ def test_a_throughput_has_the_digits_that_matter(value: float, expected: str) ->
 
 @pytest.mark.parametrize(("value", "expected"), [(1, "an int"), ("", "a str"), (OSError(), "an OSError")])
 def test_a_type_is_named_with_its_article(value: Any, expected: str) -> None:
-    assert expected == texts.a_thing(value)
+    assert expected == texts.with_article(value)
 
 
 def test_a_row_of_two_cells_is_a_name_and_a_remark_that_widens_no_column() -> None:

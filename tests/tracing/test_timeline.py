@@ -18,7 +18,7 @@ import pytest
 import greenlab
 from greenlab import UsageError
 from greenlab.hub import trace
-from greenlab.live.drawing import run_figure, timeline_figure
+from greenlab.live.drawing import style, timeline_figure
 from greenlab.tracing.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def lane_of(timeline: Timeline, name: str) -> Any:
 def waits_of(task: Callable[[], object]) -> list[str]:
     """What a task waited for, wait by wait."""
     timeline = traced(lambda: greenlab.spawn(task).wait())
-    return [waited.kind for waited in lane_of(timeline, f"({task.__name__})").waited]
+    return [waits.kind for waits in lane_of(timeline, f"({task.__name__})").waits]
 
 
 # -- what is recorded --------------------------------------------------------------------------------------
@@ -89,9 +89,9 @@ def test_a_yield_of_the_pools_slice_is_not_called_a_sleep() -> None:
 def test_holds_and_waits_of_a_lane_follow_each_other_without_a_gap() -> None:
     timeline = traced(lambda: greenlab.run(lambda _: time.sleep(0.002), range(60), concurrency=5))
     for lane in timeline.lanes:
-        times = sorted((*lane.held, *lane.waited))
+        times = sorted((*lane.holds, *lane.waits))
         assert all(former[1] == latter[0] for former, latter in itertools.pairwise(times))
-    holds = sorted(hold for lane in timeline.lanes for hold in lane.held)
+    holds = sorted(hold for lane in timeline.lanes for hold in lane.holds)
     assert all(former.end_s <= latter.start_s for former, latter in itertools.pairwise(holds))
     assert 0 <= holds[0].start_s <= holds[-1].end_s <= timeline.duration_s
 
@@ -120,7 +120,7 @@ def test_the_tasks_of_a_run_stand_in_the_holds_of_their_worker() -> None:
 
     timeline = traced(lambda: eventlet.spawn(worker).wait())
     lane = lane_of(timeline, "worker 1")
-    assert [0, 1, 2, 2] == [held.task for held in lane.held]
+    assert [0, 1, 2, 2] == [holds.task for holds in lane.holds]
 
 
 def test_a_block_is_marked_from_its_exact_start_to_its_end() -> None:
@@ -132,7 +132,7 @@ def test_a_block_is_marked_from_its_exact_start_to_its_end() -> None:
 
     timeline = traced(lambda: greenlab.spawn(hold).wait())
     (span,) = timeline.blocked
-    assert span == max(lane_of(timeline, "(hold)").held, key=lambda held: held.end_s - held.start_s)[:2]
+    assert span == max(lane_of(timeline, "(hold)").holds, key=lambda holds: holds.end_s - holds.start_s)[:2]
     assert "; the hub was blocked" in repr(timeline)
     assert "in hold: waiting" in timeline.summary()
 
@@ -307,10 +307,10 @@ def test_the_picture_has_a_lane_each_its_waits_its_holds_and_the_block() -> None
     (axes,) = drawn.axes
     assert [lane.name for lane in timeline.lanes] == [label.get_text() for label in axes.get_yticklabels()]
     assert {"held", "wait sleep", "wait queue", "wait other", "blocks", "blocked"} == gids(drawn)
-    assert run_figure.png(drawn).startswith(b"\x89PNG")
+    assert style.to_png(drawn).startswith(b"\x89PNG")
     data, size = timeline._repr_mimebundle_()
     assert {"text/plain", "image/png"} == set(data)
-    assert run_figure.WIDTH_PX == size["image/png"]["width"]
+    assert style.WIDTH_PX == size["image/png"]["width"]
 
 
 def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
@@ -332,7 +332,7 @@ def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
 def test_an_empty_timeline_can_be_drawn_too(started: GuestHub) -> None:
     del started
     empty = Timeline(trace.Recording(1.0, 1.0), timeline_figure.draw)
-    assert run_figure.png(empty.plot())
+    assert style.to_png(empty.plot())
     assert {"text/plain", "text/html"} == set(empty._repr_mimebundle_())
     assert "0 switches" in empty.summary()
 

@@ -1,7 +1,7 @@
-"""An Agg canvas that keeps the words it has drawn: text is half of what a picture costs, and most of it comes again.
+"""An Agg canvas that caches the text it has drawn: text is half of what a picture costs, and most of it comes again.
 
-Words stand at whole pixels for that. Their pictures are as Agg has drawn them.
-Must not import: pyplot, ipywidgets, eventlet. Imported late, for matplotlib is heavy.
+For that, text stands at whole pixels. Its pixels are as Agg has drawn them.
+Must not import: pyplot, ipywidgets, eventlet. Imported late, because matplotlib is heavy.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
     from numpy.typing import NDArray
 
-_MOST: Final = 500  # words kept; a picture has some thirty
+_MOST: Final = 500  # texts kept; a picture has some thirty
 
 
-class _Words(NamedTuple):
-    """Pixels, from the lowest row up, and how far they lie from where the words begin: to the right, and above."""
+class _CachedText(NamedTuple):
+    """Pixels, from the lowest row up, and their offset from where the text begins: to the right, and above."""
 
     pixels: NDArray[np.uint8]
     left: int
     bottom: int
 
 
-class Canvas(FigureCanvasAgg):  # type: ignore[misc]  # matplotlib types no backend
+class CachedTextCanvas(FigureCanvasAgg):  # type: ignore[misc]  # matplotlib types no backend
     """An Agg canvas for figures that are drawn again and again."""
 
-    _own: Renderer | None = None
+    _renderer: CachedTextRenderer | None = None
 
-    def get_renderer(self) -> Renderer:
+    def get_renderer(self) -> CachedTextRenderer:
         """Return the renderer; the same as long as the size stays."""
         width, height = self.get_width_height(physical=True)
-        own = self._own
-        if own is None or (own.width, own.height, own.dpi) != (width, height, self.figure.dpi):
-            self._own = own = Renderer(width, height, self.figure.dpi)
-        return own
+        renderer = self._renderer
+        if renderer is None or (renderer.width, renderer.height, renderer.dpi) != (width, height, self.figure.dpi):
+            self._renderer = renderer = CachedTextRenderer(width, height, self.figure.dpi)
+        return renderer
 
 
-class Renderer(RendererAgg):  # type: ignore[misc]
-    """An Agg renderer that draws the same words once."""
+class CachedTextRenderer(RendererAgg):  # type: ignore[misc]
+    """An Agg renderer that draws the same text once."""
 
     def __init__(self, width: float, height: float, dpi: float) -> None:
         super().__init__(width, height, dpi)
-        self._words: dict[object, _Words] = {}
+        self._cache: dict[object, _CachedText] = {}
 
     def draw_text(
         self,
@@ -61,27 +61,27 @@ class Renderer(RendererAgg):  # type: ignore[misc]
         ismath: Any = False,
         mtext: Text | None = None,
     ) -> None:
-        """As matplotlib's, at whole pixels."""
+        """Draw text as matplotlib does, at whole pixels."""
         if ismath or angle:
             super().draw_text(gc, x, y, s, prop, angle, ismath, mtext)
             return
         key = s, hash(prop), gc.get_rgb(), gc.get_alpha()
-        if key not in self._words:
-            if len(self._words) >= _MOST:
-                self._words.clear()
-            self._words[key] = self._drawn(gc, s, prop, mtext)
-        pixels, left, bottom = self._words[key]
+        if key not in self._cache:
+            if len(self._cache) >= _MOST:
+                self._cache.clear()
+            self._cache[key] = self._draw_once(gc, s, prop, mtext)
+        pixels, left, bottom = self._cache[key]
         self.draw_image(gc, round(x) + left, self.height - round(y) + bottom, pixels)
 
-    def _drawn(self, gc: GraphicsContextBase, s: str, prop: FontProperties, mtext: Text | None) -> _Words:
-        """Draw words on a canvas of their own with room around them, and cut out their ink."""
-        room = 2 * math.ceil(self.points_to_pixels(prop.get_size_in_points()))
+    def _draw_once(self, gc: GraphicsContextBase, s: str, prop: FontProperties, mtext: Text | None) -> _CachedText:
+        """Draw text on a canvas of its own with a margin, and cut out the pixels that are not empty."""
+        margin = 2 * math.ceil(self.points_to_pixels(prop.get_size_in_points()))
         width, _, _ = self.get_text_width_height_descent(s, prop, False)
-        sheet = RendererAgg(math.ceil(width) + 2 * room, 2 * room, self.dpi)
-        sheet.draw_text(gc, room, room, s, prop, 0, False, mtext)
+        sheet = RendererAgg(math.ceil(width) + 2 * margin, 2 * margin, self.dpi)
+        sheet.draw_text(gc, margin, margin, s, prop, 0, False, mtext)
         pixels = np.asarray(sheet.buffer_rgba())
         ys, xs = np.nonzero(pixels[..., 3])
         if not len(ys):
-            return _Words(pixels[:1, :1], 0, 0)
+            return _CachedText(pixels[:1, :1], 0, 0)
         left, top, right, bottom = xs.min(), ys.min(), xs.max() + 1, ys.max() + 1
-        return _Words(pixels[top:bottom, left:right][::-1].copy(), int(left) - room, room - int(bottom))
+        return _CachedText(pixels[top:bottom, left:right][::-1].copy(), int(left) - margin, margin - int(bottom))

@@ -1,15 +1,15 @@
-"""A process that draws, so that the hub never waits for matplotlib: the kernel's side of it.
+"""The client of the drawing process, which draws so that the hub never waits for matplotlib.
 
-`greenlab.live.drawing.server` is the other side. They speak pickles over a socket pair, one request at a time:
-`(Samples or Records, scale)` there, `("png", bytes, width, height)` or `("error", str)` back. There, the number of
-parts comes first (the pickle and its out-of-band buffers), then their lengths, then they; back, the length.
+`greenlab.live.drawing.server` is the other end. They exchange pickles over a socket pair, one request at a time:
+the request is `(Samples or Records, scale)`, the reply `("png", bytes, width, height)` or `("error", str)`. A request
+begins with the number of its parts (the pickle and its out-of-band buffers) and their lengths, a reply with its length.
 
 Guarantees:
 
 * nothing is started before `start`;
 * `draw` cooperates: only the green thread that calls it waits;
 * the process ends with the kernel, however the kernel ends: it reads the end of its socket;
-* what goes wrong is told by one warning, and `draw` then returns None.
+* a failure is reported by one warning, and `draw` then returns None.
 
 Must not import: matplotlib, numpy, ipywidgets.
 """
@@ -60,17 +60,17 @@ class DrawingClient:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: _socket.socket | None = None
-        self._waiting: Any = None
+        self._made_lock: Any = None
         self._warned = False
         self._answered = False
 
     @property
-    def _turn(self) -> Any:
-        # Made when it is first needed: the process is started before the kernel has imported eventlet, so that the
-        # two imports, this one's of matplotlib and that one, take their time at once.
-        if self._waiting is None:
-            self._waiting = _eventlet().semaphore.Semaphore()
-        return self._waiting
+    def _lock(self) -> Any:
+        # Made when it is first needed: the process is started before the kernel has imported eventlet, so that its
+        # import of matplotlib and the kernel's of eventlet go on at the same time.
+        if self._made_lock is None:
+            self._made_lock = _eventlet().semaphore.Semaphore()
+        return self._made_lock
 
     @property
     def pid(self) -> int | None:
@@ -83,26 +83,26 @@ class DrawingClient:
             return
         self.close()
         self._answered = False
-        ours, theirs = _socket.socketpair()
+        sock, child_sock = _socket.socketpair()
         try:
-            self._process = _launch(theirs.fileno())
+            self._process = _launch(child_sock.fileno())
         except OSError as error:
-            ours.close()
+            sock.close()
             self._warn(str(error))
             return
         finally:
-            theirs.close()
-        ours.setblocking(False)
-        self._socket = ours
+            child_sock.close()
+        sock.setblocking(False)
+        self._socket = sock
 
     def draw(self, source: Samples | Records, scale: float, timeout_s: float | None = None) -> Drawing | None:
-        """Have a run drawn, and wait for it cooperatively. Those who asked earlier have their turn first.
+        """Send a run to be drawn, and wait for the picture cooperatively. Requests are served in their order.
 
         Args:
             source: the run's columns.
             scale: device pixels a CSS pixel.
-            timeout_s: how long to wait at the most, in seconds; for the first answer some times as long. A process
-                that is late is ended, or its answer would be taken for that to the next request.
+            timeout_s: how long to wait at the most, in seconds; for the first reply some times as long. A process
+                that is late is ended, since its reply would be taken for that to the next request.
 
         Returns:
             the drawing, or None when there is none.
@@ -110,36 +110,36 @@ class DrawingClient:
         if timeout_s is not None and not self._answered:
             timeout_s *= _FIRST_TAKES
         deadline_s = None if timeout_s is None else time.perf_counter() + timeout_s
-        if not self._turn.acquire(timeout=timeout_s):
+        if not self._lock.acquire(timeout=timeout_s):
             return None
-        ours = self._socket
+        sock = self._socket
         try:
-            return self._exchange(ours, source, scale, deadline_s) if ours else None
+            return self._request(sock, source, scale, deadline_s) if sock else None
         except (OSError, EOFError) as error:
-            if self._socket is ours:
-                self._drop(ours)
+            if self._socket is sock:
+                self._close_if_current(sock)
                 late = isinstance(error, TimeoutError)
                 self._warn("it did not answer in time" if late else "its process ended")
             return None
         except BaseException:
-            # Half an answer is left in the socket.
-            self._drop(ours)
+            # Half a reply is left in the socket.
+            self._close_if_current(sock)
             raise
         finally:
-            if ours is not self._socket and ours is not None:
-                ours.close()
-            self._turn.release()
+            if sock is not self._socket and sock is not None:
+                sock.close()
+            self._lock.release()
 
     def close(self) -> None:
         """End the process. Safe to call twice; `start` starts another."""
         process, self._process = self._process, None
-        ours, self._socket = self._socket, None
-        # Whoever waits for an answer now finds the end of the socket, and closes it: a descriptor that is
-        # closed while the hub watches it for someone never wakes them.
-        if ours is not None and not (self._waiting and self._waiting.locked()):
-            ours.close()
+        sock, self._socket = self._socket, None
+        # A green thread that waits for a reply now reads the end of the socket, and closes it: a descriptor that is
+        # closed while the hub watches it never wakes its waiter.
+        if sock is not None and not (self._made_lock and self._made_lock.locked()):
+            sock.close()
         if process is not None:
-            # It holds nothing but pixels, so there is nothing to ask it first.
+            # It holds nothing but pixels, so there is nothing to save first.
             process.kill()
             process.wait()
 
@@ -151,47 +151,49 @@ class DrawingClient:
     ) -> None:
         self.close()
 
-    def _drop(self, ours: _socket.socket | None) -> None:
-        if self._socket is ours:
+    def _close_if_current(self, sock: _socket.socket | None) -> None:
+        if self._socket is sock:
             self.close()
 
-    def _exchange(
-        self, ours: _socket.socket, source: Samples | Records, scale: float, deadline_s: float | None
+    def _request(
+        self, sock: _socket.socket, source: Samples | Records, scale: float, deadline_s: float | None
     ) -> Drawing | None:
         buffers: list[pickle.PickleBuffer] = []
         request = pickle.dumps((source, scale), 5, buffer_callback=buffers.append)
         parts = [memoryview(request), *(buffer.raw() for buffer in buffers)]
         try:
-            _send(ours, LENGTH.pack(len(parts)) + b"".join(LENGTH.pack(part.nbytes) for part in parts), deadline_s)
+            _send(sock, LENGTH.pack(len(parts)) + b"".join(LENGTH.pack(part.nbytes) for part in parts), deadline_s)
             for part in parts:
-                _send(ours, part, deadline_s)
+                _send(sock, part, deadline_s)
         finally:
             for part in parts:
                 part.release()
             for buffer in buffers:
                 buffer.release()
-        (size,) = LENGTH.unpack(_receive(ours, LENGTH.size, deadline_s))
-        kind, *answer = pickle.loads(_receive(ours, size, deadline_s))
+        (size,) = LENGTH.unpack(_receive(sock, LENGTH.size, deadline_s))
+        kind, *reply = pickle.loads(_receive(sock, size, deadline_s))
         self._answered = True
         if kind == "png":
-            return Drawing(*answer)
-        self._warn(*answer)
+            return Drawing(*reply)
+        self._warn(*reply)
         return None
 
     def _warn(self, why: str) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(f"no live figure for now: the artist cannot draw ({why})", RuntimeWarning, stacklevel=2)
+            warnings.warn(
+                f"no live figure for now: the drawing process cannot draw ({why})", RuntimeWarning, stacklevel=2
+            )
 
 
 def _launch(fd: int) -> subprocess.Popen[bytes]:
-    # -P: a `random.py` beside the notebook must not be what matplotlib imports. Our own folder comes first
-    # only where it is not installed: the process must draw with the code that asks it.
+    # -P: a `random.py` beside the notebook must not be what matplotlib imports. greenlab's own folder comes first
+    # only where it is not installed: both ends must have the same code.
     root = str(Path(__file__).parents[2])
     code = f"import sys; {root!r} in sys.path or sys.path.insert(0, {root!r})"
     code += "; from greenlab.live.drawing.server import main; main()"
     # Front ends signal the kernel's whole process group. Not a session: Linux weighs sessions against each other
-    # before it looks at niceness within one (sched_autogroup), and the artist would draw as if it were not nice.
+    # before it looks at niceness within one (sched_autogroup), and the process would draw as if it were not nice.
     with undebugged():
         return subprocess.Popen(  # noqa: S603  # our own interpreter and code
             [sys.executable, "-P", "-c", code],
@@ -209,26 +211,26 @@ def _eventlet() -> Any:
     return eventlet
 
 
-def _wait(ours: _socket.socket, deadline_s: float | None, **event: bool) -> None:
-    _eventlet().hubs.trampoline(ours, timeout=_left_s(deadline_s), timeout_exc=TimeoutError, **event)
+def _wait(sock: _socket.socket, deadline_s: float | None, **event: bool) -> None:
+    _eventlet().hubs.trampoline(sock, timeout=_left_s(deadline_s), timeout_exc=TimeoutError, **event)
 
 
-def _send(ours: _socket.socket, message: bytes | memoryview, deadline_s: float | None) -> None:
+def _send(sock: _socket.socket, message: bytes | memoryview, deadline_s: float | None) -> None:
     rest = memoryview(message)
     while rest:
         try:
-            rest = rest[ours.send(rest[:_CHUNK]) :]
+            rest = rest[sock.send(rest[:_CHUNK]) :]
         except BlockingIOError:
-            _wait(ours, deadline_s, write=True)
+            _wait(sock, deadline_s, write=True)
 
 
-def _receive(ours: _socket.socket, size: int, deadline_s: float | None) -> bytes:
+def _receive(sock: _socket.socket, size: int, deadline_s: float | None) -> bytes:
     parts = []
     while size:
         try:
-            part = ours.recv(min(size, _CHUNK))
+            part = sock.recv(min(size, _CHUNK))
         except BlockingIOError:
-            _wait(ours, deadline_s, read=True)
+            _wait(sock, deadline_s, read=True)
             continue
         if not part:
             raise EOFError

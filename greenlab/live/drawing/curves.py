@@ -1,7 +1,7 @@
 """From times and counts to curves that can be drawn: pure functions on numpy arrays.
 
 Guarantee: the area under `Picture.throughput` is the number of tasks that ended, whatever the bin width.
-Must not import: matplotlib, ipywidgets, eventlet. Imported late, for numpy is heavy.
+Must not import: matplotlib, ipywidgets, eventlet. Imported late, because numpy is heavy.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Picture:
     """What `greenlab.live.drawing.run_figure` draws, in seconds and tasks.
 
     Attributes:
-        facts: what is said beside the curves.
+        facts: what is written beside the curves.
         bin_s: the width of a bin of throughput, in seconds (the last may be up to half wider or narrower).
         edges_s: the bins' edges: one more than there are bins.
         throughput: tasks that ended, per second, by bin.
@@ -76,12 +76,12 @@ def picture_of(source: Samples | Records) -> Picture:
 
 
 def bin_width_s(elapsed_s: float, done: int, floor_s: float = 0.0) -> float:
-    """Choose a width that people count in, at most `MAX_BINS` a run and with some tasks to a bin.
+    """Return a round width of bins: at most `MAX_BINS` a run, and with some tasks in each.
 
     Args:
         elapsed_s: how long the run is.
         done: how many tasks ended in it.
-        floor_s: what the source cannot resolve.
+        floor_s: the least width that the source resolves.
 
     Returns:
         1, 2 or 5 times a power of ten seconds up to ten, then a round number of seconds, minutes or hours.
@@ -94,9 +94,9 @@ def bin_width_s(elapsed_s: float, done: int, floor_s: float = 0.0) -> float:
 
 
 def bin_edges_s(elapsed_s: float, width_s: float) -> Floats:
-    """Edges from 0 to `elapsed_s`; a last piece shorter than half a bin is given to the bin before it.
+    """Return edges from 0 to `elapsed_s`; a last piece shorter than half a bin is added to the bin before it.
 
-    Live frames keep their earlier edges, so bins that are over do not move.
+    Live frames keep their earlier edges, so that bins that are over do not move.
     """
     edges = np.arange(0.0, elapsed_s, width_s)
     if len(edges) > 1 and elapsed_s - edges[-1] < width_s / 2:
@@ -165,7 +165,7 @@ def _of_records(records: Records) -> Picture:
 
 
 def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) -> Floats:
-    """Return the mean of what was noted in each bin, weighed by the tasks that each note speaks for."""
+    """Return the mean of the samples in each bin, weighted by the tasks that each sample covers."""
     known = np.asarray(values)[1:]
     weights = np.where(np.isnan(known), 0.0, np.maximum(np.diff(columns.done), 1))
     bins = len(edges_s) - 1
@@ -178,7 +178,7 @@ def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) ->
 def _limits(columns: Columns, facts: Facts, end_s: float) -> tuple[Floats, Floats]:
     """Return the times between which the concurrency was the same, and what it was; one piece if it never changed.
 
-    A change is drawn at the note before it, as in flight is: whoever turns the dial takes one then.
+    A change is drawn at the sample before it, as in flight is: a view takes one when the slider is moved.
     """
     limit = np.asarray(columns.limit, dtype=float)[1:]
     changes = np.flatnonzero(np.diff(limit)) + 1
@@ -193,9 +193,9 @@ def _rates(edges_s: Floats, t_s: Floats, count: NDArray[np.int64]) -> Floats:
 
 
 def _errors(records: Records, edges_s: Floats, throughput: Floats) -> tuple[Floats, Floats]:
-    """Return edges and rates of failures, no finer than they are known.
+    """Return edges and rates of failures, in bins that are no narrower than the distance of samples.
 
-    Failures are counted where samples were taken; in narrower bins a few of them would look like many.
+    Failures are counted at samples only; in narrower bins a few of them would look like many.
     """
     if records.facts.failed and records.facts.failed == records.facts.done:
         return edges_s, throughput
@@ -208,7 +208,7 @@ def _errors(records: Records, edges_s: Floats, throughput: Floats) -> tuple[Floa
 
 
 def _mean_in_flight(edges_s: Floats, starts_s: Floats, ends_s: Floats) -> Floats:
-    """Exact time-means: the integral of a step up at each start and down at each end, over each cell."""
+    """Return exact means over time: the integral of a step up at each start and down at each end, over each cell."""
     area = _integral(edges_s, starts_s) - _integral(edges_s, ends_s)
     return np.maximum(np.diff(area) / np.diff(edges_s), 0.0)
 
@@ -229,6 +229,6 @@ def _percentiles(latency_s: Floats, at: NDArray[np.int64]) -> tuple[Floats, Floa
 
 
 def _nearest_ranks(latency_s: Floats) -> tuple[float, float]:
-    # As `greenlab.runs` counts them: each is a latency that did occur.
+    # As `greenlab.runs.latency` does: each is a latency that did occur.
     p50_s, p99_s = np.percentile(latency_s, (50, 99), method="inverted_cdf")
     return float(p50_s), float(p99_s)

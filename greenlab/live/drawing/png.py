@@ -1,8 +1,8 @@
 """A PNG of what Agg has drawn, in a third of the processor time that Pillow takes and of the same size.
 
-Pillow tries five filters on each row; a figure is flat colour, for which the difference from the row above does as
+Pillow tries five filters on each row; a figure has flat colours, for which the difference from the row above does as
 well.
-Must not import: matplotlib, ipywidgets, eventlet. Imported late, for numpy is heavy.
+Must not import: matplotlib, ipywidgets, eventlet. Imported late, because numpy is heavy.
 """
 
 from __future__ import annotations

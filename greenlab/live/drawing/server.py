@@ -1,6 +1,6 @@
-"""The process that draws: reads requests from its stdin, a socket, and answers each with a PNG.
+"""The drawing process: reads requests from its stdin, a socket, and replies to each with a PNG.
 
-It ignores SIGINT (a stopped cell is none of its business), gives way to the tasks it draws, and ends at the
+It ignores SIGINT, which front ends send to stop a cell; has a lower priority than the tasks it draws; and ends at the
 end of its stdin, which comes when the kernel closes it or dies.
 Must not import: eventlet, ipywidgets; and figures only when `main` runs.
 """
@@ -31,32 +31,32 @@ def main(fd: int = 0) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _preload()
     os.nice(NICE)  # only now: the first picture waits for the imports
-    easel = DrawingServer()
+    server = DrawingServer()
     try:
         while True:
-            _write_message(fd, _answer(easel, *_read_request(fd)))
+            _write_message(fd, _reply_to(server, *_read_request(fd)))
     except (EOFError, OSError):
-        pass  # the kernel closed the socket, or went away
-    # matplotlib's own exit takes longer than ours.
+        pass  # the kernel closed the socket, or died
+    # matplotlib's own exit handlers take long.
     os._exit(0)
 
 
 class DrawingServer:
-    """Draws what it is asked for. Pictures of runs that go on share a figure."""
+    """Draws what each request asks for. Pictures of runs that go on share a figure."""
 
     def __init__(self) -> None:
         self._redrawers: dict[float, Redrawer] = {}
 
     def draw(self, source: Any, scale: float) -> tuple[Any, ...]:
-        """Draw a run: `Samples` or `Records`, or whatever else names the module that draws it.
+        """Draw a run (`Samples` or `Records`), or a snapshot that names the module which draws it.
 
         Returns:
             ("png", the bytes, width and height in CSS pixels).
         """
         if hasattr(source, "drawn_by"):
-            answer: tuple[Any, ...] = import_module(source.drawn_by).answer(source, scale)
-            return answer
-        from greenlab.live.drawing import curves, run_figure
+            reply: tuple[Any, ...] = import_module(source.drawn_by).render(source, scale)
+            return reply
+        from greenlab.live.drawing import curves, run_figure, style
 
         picture = curves.picture_of(source)
         if picture.facts.running:
@@ -65,19 +65,19 @@ class DrawingServer:
             drawn = self._redrawers[scale].draw(picture)
         else:
             drawn = run_figure.draw(picture, scale)
-        return "png", run_figure.png(drawn), *run_figure.size_px(picture)
+        return "png", style.to_png(drawn), *style.size_px(drawn)
 
 
 def _preload() -> None:
     try:
-        from greenlab.live import figure  # noqa: F401
+        from greenlab.live.drawing import run_figure  # noqa: F401
     except ImportError:
-        pass  # the first answer says what is missing
+        pass  # the first reply says what is missing
 
 
-def _answer(easel: DrawingServer, request: bytes, *buffers: bytes) -> bytes:
+def _reply_to(server: DrawingServer, request: bytes, *buffers: bytes) -> bytes:
     try:
-        return pickle.dumps(easel.draw(*pickle.loads(request, buffers=buffers)))
+        return pickle.dumps(server.draw(*pickle.loads(request, buffers=buffers)))
     except Exception as error:
         return pickle.dumps(("error", "".join(traceback.format_exception_only(error)).strip()))
 

@@ -1,0 +1,141 @@
+"""The style that every picture shares: its card, colours, sizes, and how text is written on it.
+
+Pure matplotlib with nothing but Agg, so that neither pyplot's global state nor a user's style is read or changed. The
+card is opaque, light and rounded: one picture must do for light and dark pages, since a saved notebook is read on both.
+
+Sizes are CSS pixels, from the card's top left corner.
+Must not import: pyplot, ipywidgets, eventlet. Imported late, because matplotlib is heavy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+from greenlab.live.drawing.png import encode
+from greenlab.live.words import shortened, text_color_on
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from matplotlib.axes import Axes
+
+WIDTH_PX: Final = 760
+"""The width of every card; its height depends on what there is to show."""
+DPI: Final = 100
+PT: Final = 72 / DPI
+"""Points a CSS pixel."""
+LEFT_PX, RIGHT_PX, INDENT_PX = 58, 22, 20
+"""From the card's edges to the axes, and from its left edge to its text."""
+LINE_CHARS: Final = 108
+"""Characters of a line of text that fit on the card."""
+
+TEXT_COLOR, MUTED = "#23272e", "#646a73"
+SHADE, PALE_RED, GRID = "#8a8f98", "#efbfb6", "#e7e8e4"
+_CARD, _EDGE = "#fcfcfa", "#d9dad6"
+_LABEL_CHARS = 56
+_TITLE_Y = 22
+
+
+class CardFigure(Figure):
+    """A figure that a notebook shows by itself: IPython shows plain ones only once pyplot was set up."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = size_px(self)
+        return to_png(self), {"width": width, "height": height}
+
+
+def plain_style() -> AbstractContextManager[None]:
+    """Return the context in which everything is drawn: matplotlib's defaults, whatever the user's style."""
+    groups = {"font", "text", "axes", "xtick", "ytick", "lines", "patch", "path", "figure", "savefig"}
+    style = {key: value for key, value in mpl.rcParamsDefault.items() if key.split(".")[0] in groups}
+    style |= {"font.size": 11 * PT, "text.color": TEXT_COLOR, "xtick.color": MUTED, "ytick.color": MUTED}
+    context: AbstractContextManager[None] = mpl.rc_context(style)
+    return context
+
+
+def new_card(height: int, scale: float, canvas: type[FigureCanvasAgg] = FigureCanvasAgg) -> CardFigure:
+    """Return an empty card. Call it, and draw on it, inside `plain_style()`.
+
+    Args:
+        height: in CSS pixels; the width is `WIDTH_PX`.
+        scale: device pixels a CSS pixel.
+        canvas: what the figure is drawn with.
+    """
+    figure = CardFigure(figsize=(WIDTH_PX / DPI, height / DPI), dpi=DPI * scale, facecolor="none")
+    canvas(figure)
+    figure.add_artist(
+        FancyBboxPatch(
+            (0.5 / WIDTH_PX, 0.5 / height),
+            1 - 1 / WIDTH_PX,
+            1 - 1 / height,
+            boxstyle="round,pad=0,rounding_size=" + str(8 / WIDTH_PX),
+            mutation_aspect=WIDTH_PX / height,
+            transform=figure.transFigure,
+            facecolor=_CARD,
+            edgecolor=_EDGE,
+            linewidth=PT,
+            zorder=-10,
+            gid="card",
+        )
+    )
+    return figure
+
+
+def size_px(figure: Figure) -> tuple[int, int]:
+    """Return the width and the height of a figure in CSS pixels."""
+    width, height = (round(inches * DPI) for inches in figure.get_size_inches())
+    return width, height
+
+
+def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> float:
+    """Write text whose left end is at (x, y).
+
+    Returns:
+        the x at which it ends.
+    """
+    width, height = size_px(figure)
+    given: dict[str, Any] = {"fontsize": 12 * PT, "va": "center_baseline", "parse_math": False} | style
+    written = figure.text(x / width, 1 - y / height, text, **given)
+    return float(written.get_window_extent().x1) * DPI / figure.dpi
+
+
+def write_title(figure: Figure, badge: str, color: str, label: str, note: str = "") -> None:
+    """Write the title of a card: a coloured badge, a bold label, and a note beside it."""
+    pill = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": color, "edgecolor": "none"}
+    on = {"color": text_color_on(color), "weight": "bold", "bbox": pill}
+    x = write(figure, INDENT_PX + 3, _TITLE_Y, badge, gid="badge", **on)
+    x = write(figure, x + 14, _TITLE_Y, shortened(label, _LABEL_CHARS), weight="bold", fontsize=13 * PT, gid="label")
+    write(figure, x + 10, _TITLE_Y, note, color=MUTED, gid="note")
+
+
+def style_axes(axes: Axes) -> None:
+    """Leave the bottom line and small ticks of axes, and nothing else."""
+    axes.patch.set_visible(False)
+    axes.spines[["top", "left", "right"]].set_visible(False)
+    axes.spines["bottom"].set(color=SHADE, linewidth=PT)
+    axes.tick_params(length=3 * PT, width=PT, color=SHADE, labelsize=10.5 * PT, pad=3 * PT)
+    axes.tick_params(axis="y", length=0)
+
+
+def draw_grid(axes: Axes) -> None:
+    """Draw horizontal lines behind what the axes show."""
+    axes.grid(axis="y", color=GRID, linewidth=PT)
+    axes.set_axisbelow(True)
+
+
+def label_x(axes: Axes, text: str) -> None:
+    """Write the quantity and the unit of the horizontal axis below it."""
+    axes.set_xlabel(text, color=MUTED, fontsize=10.5 * PT, labelpad=2)
+
+
+def to_png(figure: Figure) -> bytes:
+    """Render a figure with an Agg canvas to a PNG, at its own resolution."""
+    canvas = cast("FigureCanvasAgg", figure.canvas)
+    canvas.draw()
+    return encode(np.asarray(canvas.buffer_rgba()))
