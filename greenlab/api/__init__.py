@@ -1,1 +1,1 @@
-"""The facade: what the magics and Python code call. Puts the rooms together."""
+"""The facade: what the magics and Python code call. It combines the other rooms."""

@@ -1,11 +1,10 @@
-"""Choosing a pool: `greenlab.advise` for a whole run, `task` and `route` for calls. Puts the rooms together, as `api`.
+"""Choosing a pool: `greenlab.advise` for a whole run, `task` and `route` for single calls.
 
 Must not import at the top: matplotlib, ipywidgets, IPython.
 """
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from greenlab import pools
@@ -14,9 +13,8 @@ from greenlab.api.options import check_task, items_of
 from greenlab.api.run import prepare
 from greenlab.api.session import start
 from greenlab.checks import positive_number, whole_number
-from greenlab.errors import SourceError, UsageError
+from greenlab.comparing.series import read_once
 from greenlab.pools.routes import Routed, routes_of
-from greenlab.text.tracebacks import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,20 +39,20 @@ def advise(
     timeout: float | None = None,
     label: str | None = None,
 ) -> Advice:
-    """Say which pool suits these tasks, how many in flight and how many workers, and why.
+    """Advise which pool suits these tasks, how many in flight and how many workers, with reasons.
 
     The first items are run **for real**: once in green, where it is measured for how long a task computes, blocks and
     waits, and whether it keeps the GIL; and once in each pool that is plausible by that, a few of them twice. Tasks
-    that change something change it as often. The measured pools have the last word.
+    that change something change it as often.
 
     Args:
         func: the task.
-        items: what it is to run over. Of an iterator the first items are taken, and it is not known how many follow.
+        items: what it is to run over. Of an iterator only the first items are read.
         count: instead of items, how many times, as in `run`.
-        sample: how many items to try; by default 20, and up to 500 if they are short.
-        seconds: after so long the sample, and each try, begins no further task.
+        sample: how many items to run; by default 20, and up to 500 if they are short.
+        seconds: after so long the sample, and each trial, begins no further task.
         timeout: seconds that one task may take.
-        label: what the runs are called in lists.
+        label: the name of the runs in lists.
 
     Returns:
         the `Advice`: `pool`, `concurrency`, `workers`, `reasons`, `sure`, `evidence`; `advice.options` are those of
@@ -71,15 +69,13 @@ def advise(
     seconds = positive_number("seconds", seconds)
     check_task(func)
     source = items_of(items, count)
-    taken = _first(source, sample or MOST_SAMPLE)
+    taken = read_once(source, sample or MOST_SAMPLE)[: sample or MOST_SAMPLE]
     options: dict[str, Any] = {"timeout": timeout, "label": label, "live": False}
 
     def make_sample(items: Sequence[Any], least: int) -> tuple[Run, SamplingPool]:
         here = start()
-        run = prepare(func, items, concurrency=AT_ONCE, **options)
         pool = SamplingPool(here, pools.get(here, "green"), least, 0.0 if sample else ENOUGH_S)
-        run._pool = pool
-        return run, pool
+        return prepare(func, items, runner=pool, concurrency=AT_ONCE, **options), pool
 
     def make_run(meter: UsageMeter, **sizes: Any) -> Run:
         return prepare(func, observers=(meter,), **sizes, **options)
@@ -126,10 +122,10 @@ def route(patterns: Mapping[str, str] | None = None) -> dict[str, str]:
 
     Args:
         patterns: pools by pattern, as for file names, of the function's name, with its module's or without; the first
-            one that matches counts. It replaces what was set before: {} forgets all. None leaves it as it is.
+            one that matches counts. They replace those that were set before: {} removes all. None leaves them.
 
     Returns:
-        the patterns that count from now on, until `greenlab.stop()`.
+        the patterns that are set now, until `greenlab.stop()`.
 
     Raises:
         UsageError: something is no pattern, or no pool that calls can go to.
@@ -138,26 +134,6 @@ def route(patterns: Mapping[str, str] | None = None) -> dict[str, str]:
     if patterns is not None:
         routes.replace(patterns)
     return dict(routes.table)
-
-
-def _first(items: Iterable[Any], most: int) -> Sequence[Any]:
-    """Take the first items.
-
-    Raises:
-        SourceError: the iterator raised.
-        UsageError: there are none.
-    """
-    if isinstance(items, (list, tuple, range)):
-        return items[:most]
-    try:
-        taken = list(islice(items, most))
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:
-        raise SourceError(f"the items ended early: {message_of(error)}") from error
-    if not taken:
-        raise UsageError("there is nothing to run: the items are empty")
-    return taken
 
 
 def _length(items: Iterable[Any]) -> int | None:

@@ -1,4 +1,4 @@
-"""Comparing pools and concurrencies: `greenlab.race` and `greenlab.sweep`. Puts the rooms together, as `api` does.
+"""Comparing pools and concurrencies: `greenlab.race` and `greenlab.sweep`.
 
 Must not import at the top: matplotlib, ipywidgets, IPython, numpy, scipy.
 """
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["POOLS", "prepare_race", "prepare_sweep", "race", "sweep"]
 
 POOLS = tuple(name for name in pools.NAMES if name != pools.AUTO)
-"""The pools that a race is about, unless it is told others: those that run on this machine."""
+"""The pools of a race by default: those that run on this machine."""
 CONCURRENCIES = (1, 10, 100, 1000)
 _MOST_WORKERS = 64
 
@@ -52,7 +52,7 @@ def race(
     fail_fast: bool = False,
     live: bool | None = None,
 ) -> Race:
-    """Run the same tasks in several pools, one pool after another, and say which was the fastest.
+    """Run the same tasks in several pools, one pool after another, and compare them.
 
     Every pool runs every task `repeat` times, and a few once more beforehand: tasks that change something change it
     as often.
@@ -103,17 +103,17 @@ def sweep(
     fail_fast: bool = False,
     live: bool | None = None,
 ) -> Sweep:
-    """Run the same tasks at several concurrencies, and say how many in flight are enough.
+    """Run the same tasks at several concurrencies, and advise how many in flight are enough.
 
-    At every concurrency the tasks go round the items, from the first one on, until the time is over: tasks that
-    change something change it as often as they are run.
+    At every concurrency the items are repeated, from the first one on, until the time is over: tasks that change
+    something change it as often as they are run.
 
     Args:
         func: the task.
         items: what to run it on. An iterator is read once, before the sweep.
         concurrency: the concurrencies to try; four or more for an advice. By default 1, 10, 100 and 1,000; of
             prefork, where it is the number of workers, 1, 2, 4 … up to four a core.
-        pool: in which pool.
+        pool: the pool's name.
         seconds: how long to try each one; by default two to ten seconds, until enough tasks have ended.
         warm_up: how many tasks run before anything counts; by default ten.
         count: as in `run`, and so are the options below: the items are 0, 1, 2 … below it.
@@ -152,17 +152,17 @@ def prepare_race(
     live: bool | None = None,
     **options: Any,
 ) -> Race:
-    """Make the race that `race` would, without starting it."""
+    """Return the race that `race` would run, without starting it."""
     named = pool_names(pools)
     repeat = whole_number("repeat", repeat, 1)
     if warm_up is not None:
         warm_up = whole_number("warm_up", warm_up, 0)
-    asked = {pool: RunOptions.of(**{**options, "pool": pool, "live": False}) for pool in named}
+    chosen = {pool: RunOptions.of(**{**options, "pool": pool, "live": False}) for pool in named}
     check_task(func)
     source = read_once(items_of(items, count))
 
     def make_run(pool: str, items: Iterable[Any], observers: Sequence[Any]) -> Run:
-        return prepare(func, items, observers=observers, label=label, **vars(asked[pool]))
+        return prepare(func, items, observers=observers, label=label, **vars(chosen[pool]))
 
     return Race(
         source,
@@ -171,8 +171,8 @@ def prepare_race(
         label=label or _label(func),
         make_run=make_run,
         warm_up=warm_up,
-        observers=_boards(live),
-        figure=_figure,
+        observers=_live_views(live),
+        figure=_static_figure,
     )
 
 
@@ -189,7 +189,7 @@ def prepare_sweep(
     live: bool | None = None,
     **options: Any,
 ) -> Sweep:
-    """Make the sweep that `sweep` would, without starting it."""
+    """Return the sweep that `sweep` would run, without starting it."""
     spec = pools.spec_of(pool)
     if spec.make is None:
         raise UsageError(f"a sweep is of one pool, and {pool} goes from one to another: name the pool")
@@ -200,16 +200,16 @@ def prepare_sweep(
     if seconds is not None:
         seconds = positive_number("seconds", seconds)
     widths = _widths(spec, concurrency)
-    asked = RunOptions.of(**{**options, "pool": pool, "live": False})
+    chosen = RunOptions.of(**{**options, "pool": pool, "live": False})
     check_task(func)
     source = read_once(items_of(items, count), MOST_TASKS)
 
     processes = _OwnWorkers()
 
     def make_run(_pool: str, items: Iterable[Any], observers: Sequence[Any], concurrency: int) -> Run:
-        sized = asked.changed(**{spec.size_name: concurrency})
+        sized = chosen.changed(**{spec.size_name: concurrency})
         run = prepare(func, items, observers=observers, label=label, **vars(sized))
-        processes.note(run)
+        processes.add(run)
         return run
 
     return Sweep(
@@ -217,29 +217,29 @@ def prepare_sweep(
         pool=pool,
         concurrencies=widths,
         seconds=seconds,
-        own_workers=processes.point if spec.task_a_worker else None,
+        own_workers=processes.closing if spec.task_a_worker else None,
         label=label or _label(func),
         make_run=make_run,
         warm_up=warm_up,
-        observers=_boards(live),
-        figure=_figure,
+        observers=_live_views(live),
+        figure=_static_figure,
     )
 
 
 class _OwnWorkers:
-    """Ends the processes that a point of a sweep brought with it; those that were there before stay."""
+    """Ends the processes that a point of a sweep has started; those that were there before stay."""
 
     def __init__(self) -> None:
         self._cold: list[Any] = []
 
-    def note(self, run: Run) -> None:
-        """See whose processes the run will use, before it starts."""
+    def add(self, run: Run) -> None:
+        """Note the run's pool before it starts, if it has no processes yet."""
         if not getattr(run._pool, "pids", ()):
             self._cold.append(run._pool)
 
     @contextlib.contextmanager
-    def point(self) -> Iterator[None]:
-        """Measure a point."""
+    def closing(self) -> Iterator[None]:
+        """End, after the `with` block, the processes that were started in it."""
         try:
             yield
         finally:
@@ -268,7 +268,7 @@ def _label(func: Callable[..., Any]) -> str:
     return str(getattr(func, "__name__", "tasks"))
 
 
-def _boards(live: bool | None) -> Sequence[Any]:
+def _live_views(live: bool | None) -> Sequence[Any]:
     if not in_notebook() or live is False:
         return ()
     from greenlab.live.drawing.client import DrawingClient
@@ -277,7 +277,7 @@ def _boards(live: bool | None) -> Sequence[Any]:
     return (SeriesView(start().keep("drawing client", DrawingClient)),)
 
 
-def _figure(series: Series) -> Any:
+def _static_figure(series: Series) -> Any:
     from greenlab.live import series_view
 
     return series_view.static_figure(series)

@@ -1,4 +1,4 @@
-"""Knowing why: `greenlab.check`, `trace`, `stepper` and `%greenhub`. Puts the rooms together, as `api` does.
+"""Explaining: `greenlab.check`, `trace`, `stepper` and the state of the hub for `%greenhub`.
 
 Must not import at the top: matplotlib, ipywidgets, IPython.
 """
@@ -27,7 +27,7 @@ __all__ = ["check", "hub_state", "stepper", "trace"]
 def check(
     what: Any = None, *more: Any, times: int | None = None, limit: float | None = None, name: str | None = None
 ) -> Verdict | LibraryVerdicts:
-    """Return whether a call, or a library, cooperates under greenlab.
+    """Measure whether a call, or a library, cooperates under greenlab.
 
     A call is made **for real**, up to `times` times, in a fresh process: natively, in a green task, and in several at
     once. What it uses of this process is copied there; what it returns or prints is dropped. A library is looked up in
@@ -38,10 +38,11 @@ def check(
         more: the function's arguments, or more libraries.
         times: how often the function is called at the most, 5 or more; by default, 12. A short call needs many.
         limit: seconds that one call may take before it is stopped; by default, 10.
-        name: what the verdict calls it; by default, the function's name.
+        name: the name of the call in the verdict; by default, the function's name.
 
     Returns:
-        for a function a `Verdict`: `kind`, `cooperates`, `reasons`, `fix`, `figures`; for libraries a list of answers.
+        for a function a `Verdict`: `kind`, `cooperates`, `reasons`, `fix`, `figures`; for libraries a list of
+        `LibraryVerdict`.
 
     Raises:
         UsageError: it is neither; there is no such library; an option makes no sense.
@@ -73,7 +74,7 @@ def stepper(*calls: Any) -> Stepper:
         calls: functions, or (func, args) with a tuple of arguments, or (func, arg, …); each becomes a task.
 
     Returns:
-        the `Stepper`: `step()` and `run()` print who ran and what it waits for now; iterating gives the steps.
+        the `Stepper`: `step()` and `run()` print which task ran and what it waits for now; iterating yields the steps.
 
     Raises:
         UsageError: there is nothing to step through, or something that cannot be called.
@@ -86,11 +87,11 @@ def trace() -> Tracing:
     """Record every switch of the hub while a block runs: `with greenlab.trace() as tracing: …`.
 
     Returns:
-        what to enter; its `timeline` is the `Timeline`, once the block has been left.
+        a context manager, whose `timeline` is the `Timeline` once the block has been left.
     """
     return Tracing(start(), timeline_figure)
 
 
 def hub_state() -> HubState:
-    """Look at the hub: what turns it, what is greened for it, which pools it has and how much runs on it."""
+    """Return the state of the hub: what turns it, what is greened for it, its pools, and how much runs on it."""
     return state_of(start())

@@ -102,7 +102,7 @@ class RunOptions:
 
     @classmethod
     def of(cls, **options: Any) -> Self:
-        """Make the options of a run from those that were named; the others have their defaults.
+        """Return the options of a run: those that are given, and the defaults of the others.
 
         Raises:
             UsageError: there is no such option, or one makes no sense.
@@ -147,7 +147,7 @@ def _refuse_unknown(options: Iterable[str]) -> None:
 
 
 def check_task(func: Any) -> None:
-    """Refuse what cannot be the function of a task.
+    """Raise for what cannot be the function of a task.
 
     Raises:
         UsageError: it is not callable, or a coroutine function.
@@ -159,8 +159,8 @@ def check_task(func: Any) -> None:
     called = func if inspect.isroutine(func) else getattr(func, "__call__", func)  # noqa: B004
     if any(kind(each) for kind in (inspect.iscoroutinefunction, inspect.isasyncgenfunction) for each in (func, called)):
         raise UsageError(
-            f"{getattr(func, '__name__', 'the task')} is a coroutine function, and nobody would await what it returns: "
-            "a task is blocking code, so write def without async, and call blocking functions in it"
+            f"{getattr(func, '__name__', 'the task')} is a coroutine function, and what it returns would never be "
+            "awaited: a task is blocking code, so write def without async, and call blocking functions in it"
         )
 
 
@@ -188,7 +188,7 @@ def items_of(items: Iterable[Any] | None, count: int | None) -> Iterable[Any]:
     except TypeError:
         size = None
     except Exception as error:
-        raise SourceError(f"the items do not tell how many they are: {message_of(error)}") from error
+        raise SourceError(f"the number of the items cannot be read: {message_of(error)}") from error
     if size == 0:
         raise UsageError("there is nothing to run: the items are empty")
     return items  # type: ignore[return-value]

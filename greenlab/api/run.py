@@ -1,4 +1,4 @@
-"""`greenlab.run`: a run of tasks in one pool, made of the rooms below. Resuming and running again come back here.
+"""`greenlab.run`: a run of tasks in one pool. `run.resume` and `run.rerun` come back here.
 
 Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
 """
@@ -16,6 +16,8 @@ from greenlab.tracing.timeline import Tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+    from greenlab.pools.protocol import Pool
 
 __all__ = ["prepare", "run"]
 
@@ -45,7 +47,7 @@ def run(
         items: any iterable, also a lazy one: it is asked only as fast as tasks start.
         count: instead of items, how many times: `func` gets 0, 1, 2 …
         pool: "green" (green threads here), "threads" (OS threads), "prefork" (worker processes), "hybrid"
-            (processes with a hub each), or "auto", which begins in green and moves what is left to where it belongs.
+            (processes with a hub each), or "auto", which begins in green and moves the rest to the pool that suits it.
         concurrency: tasks in flight, of hybrid in all its processes together; prefork holds one a worker.
         workers: processes of the prefork, hybrid and auto pools; by default, as many as there are cores.
         timeout: seconds that one task may take; then it fails with `TaskTimeoutError`, which is raised in it where
@@ -85,41 +87,43 @@ def prepare(
     label: str | None = None,
     ledger: Ledger | None = None,
     observers: Sequence[Any] = (),
+    runner: Pool | None = None,
     **options: Any,
 ) -> Run:
-    """Make the run that `run` would, without starting it. See `run` for the options.
+    """Return the run that `run` would make, without starting it. See `run` for the options.
 
     Args:
         func: the task.
         items: what to run it on.
         count: instead of items, how many times.
-        label: what the run is called in views and reports.
-        ledger: instead of items, a ledger that was begun (a resumed run).
-        observers: who else hears of the run, see `greenlab.runs.observers`.
+        label: the name of the run in views and reports.
+        ledger: instead of items, the ledger of a resumed run.
+        observers: further observers of the run, see `greenlab.runs.observers`.
+        runner: the pool that runs the tasks, instead of the one that is called `pool`.
         options: the others of `run`.
     """
-    asked = RunOptions.of(**options)
+    chosen = RunOptions.of(**options)
     check_task(func)
     if ledger is None:
-        ledger = (AggregateLedger if asked.discard else Ledger)(
+        ledger = (AggregateLedger if chosen.discard else Ledger)(
             func,
             items_of(items, count),
-            concurrency=asked.width,
-            timeout_s=asked.timeout,
-            retries=asked.retries,
-            rate=asked.rate,
-            max_tasks=asked.max_tasks,
-            max_memory=asked.max_bytes,
+            concurrency=chosen.width,
+            timeout_s=chosen.timeout,
+            retries=chosen.retries,
+            rate=chosen.rate,
+            max_tasks=chosen.max_tasks,
+            max_memory=chosen.max_bytes,
         )
     here = start()
-    pool = get_pool(here, asked.pool)
-    ledger.workers = asked.processes
-    ledger.concurrency = asked.width
+    pool = runner or get_pool(here, chosen.pool)
+    ledger.workers = chosen.processes
+    ledger.concurrency = chosen.width
     name = label or str(getattr(func, "__name__", "tasks"))
 
     def repeated(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
         label = changes.pop("label", name)
-        made = prepare(func, items, ledger=ledger, label=label, **vars(asked.changed(**changes)))
+        made = prepare(func, items, ledger=ledger, label=label, **vars(chosen.changed(**changes)))
         return made.complete()
 
     return Run(
@@ -127,11 +131,11 @@ def prepare(
         pool,
         ledger,
         label=name,
-        fail_fast=asked.fail_fast,
+        fail_fast=chosen.fail_fast,
         observers=(
             *observers,
-            *views_for(here, asked.live),
-            *([Tracing(here, timeline_figure)] if asked.trace else []),
+            *views_for(here, chosen.live),
+            *([Tracing(here, timeline_figure)] if chosen.trace else []),
         ),
         make_repeated=repeated,
         figure=run_figure,

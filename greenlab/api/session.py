@@ -1,4 +1,4 @@
-"""What starts and stops the hub, and the calls that run on it: `start`, `stop`, `spawn`, `offload`, `ps`, `kill`.
+"""The hub's start and stop, and the calls that run on it: `start`, `stop`, `spawn`, `offload`, `ps`, `kill`.
 
 Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
 """
@@ -37,7 +37,7 @@ def start(*, blocked_after: float | None = None) -> GuestHub:
         the hub.
 
     Raises:
-        UsageError: greenlab has been started in another thread, or somebody else has patched the process.
+        UsageError: greenlab has been started in another thread, or eventlet or gevent has patched the process.
     """
     patched.refuse()
     if not greening.may_green():
@@ -57,7 +57,7 @@ def start(*, blocked_after: float | None = None) -> GuestHub:
 
 
 def stop() -> None:
-    """Put every patched object back, end worker processes and the hub. What still ran is abandoned."""
+    """Put every patched object back, end worker processes and the hub. Tasks that still run are abandoned."""
     hub.stop()
 
 
@@ -78,7 +78,7 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
 
     Args:
         func: what to call.
-        args: its arguments; with prefork they travel to a worker process, and the value travels back.
+        args: its arguments; with prefork they are sent to a worker process, and the value is sent back.
         pool: "prefork", for what computes, or "threads" (an OS thread), for what blocks: files, sqlite, C libraries.
 
     Returns:
@@ -86,7 +86,7 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
 
     Raises:
         UsageError: no such pool, or nothing to call.
-        NotSendableError: the function, an argument or the value cannot travel.
+        NotSendableError: the function, an argument or the value cannot be sent.
         WorkerLostError: the worker died.
     """
     from greenlab.pools.offload import offload as run_elsewhere
@@ -118,7 +118,7 @@ def kill(*ids: int | str) -> Killed:
         ids: as `ps` lists them: 3 for a task or a run, "3.17" for task 17 of run 3.
 
     Returns:
-        a list of the ids that were killed, which shows as a sentence; what had ended meanwhile is not among them.
+        a list of the ids that were killed, shown as a sentence; what had ended meanwhile is not among them.
 
     Raises:
         UsageError: something is no id; nothing was killed.

@@ -1,4 +1,4 @@
-"""Which views a run has: the live view in a notebook, and its pictures. Everything heavy is imported late.
+"""The views of a run: the live view in a notebook, and its pictures. Everything heavy is imported late.
 
 Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
 """
@@ -40,14 +40,14 @@ def in_notebook() -> bool:
 
 
 def run_figure(run: Run) -> Any:
-    """Draw a run: what a `Run` is given, for runs do not draw."""
+    """Draw a run. `Run` is given this function, since `runs` draws nothing."""
     from greenlab.live import static_figure
 
     return static_figure(run)
 
 
 def timeline_figure(timeline: Timeline) -> Any:
-    """Draw a timeline: what a `Tracing` is given, for runs does not draw."""
+    """Draw a timeline. `Tracing` is given this function, since `tracing` draws nothing."""
     from greenlab.live.drawing.timeline_figure import draw
 
     return draw(timeline)

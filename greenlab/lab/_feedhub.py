@@ -48,7 +48,7 @@ class FeedHub(ServerProcess):
             feeds = hub.urls(500)
 
     Args:
-        seed: which world of feeds.
+        seed: what the feeds and their latencies are made from.
         latency_s: seconds that every feed takes instead; 0 answers at once.
         feeds: how many feeds there are.
         port: the port to listen on; 0 takes a free one at each start.
@@ -81,7 +81,7 @@ class FeedHub(ServerProcess):
         self._fail_every = fail_every
 
     def urls(self, n: int) -> list[str]:
-        """The addresses of the first `n` feeds, such as http://127.0.0.1:40123/feeds/17.xml.
+        """Return the addresses of the first `n` feeds, such as http://127.0.0.1:40123/feeds/17.xml.
 
         Raises:
             UsageError: the hub is not started, or has fewer than `n` feeds.
@@ -91,7 +91,7 @@ class FeedHub(ServerProcess):
         return [f"http://127.0.0.1:{port}/feeds/{index}.xml" for index in range(n)]
 
     def latencies(self, n: int) -> list[float]:
-        """How long each of the first `n` feeds takes to answer, in seconds. The hub need not be started.
+        """Return how long each of the first `n` feeds takes to answer, in seconds. The hub need not be started.
 
         Raises:
             UsageError: the hub has fewer than `n` feeds.
@@ -102,7 +102,7 @@ class FeedHub(ServerProcess):
         return [latency_s(self._seed, index) for index in range(n)]
 
     def delay_url(self, seconds: float) -> str:
-        """The address of a tiny text that is answered after `seconds` (0 to 3600).
+        """Return the address of a short text that is answered after `seconds` (0 to 3600).
 
         Raises:
             UsageError: the hub is not started, or `seconds` is out of range.
@@ -111,7 +111,7 @@ class FeedHub(ServerProcess):
         return f"http://127.0.0.1:{self._running_port()}/delay/{float(seconds)}"
 
     def stats(self) -> Stats:
-        """What the server has counted.
+        """Return what the server has counted.
 
         Raises:
             UsageError: the hub is not started.

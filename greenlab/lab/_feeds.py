@@ -1,4 +1,4 @@
-"""What the feed hub serves: texts and latencies, each a function of a seed and an index.
+"""The texts and latencies that the feed hub serves, each a function of a seed and an index.
 
 Guarantees: the same on every machine, in every process and Python version, in whatever order they are asked
 for. So numbers come from a digest: `hash()` differs by process, `random.choice` by Python version.
@@ -104,7 +104,7 @@ _ITEM = """\
 
 
 def latency_s(seed: int, index: int) -> float:
-    """How long feed `index` takes to answer, in seconds: log-normal, to the microsecond, at most 2 s.
+    """Return how long feed `index` takes to answer, in seconds: log-normal, to the microsecond, at most 2 s.
 
     The normal deviate is that of G. E. P. Box and M. E. Muller, "A Note on the Generation of Random Normal
     Deviates", Annals of Mathematical Statistics 29 (1958).
@@ -159,7 +159,7 @@ class Feeds:
 
 
 def _headline(seed: int, number: int) -> tuple[str, str]:
-    """A headline, escaped for XML, and the same as a part of a link."""
+    """Return a headline, escaped for XML, and the same as a part of a link."""
     who, did, what = _numbers("headline", seed, number, count=3)
     text = f"{_pick(_WHO, who)} {_pick(_DID, did)} {_pick(_WHAT, what)}"
     slug = "-".join("".join(c for c in word if c.isalpha()) for word in text.lower().replace("& ", "").split())

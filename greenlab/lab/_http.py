@@ -33,7 +33,7 @@ _HEADS = {
 _METHODS = (b"GET", b"HEAD", b"POST")
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """What to send, and when.
 
     Attributes:
@@ -62,13 +62,13 @@ class Counters:
     errors: int = 0
 
     def arrive(self) -> None:
-        """A request arrived."""
+        """Count a request that has arrived."""
         self.requests += 1
         self.in_flight += 1
         self.peak_in_flight = max(self.peak_in_flight, self.in_flight)
 
     def reset(self) -> None:
-        """Begin anew; what is in flight still is."""
+        """Set the counts to zero, and the peak to what is in flight."""
         self.requests = self.bytes_sent = self.errors = 0
         self.peak_in_flight = self.in_flight
 
@@ -82,18 +82,18 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_answer", "_buffer", "_counters", "_keep", "_loop", "_method", "_respond", "_timer",
+        "_buffer", "_counters", "_keep", "_loop", "_method", "_respond", "_response", "_timer",
         "_transport",
     )  # fmt: skip
 
     _transport: asyncio.Transport
 
-    def __init__(self, respond: Callable[[bytes, bytes], Answer], counters: Counters) -> None:
+    def __init__(self, respond: Callable[[bytes, bytes], Response], counters: Counters) -> None:
         self._respond = respond
         self._counters = counters
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
-        self._answer: Answer | None = None
+        self._response: Response | None = None
         self._timer: asyncio.Handle | None = None
         self._method = b""
         self._keep = False
@@ -103,34 +103,34 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]  # of a socket, hence a full Transport
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's signature
-        """Forget the request that nobody waits for any more."""
+        """Drop the request, which no client waits for any more."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._answer is not None:
-            if self._answer.counted:
+        if self._response is not None:
+            if self._response.counted:
                 self._counters.in_flight -= 1
-            self._answer = None
+            self._response = None
 
     def pause_writing(self) -> None:
-        """The client does not read: stop taking its requests."""
+        """Stop reading requests, since the client does not read."""
         self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """The client has read: go on."""
+        """Read requests again, since the client has read."""
         self._transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes; one request is answered at a time."""
+        """Receive bytes; one request is answered at a time."""
         self._buffer += data
-        if self._answer is None and self._timer is None:
+        if self._response is None and self._timer is None:
             self._read_request()
         if len(self._buffer) > MAX_HEAD_BYTES and not self._transport.is_closing():
-            self._transport.abort()  # it sends on and on, and waits for no answer
+            self._transport.abort()  # it sends more and more, and waits for no response
 
     def _read_request(self) -> None:
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if len(head) > MAX_HEAD_BYTES:
-            self._accept(b"GET", Answer(b"the request's head is longer than 8 KB\n", 431), keep=False)
+            self._accept(b"GET", Response(b"the request's head is longer than 8 KB\n", 431), keep=False)
             return
         if not end:
             return
@@ -138,45 +138,45 @@ class Connection(asyncio.Protocol):
         line, _, fields = head.partition(b"\r\n")
         words = line.split(b" ")
         if len(words) != 3 or words[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
-            self._accept(b"GET", Answer(b"not a request of HTTP/1.0 or 1.1\n", 400), keep=False)
+            self._accept(b"GET", Response(b"not a request of HTTP/1.0 or 1.1\n", 400), keep=False)
             return
         method, target, version = words
         fields = b"\r\n" + fields.lower() + b"\r\n"
         if _field(fields, b"content-length") not in (b"", b"0") or b"\r\ntransfer-encoding:" in fields:
-            self._accept(method, Answer(b"requests have no body here\n", 400), keep=False)
+            self._accept(method, Response(b"requests have no body here\n", 400), keep=False)
             return
         wish = _field(fields, b"connection")
         keep = b"close" not in wish if version == b"HTTP/1.1" else b"keep-alive" in wish
         if method in _METHODS:
-            answer = self._respond(method, target.partition(b"?")[0])
+            response = self._respond(method, target.partition(b"?")[0])
         else:
-            answer = Answer(b"the methods are GET and HEAD\n", 405)
-        self._accept(method, answer, keep=keep)
+            response = Response(b"the methods are GET and HEAD\n", 405)
+        self._accept(method, response, keep=keep)
 
-    def _accept(self, method: bytes, answer: Answer, *, keep: bool) -> None:
-        if answer.counted:
+    def _accept(self, method: bytes, response: Response, *, keep: bool) -> None:
+        if response.counted:
             self._counters.arrive()
-        self._method, self._answer, self._keep = method, answer, keep
-        if answer.delay_s > 0:
-            self._timer = self._loop.call_later(answer.delay_s, self._send)
+        self._method, self._response, self._keep = method, response, keep
+        if response.delay_s > 0:
+            self._timer = self._loop.call_later(response.delay_s, self._send)
         else:
             self._send()
 
     def _send(self) -> None:
-        answer = self._answer
-        assert answer is not None  # noqa: S101  a hang-up cancels the timer that leads here
-        self._answer = self._timer = None
-        head = _HEADS[answer.status] % (
-            answer.kind,
-            len(answer.body),
+        response = self._response
+        assert response is not None  # noqa: S101  a hang-up cancels the timer that leads here
+        self._response = self._timer = None
+        head = _HEADS[response.status] % (
+            response.kind,
+            len(response.body),
             b"keep-alive" if self._keep else b"close",
         )
-        data = head if self._method == b"HEAD" else head + answer.body
-        if answer.counted:
+        data = head if self._method == b"HEAD" else head + response.body
+        if response.counted:
             counters = self._counters
             counters.in_flight -= 1
             counters.bytes_sent += len(data)
-            counters.errors += answer.status >= 400
+            counters.errors += response.status >= 400
         self._transport.write(data)
         if not self._keep:
             self._transport.close()
@@ -190,5 +190,5 @@ class Connection(asyncio.Protocol):
 
 
 def _field(fields: bytes, name: bytes) -> bytes:
-    """The value of a header field, empty if there is none. `fields` is all of them, in lower case."""
+    """Return the value of a header field, empty if there is none. `fields` is all of them, in lower case."""
     return fields.partition(b"\r\n" + name + b":")[2].partition(b"\r\n")[0].strip()

@@ -1,10 +1,10 @@
-"""A server in a process of its own, as the program that starts it sees it.
+"""A server in a process of its own: the half that is in the program which starts it.
 
 Guarantees:
 
 * the server is a fresh interpreter, never a fork of the caller: it has none of its patches, threads, hub;
 * it ends with `stop()`, at the end of the program, and when the program dies in any way, SIGKILL included:
-  the server reads its stdin, a pipe that closes with us (the server's half is in `_server.py`);
+  the server reads its stdin, a pipe that closes with this process (the server's half is in `_server.py`);
 * `start()` and `stop()` may be called twice, and a stopped server may be started again.
 
 Must not import: asyncio (the caller's process does not need it), anything of greenlab but errors and children.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class ServerProcess:
-    """Starts and ends one server module; a subclass says which, and with what options.
+    """Starts and ends one server module, which a subclass names, with its options.
 
     Args:
         module: the module that is run, such as "greenlab.lab._server". It gets one argument, the options as
@@ -62,7 +62,7 @@ class ServerProcess:
             return self
         self.stop()
         with undebugged():
-            self._process = subprocess.Popen(  # noqa: S603  our own module, run by the interpreter that runs us
+            self._process = subprocess.Popen(  # noqa: S603  (a module of greenlab, and this interpreter)
                 # -P: a notebook's folder may hold a random.py or a queue.py that the server must not import.
                 [sys.executable, "-P", "-m", self._module, json.dumps(self._options())],
                 stdin=subprocess.PIPE,
@@ -88,8 +88,8 @@ class ServerProcess:
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 pipe.close()
-        # Not SIGTERM: it has nothing to save, and a parent that ignores SIGTERM hands that on. In a forked
-        # child of ours Popen signals nothing, as the system tells it that this is no child of its own.
+        # Not SIGTERM: it has nothing to save, and a child inherits it if SIGTERM is ignored. In a
+        # forked child of this process Popen signals nothing, since the server is not its child.
         process.kill()
         process.wait()
 
@@ -102,11 +102,11 @@ class ServerProcess:
         self.stop()
 
     def _options(self) -> dict[str, Any]:
-        """What the server is told, in JSON's types."""
+        """Return the options that the server gets, in JSON's types."""
         raise NotImplementedError
 
     def _running_port(self) -> int:
-        """The port of the running server.
+        """Return the port of the running server.
 
         Raises:
             UsageError: it was not started, or has died.
@@ -119,7 +119,7 @@ class ServerProcess:
         return self._port
 
     def _status(self, process: subprocess.Popen[bytes]) -> int | None:
-        """What the server ended with; None if it runs, as far as a forked child of its starter can know."""
+        """Return the server's exit status; None if it runs, as far as a forked child of its starter can know."""
         return process.poll() if self._starter_pid == os.getpid() else None
 
     @staticmethod
@@ -135,5 +135,5 @@ class ServerProcess:
 
 
 def _import_path() -> list[str]:
-    """Where the server finds its modules: where we do, then the place that we were loaded from."""
+    """Return the server's import path: this process's, then the folder that greenlab was loaded from."""
     return [*(str(place) for place in sys.path if place), str(Path(__file__).parents[2])]

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from typing import Any
 
 from greenlab.lab._feeds import Feeds, latency_s
-from greenlab.lab._http import Answer, Connection, Counters
+from greenlab.lab._http import Connection, Counters, Response
 
 _BACKLOG = 4096  # a short one makes hundreds of clients that connect at once wait for a retry, 1 s and more
 _PARENT_CHECK_S = 0.5
@@ -29,7 +29,7 @@ _HELP = b"nothing here; there are /feeds/0.xml and on, /delay/SECONDS, /stats\n"
 
 
 class FeedSite:
-    """What is answered to which path.
+    """The responses, by path.
 
     Args:
         options: as `FeedHub` sends them.
@@ -44,40 +44,40 @@ class FeedSite:
         self._fail_every: int = options["fail_every"]
         self._max_delay_s: float = options["max_delay_s"]
 
-    def respond(self, method: bytes, path: bytes) -> Answer:
-        """The answer to a request. `path` has no query."""
+    def respond(self, method: bytes, path: bytes) -> Response:
+        """Return the response to a request. `path` has no query."""
         if path == b"/reset" and method == b"POST":
             self.counters.reset()
-            return Answer(b"", counted=False)
+            return Response(b"", counted=False)
         if method == b"POST":
-            return Answer(b"the methods are GET and HEAD\n", 405)
+            return Response(b"the methods are GET and HEAD\n", 405)
         if path.startswith(b"/feeds/") and path.endswith(b".xml"):
             return self._feed(path[7:-4])
         if path.startswith(b"/delay/"):
             return self._delay(path[7:])
         if path == b"/stats":
             body = json.dumps(asdict(self.counters)).encode()
-            return Answer(body, kind=b"application/json", counted=False)
-        return Answer(_HELP, 404)
+            return Response(body, kind=b"application/json", counted=False)
+        return Response(_HELP, 404)
 
-    def _feed(self, name: bytes) -> Answer:
+    def _feed(self, name: bytes) -> Response:
         # Checked by length first: int() takes quadratic time, and refuses more than 4300 digits.
         if not name.isdigit() or len(name) > 9 or int(name) >= self._count:
-            return Answer(b"no such feed: they are /feeds/0.xml to /feeds/%d.xml\n" % (self._count - 1), 404)
+            return Response(b"no such feed: they are /feeds/0.xml to /feeds/%d.xml\n" % (self._count - 1), 404)
         index = int(name)
         delay_s = latency_s(self._seed, index) if self._latency_s is None else self._latency_s
         if self._fail_every and (index + 1) % self._fail_every == 0:
-            return Answer(b"this feed is out of order\n", 503, delay_s=delay_s)
-        return Answer(self._feeds.body(index), kind=_RSS, delay_s=delay_s)
+            return Response(b"this feed is out of order\n", 503, delay_s=delay_s)
+        return Response(self._feeds.body(index), kind=_RSS, delay_s=delay_s)
 
-    def _delay(self, text: bytes) -> Answer:
+    def _delay(self, text: bytes) -> Response:
         try:
             delay_s = float(text)
         except ValueError:
             delay_s = -1.0
         if not 0 <= delay_s <= self._max_delay_s:
-            return Answer(b"a delay is a number of seconds, 0 to %d\n" % self._max_delay_s, 400)
-        return Answer(b"waited %b s\n" % text, delay_s=delay_s)
+            return Response(b"a delay is a number of seconds, 0 to %d\n" % self._max_delay_s, 400)
+        return Response(b"waited %b s\n" % text, delay_s=delay_s)
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ async def _serve(options: dict[str, Any]) -> None:
         _announce(error=f"port {options['port']} cannot be used ({reason}): take port=0 for any free one")
         return
     server = await loop.create_server(lambda: Connection(site.respond, site.counters), sock=listener, backlog=_BACKLOG)
-    # What is loaded stays: no collection need walk it while a client measures us.
+    # What is loaded stays: no collection needs to walk it while a client measures.
     gc.freeze()
     _announce(port=listener.getsockname()[1])
     await parent_gone.wait()
@@ -117,7 +117,7 @@ def _read_stdin(parent_gone: asyncio.Event) -> None:
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, parent_pid: int, parent_gone: asyncio.Event) -> None:
-    """Look now and then for the parent: its forked children may hold our stdin open after it died."""
+    """Check now and then for the parent: its forked children may hold this stdin open after it died."""
     if os.getppid() != parent_pid:
         parent_gone.set()
     else:
@@ -125,14 +125,14 @@ def _watch_parent(loop: asyncio.AbstractEventLoop, parent_pid: int, parent_gone:
 
 
 def _raise_file_limit() -> None:
-    """Allow as many connections as the system lets us have: macOS starts with 256 descriptors."""
+    """Allow as many connections as the system does: macOS starts with 256 descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
         except (OSError, ValueError):
-            pass  # macOS refuses more than its kern.maxfilesperproc; the limit we have will do
+            pass  # macOS refuses more than its kern.maxfilesperproc; the present limit will do
 
 
 if __name__ == "__main__":

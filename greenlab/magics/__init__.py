@@ -1,6 +1,6 @@
-"""The magics: parse, call runs, return. They decide nothing and draw nothing.
+"""The magics: parse the line and the cell, call `greenlab.api`, return. They decide nothing and draw nothing.
 
-Must not hold: work of its own. Everything a magic does can be done from `greenlab.run` and its kin.
+Must not hold: work of its own. Everything a magic does can be done in Python, with `greenlab.run` and the like.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ class Magics:
         return compare.race(self.ip, self.parsers["greenrace"], line, cell)
 
     def greensweep(self, line: str, cell: str | None = None) -> Any:
-        """Run the cell at several concurrencies; say how many in flight are enough; return a Sweep."""
+        """Run the cell at several concurrencies; advise how many tasks in flight are enough; return a Sweep."""
         __tracebackhide__ = True
         return compare.sweep(self.ip, self.parsers["greensweep"], line, cell)
 
     def greenadvise(self, line: str, cell: str | None = None) -> Any:
-        """Say which pool suits the cell, how many in flight, and why; return an Advice.
+        """Advise which pool suits the cell, and how many tasks in flight; return an Advice.
 
         The first items are run for real: once in green, and once in every pool that is plausible.
         """
@@ -99,7 +99,7 @@ class Magics:
         return kill(*line.replace(",", " ").split())
 
     def greencheck(self, line: str) -> Any:
-        """Return whether a call, or a library, cooperates."""
+        """Measure whether a call, or a library, cooperates; return a verdict."""
         __tracebackhide__ = True
         return check.greencheck(self.ip, self.parsers["greencheck"], line)
 
@@ -113,16 +113,16 @@ class Magics:
         if cell is None:
             raise UsageError(f"{name} stands above a cell: %%{name} x in items, and below it what each task does")
         parsed = options.parse(self.parsers[name], line)
-        asked = parsed.options
+        given = parsed.options
         namespace = self.ip.user_ns
         task = body.compile_body(self.ip, name, line, cell, parsed.target, namespace)
         items = None if parsed.iterable is None else body.evaluate(self.ip, parsed.iterable)
-        run = prepare(task, items, count=asked.count, label=parsed.label, **parsed.asked)
-        # Known before it is waited for, so that an interrupt or an error leaves its results within reach.
+        run = prepare(task, items, count=given.count, label=parsed.label, **parsed.run_options)
+        # Assigned before the wait, so that its results can be read after an interrupt or an error.
         namespace["_run"] = run
-        if asked.out:
-            namespace[asked.out] = run
-        return run.start() if asked.detach else run.complete()
+        if given.out:
+            namespace[given.out] = run
+        return run.start() if given.detach else run.complete()
 
     def help_of(self, name: str) -> str:
         """Return the help of a magic: what it does, and its options."""
@@ -139,34 +139,34 @@ class Magics:
         return described + options.describe(parser)
 
 
-def load(ip: Any, artist: Any = None) -> None:
+def load(ip: Any, client: Any = None) -> None:
     """Start greenlab in the shell's kernel and add the magics.
 
     Args:
         ip: the shell.
-        artist: the process that draws, if it has been started; it is closed if there is one already.
+        client: the process that draws, if it has been started; it is closed if there is one already.
     """
-    _start_with(artist)
+    _start_keeping(client)
     if getattr(ip, _KEY, None) is not None:
         return
     magics = Magics(ip)
     setattr(ip, _KEY, magics)
     for kind, names in (("line_cell", _CELLS), ("line", _LINES)):
         for name in names:
-            ip.register_magic_function(_plain(getattr(magics, name), magics.help_of(name)), kind, name)
+            ip.register_magic_function(_magic_function(getattr(magics, name), magics.help_of(name)), kind, name)
     ip.Completer.custom_matchers.extend(magics.matchers)
-    ip.input_transformers_cleanup.append(_let_empty_cells_reach_us)
+    ip.input_transformers_cleanup.append(_add_empty_body)
 
 
-def _start_with(artist: Any) -> None:
-    """Start, and keep the process that draws, if it was started before; close it where there is one already."""
+def _start_keeping(client: Any) -> None:
+    """Start greenlab, and keep the process that draws; close it if there is one already."""
     try:
         here = start()
-        if artist is not None and here.keep("artist", lambda: artist) is not artist:
-            artist.close()
+        if client is not None and here.keep("drawing client", lambda: client) is not client:
+            client.close()
     except BaseException:
-        if artist is not None:
-            artist.close()
+        if client is not None:
+            client.close()
         raise
 
 
@@ -178,15 +178,15 @@ def unload(ip: Any) -> None:
         for kind in ("line", "cell"):
             for name in (*_CELLS, *_LINES):
                 ip.magics_manager.magics[kind].pop(name, None)
-        ip.input_transformers_cleanup.remove(_let_empty_cells_reach_us)
+        ip.input_transformers_cleanup.remove(_add_empty_body)
         for matcher in magics.matchers:
             if matcher in ip.Completer.custom_matchers:
                 ip.Completer.custom_matchers.remove(matcher)
     stop()
 
 
-def _plain(method: Any, help_text: str) -> Any:
-    """Make the plain function that IPython registers."""
+def _magic_function(method: Any, help_text: str) -> Any:
+    """Return the plain function that IPython registers."""
 
     def magic(line: str, cell: str | None = None) -> Any:
         __tracebackhide__ = True
@@ -199,16 +199,16 @@ def _plain(method: Any, help_text: str) -> Any:
     return magic
 
 
-def _let_empty_cells_reach_us(lines: list[str]) -> list[str]:
+def _add_empty_body(lines: list[str]) -> list[str]:
     """Add a body of one empty line to a magic that stands alone.
 
     IPython 9 refuses an empty one itself, with a UsageError that is no error of the cell.
     """
-    ours = tuple(f"%%{name}" for name in _CELLS)
-    if lines and lines[0].startswith(ours) and len(lines) == 1:
+    magic_starts = tuple(f"%%{name}" for name in _CELLS)
+    if lines and lines[0].startswith(magic_starts) and len(lines) == 1:
         return [lines[0].rstrip("\n") + "\n", "\n"]
     return lines
 
 
-# A terminal asks in the same way whether a cell is complete, and a magic that was just typed would be, without a body.
-_let_empty_cells_reach_us.has_side_effects = True  # type: ignore[attr-defined]
+# A terminal asks in the same way whether a cell is complete, and a magic would be, before its body has been typed.
+_add_empty_body.has_side_effects = True  # type: ignore[attr-defined]

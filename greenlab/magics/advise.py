@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
 
 NAME = "greenadvise"
-# What is asked for is what the advice gives; the rest is for runs.
+# The advice is about some of these; the rest is for runs.
 _NEVER = (
     "--concurrency", "--workers", "--pool", "--retries", "--rate", "--fail-fast", "--discard", "--max-tasks",
     "--max-memory", "--detach", "--no-live", "--trace", "--out",
@@ -24,15 +24,15 @@ _NEVER = (
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """Declare the options: those of `%%greenrun` that make sense, and its own."""
+    """Return the parser of the options: those of `%%greenrun` that make sense, and its own."""
     parser = options.make_parser(NAME, without=_NEVER)
     parser.add_argument(
         "--sample", type=options._whole(1), metavar="N",
-        help="items to try, each of them FOR REAL, once a pool (default 20; up to 500 if they are short)",
+        help="items to try, each of them FOR REAL, once in each pool (default 20; up to 500 if they are short)",
     )  # fmt: skip
     parser.add_argument(
         "--seconds", type=options._positive, default=SECONDS, metavar="S",
-        help=f"after so long the sample, and each try, begins no further task (default {SECONDS:g})",
+        help=f"after so long the sample, and each trial, begins no further task (default {SECONDS:g})",
     )  # fmt: skip
     parser.add_argument("-o", "--out", type=options._name, metavar="NAME", help="assign the Advice to this variable")
     return parser
@@ -44,19 +44,19 @@ def advise_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str |
     if cell is None:
         raise UsageError(f"{NAME} stands above a cell: %%{NAME} x in items, and below it what each task does")
     parsed = options.parse(parser, line)
-    asked = parsed.options
+    given = parsed.options
     task = body.compile_body(ip, NAME, line, cell, parsed.target, ip.user_ns)
     items = None if parsed.iterable is None else body.evaluate(ip, parsed.iterable)
     advice = advise.advise(
         task,
         items,
-        count=asked.count,
-        sample=asked.sample,
-        seconds=asked.seconds,
-        timeout=asked.timeout,
+        count=given.count,
+        sample=given.sample,
+        seconds=given.seconds,
+        timeout=given.timeout,
         label=parsed.label,
     )
     ip.user_ns["_advice"] = advice
-    if asked.out:
-        ip.user_ns[asked.out] = advice
+    if given.out:
+        ip.user_ns[given.out] = advice
     return advice

@@ -1,4 +1,4 @@
-"""From the text of a cell to a function of one item.
+"""The compiler of cell bodies: from the text of a cell to a function of one item.
 
 The body becomes the body of a function: it reads the notebook's globals, what it assigns is its own, and the value
 of its last expression is what it returns. It is compiled under the cell's name, from its syntax tree, so that
@@ -32,7 +32,7 @@ class BodyError(UsageError):
 
 
 def cell_name(ip: Any) -> str:
-    """Return the name that tracebacks call the present cell by, with the number that stands beside it.
+    """Return the name of the present cell in tracebacks, with the number that is shown beside it.
 
     The shell's own count is of this cell in older IPythons, and of the next one in newer (9.18 counts up before it runs
     a cell); which number a cell was compiled under is known by its file's name, so the cell is looked for on the stack.
@@ -42,7 +42,7 @@ def cell_name(ip: Any) -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(_CELL):  # made by us: a background task that uses magics
+        if name.startswith(_CELL):  # compiled here: a background task that uses magics
             found = name
         elif words := ip.compile.format_code_name(name):
             found = " ".join(words)
@@ -53,18 +53,18 @@ def cell_name(ip: Any) -> str:
 def compile_body(
     ip: Any, magic: str, line: str, cell: str, target: str | None, namespace: dict[str, Any]
 ) -> Callable[[Any], Any]:
-    """Make the function of one item.
+    """Return the function of one item.
 
     Args:
         ip: the shell, for the cell's number and for `!` and `%` in the body.
         magic: the magic's name.
-        line: what stood after it.
+        line: the text after it.
         cell: the body.
         target: the name, or tuple of names, that the item is bound to; None for `i`.
         namespace: the globals of the function.
 
     Raises:
-        BodyError: names the line and what is wrong with it.
+        BodyError: the body cannot be a task; the message names the line.
     """
     name = cell_name(ip)
     source = f"%%{magic} {line}\n{cell}"
@@ -103,7 +103,7 @@ def _parse(ip: Any, cell: str, name: str) -> ast.Module:
 
 
 def _names_in_commands(tree: ast.Module) -> list[ast.stmt]:
-    """Name what `!command {name} $name` will ask for, or else it would not travel to a worker process.
+    """Return a statement that names what `!command {name} $name` uses, so that it is sent to worker processes too.
 
     Returns:
         the statement `lambda: (name, …)`, which does nothing; or none.
@@ -126,7 +126,7 @@ def _names_in_commands(tree: ast.Module) -> list[ast.stmt]:
 
 
 def _refuse(body: list[ast.stmt], magic: str) -> None:
-    """Refuse what would turn the function into something else, or what its caller could not see."""
+    """Raise for statements that would make the function a coroutine or a generator."""
     for node in _own_nodes(body):
         line = getattr(node, "lineno", 0) + 1
         if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
@@ -148,7 +148,7 @@ def _own_nodes(body: list[ast.stmt]) -> Any:
 
 
 def _function(target: str, body: list[ast.stmt]) -> ast.FunctionDef:
-    """Build the function from a parsed one, so that only the body carries the reader's line numbers."""
+    """Return the function, made from a parsed one so that only the body has the cell's line numbers."""
     if target.isidentifier():
         shell: Any = ast.parse(f"def {_FUNCTION}({target}): pass").body[0]
         shell.body = body
@@ -157,7 +157,7 @@ def _function(target: str, body: list[ast.stmt]) -> ast.FunctionDef:
     node: Any
     for node in ast.walk(shell):
         if hasattr(node, "lineno"):
-            node.lineno = node.end_lineno = 0  # becomes line 1: unpacking is what the magic's own line does
+            node.lineno = node.end_lineno = 0  # becomes line 1: the magic's own line does the unpacking
     shell.body += body
     return shell  # type: ignore[no-any-return]
 
@@ -165,16 +165,16 @@ def _function(target: str, body: list[ast.stmt]) -> ast.FunctionDef:
 def evaluate(ip: Any, text: str) -> Any:
     """Evaluate the iterable in the notebook's globals. What it raises is the cell's error, at its first line."""
     __tracebackhide__ = True
-    # `compile_body` has made the cell's lines known under this name.
+    # `compile_body` has put the cell's lines into `linecache` under this name.
     code = compile(text, cell_name(ip), "eval", dont_inherit=True)
     return eval(code, ip.user_ns)  # noqa: S307 (the user's own cell)
 
 
 def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
-    """Start a line, or a cell, in the background.
+    """Start a line, or a cell, as a background task.
 
     Raises:
-        BodyError: it cannot be compiled, or there is nothing.
+        BodyError: it cannot be compiled, or it is empty.
     """
     name = cell_name(ip)
     text = line if cell is None else cell

@@ -1,4 +1,4 @@
-"""`%greencheck`: a call, some libraries, or all that is loaded. Reads the line, asks `explain.check`, returns."""
+"""`%greencheck`: a call, some libraries, or all that is loaded. Parse, call `explain.check`, return."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-HELP = f"""Return whether a call, or a library, cooperates under greenlab: a measured verdict, with a fix.
+HELP = f"""Measure whether a call, or a library, cooperates under greenlab; return a verdict, with a fix.
 
 %greencheck [options] EXPRESSION   calls it, natively and green, alone and several at once, in a fresh process
-%greencheck LIB...                 answers from a table of measured libraries
-%greencheck                        the same for all that is loaded, and names C extensions that are unknown
+%greencheck LIB...                 looks up libraries in a table of measurements
+%greencheck                        the same for all that is loaded, and lists C extensions that are unknown
 
 The expression is run FOR REAL, up to {probes.TIMES} times: what it sends is sent, what it writes is written. What it
 uses of the notebook is copied to the other process; what it returns or prints is dropped.
@@ -57,7 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def make_matcher() -> Callable[[Any], Any]:
-    """Make the matcher that offers the names of known libraries beside what Python offers."""
+    """Return the matcher that offers the names of known libraries beside what Python offers."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     @context_matcher()  # type: ignore[untyped-decorator]  # IPython's decorators carry no types
@@ -74,13 +74,13 @@ def make_matcher() -> Callable[[Any], Any]:
 
 
 def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
-    """Do what the line asks for.
+    """Run `%greencheck` on a line.
 
     Raises:
         UsageError: the message says what to write instead.
     """
     words, rest = options._split(parser, line)
-    asked, unknown = parser.parse_known_args(words)
+    given, unknown = parser.parse_known_args(words)
     if unknown:
         raise UsageError(f"greencheck: no option {unknown[0]}; %greencheck? lists the options")
     names = [_library(ip.user_ns, word) for word in rest.split()]
@@ -90,11 +90,11 @@ def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
         if _is_bound(ip.user_ns, rest):
             raise UsageError(f"greencheck: {rest} is a value: give a call, such as %greencheck fetch({rest})")
         return explain.check(*(name or word for name, word in zip(names, rest.split(), strict=True)))
-    return explain.check(_compile(ip, rest), times=asked.times, limit=asked.limit, name=rest)
+    return explain.check(_compile(ip, rest), times=given.times, limit=given.limit, name=rest)
 
 
 def _library(namespace: dict[str, Any], word: str) -> str | None:
-    """Return the name of the library that a word means, if it means one: `np` is numpy's."""
+    """Return the name of the library that a word stands for, `numpy` for `np`; None if it stands for none."""
     if not _DOTTED.fullmatch(word):
         return None
     value = _value(namespace, word)
@@ -119,7 +119,7 @@ def _value(namespace: dict[str, Any], word: str) -> Any:
 
 
 def _compile(ip: Any, text: str) -> Callable[[], Any]:
-    """Make the function that evaluates an expression, or calls a function that stands there without its call."""
+    """Return a function that evaluates an expression; if that is the name of a function, call it."""
     name = body.cell_name(ip)
     source = f"{text}()" if _DOTTED.fullmatch(text) else text
     shell: Any = ast.parse("lambda: 0", mode="eval")

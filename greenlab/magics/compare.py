@@ -22,7 +22,7 @@ _NEVER = ("--detach", "--discard", "--trace", "--out")
 
 
 def make_parsers() -> dict[str, argparse.ArgumentParser]:
-    """Declare the options of both, by the magic's name: those of `%%greenrun` that make sense, and their own."""
+    """Return the parsers of both, by the magic's name: the options of `%%greenrun` that make sense, and their own."""
     race = options.make_parser("greenrace", without=("--pool", *_NEVER))
     race.add_argument(
         "-p", "--pools", type=_pools, default=compare.POOLS, metavar="NAMES",
@@ -55,7 +55,7 @@ def race(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None) 
     """Run a race of the cell."""
     __tracebackhide__ = True
     parsed, task, items = _read(ip, parser, line, cell)
-    made = compare.prepare_race(task, items, **_asked(parsed))
+    made = compare.prepare_race(task, items, **_options_of(parsed))
     return _run(ip, "_race", made, parsed.options.out)
 
 
@@ -63,7 +63,7 @@ def sweep(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None)
     """Run a sweep of the cell."""
     __tracebackhide__ = True
     parsed, task, items = _read(ip, parser, line, cell)
-    made = compare.prepare_sweep(task, items, **_asked(parsed))
+    made = compare.prepare_sweep(task, items, **_options_of(parsed))
     return _run(ip, "_sweep", made, parsed.options.out)
 
 
@@ -78,17 +78,17 @@ def _read(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str | None)
     return parsed, task, None if parsed.iterable is None else body.evaluate(ip, parsed.iterable)
 
 
-def _asked(parsed: options.MagicLine) -> dict[str, Any]:
-    """Return what was asked for by the names that Python calls it by."""
-    asked = dict(vars(parsed.options))
-    del asked["out"]
-    live = False if asked.pop("no_live") else None
-    return {**asked, "label": parsed.label, "live": live}
+def _options_of(parsed: options.MagicLine) -> dict[str, Any]:
+    """Return the options by the names that Python calls them by."""
+    given = dict(vars(parsed.options))
+    del given["out"]
+    live = False if given.pop("no_live") else None
+    return {**given, "label": parsed.label, "live": live}
 
 
 def _run(ip: Any, name: str, made: Any, out: str | None) -> Any:
     __tracebackhide__ = True
-    # Known before it is waited for, so that an interrupt or an error leaves what has ended within reach.
+    # Assigned before the wait, so that what has ended can be read after an interrupt or an error.
     ip.user_ns[name] = made
     if out:
         ip.user_ns[out] = made

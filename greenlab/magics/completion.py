@@ -1,7 +1,7 @@
 """Tab completion of a magic's options.
 
-A matcher that suppresses the others offers exactly what may stand there; after `x in` Python's own matchers are
-left to complete the iterable. Source: IPython 9, `IPython.core.completer`.
+A matcher that suppresses the others offers exactly what is allowed there; after `x in`, Python's own matchers
+complete the iterable. Source: IPython 9, `IPython.core.completer`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def make_matcher(parsers: Mapping[str, argparse.ArgumentParser]) -> Callable[[Any], Any]:
-    """Make the matcher for these magics, by name."""
+    """Return the matcher for these magics, by name."""
     from IPython.core.completer import SimpleCompletion, context_matcher
 
     first = re.compile(rf"%%?({'|'.join(map(re.escape, parsers))})\s(.*)$")
@@ -30,9 +30,8 @@ def make_matcher(parsers: Mapping[str, argparse.ArgumentParser]) -> Callable[[An
         if match is None:
             return nothing
         parser = parsers[match[1]]
-        typed = context.line_with_cursor[: len(context.line_with_cursor)]
         words = match[2].split()
-        token = context.token if typed and not match[2].endswith((" ", "\t")) else ""
+        token = context.token if context.line_with_cursor and not match[2].endswith((" ", "\t")) else ""
         word = words[-1] if words and token else ""
         before = words[-2] if word and len(words) > 1 else words[-1] if words and not word else ""
         values = values_of(parser, before, word) if before.startswith("-") else None

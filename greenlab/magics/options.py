@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class _Parser(argparse.ArgumentParser):
     def __init__(self, name: str) -> None:
         super().__init__(prog=name, add_help=False, allow_abbrev=False)
-        # Python 3.14 colours the help where it believes that a terminal is; ours is read in a pager and in pages.
+        # Python 3.14 colours the help if there is a terminal; this one is read in a pager and in notebooks.
         self.color = False
 
     def error(self, message: str) -> NoReturn:
-        # argparse speaks of programs and prefixes; what is kept is its sentence.
+        # argparse prints the usage of a program and exits; only its sentence is kept.
         raise UsageError(f"{self.prog}: {message}; %%{self.prog}? lists the options")
 
 
@@ -66,7 +66,7 @@ def _name(text: str) -> str:
 
 
 def make_parser(name: str, without: Collection[str] = ()) -> argparse.ArgumentParser:
-    """Declare the options of `%%greenrun` and its kin, but for some, by their long names."""
+    """Return the parser of the options of `%%greenrun`, without some of them, by their long names."""
     parser = _Parser(name)
 
     def add(*names: str, **how: Any) -> None:
@@ -106,8 +106,8 @@ class MagicLine:
     iterable: str | None
 
     @property
-    def asked(self) -> dict[str, Any]:
-        """The options of a run that the parser knows, by the names that Python calls them by."""
+    def run_options(self) -> dict[str, Any]:
+        """The options of a run among these, by the names that Python calls them by."""
         given = vars(self.options)
         found = {name: given[name] for name, flag in FLAGS.items() if not flag.negated and name in given}
         for name, flag in FLAGS.items():
@@ -117,7 +117,7 @@ class MagicLine:
 
     @property
     def label(self) -> str:
-        """What the run is called."""
+        """The name of the run in lists and reports."""
         return f"{self.target} in {self.iterable}" if self.target else f"{self.options.count} calls"
 
 
@@ -166,12 +166,12 @@ def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
 
 
 def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
-    """Split `TARGET in ITERABLE`, letting Python's own parser say where."""
+    """Split `TARGET in ITERABLE`, where Python's own parser does."""
     try:
         loop: Any = ast.parse(f"for {text}: pass").body[0]
     except SyntaxError:
         loop = None
-    # More than one statement, or a loop that ends elsewhere, means that the text smuggled a colon in.
+    # More than one statement, or a loop with another body, means that the text contains a colon.
     if not isinstance(loop, ast.For) or not isinstance(loop.body[0], ast.Pass):
         tail = _TAIL.search(text)
         if tail and tail[1] in parser._option_string_actions:
@@ -189,14 +189,14 @@ def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
 
 
 def option_names(parser: argparse.ArgumentParser) -> Sequence[str]:
-    """List every option, long forms last."""
+    """Return every option, long forms last."""
     return sorted(parser._option_string_actions, key=lambda name: (name.startswith("--"), name))
 
 
 def values_of(parser: argparse.ArgumentParser, option: str, typed: str = "") -> Sequence[str] | None:
-    """Return what may follow an option: names for -p, nothing to offer for others, None if it takes no value.
+    """Return the values to offer after an option: names for -p, none for others; None if it takes no value.
 
-    Where several names may stand, with commas between them, the ones `typed` so far come first in each offer.
+    For a list of names with commas, each offer begins with the names `typed` so far.
     """
     action = parser._option_string_actions.get(option)
     if action is None or action.nargs == 0:
@@ -208,5 +208,5 @@ def values_of(parser: argparse.ArgumentParser, option: str, typed: str = "") -> 
 
 
 def describe(parser: argparse.ArgumentParser) -> str:
-    """Return the options as the help of the magic shows them."""
+    """Return the options as text, for the help of the magic."""
     return parser.format_help().partition("\n\n")[2]

@@ -26,14 +26,14 @@ NAMES = ("greentrace", "greenstep")
 
 
 def make_parsers() -> dict[str, argparse.ArgumentParser]:
-    """Declare the options of both, by the magic's name."""
+    """Return the parsers of both, by the magic's name."""
     trace = options.make_parser("greentrace", without=("--detach", "--trace", "--out"))
     trace.set_defaults(pool="green", trace=True, detach=False)
     trace.add_argument("-o", "--out", type=options._name, metavar="NAME", help="assign the Timeline to this variable")
     step = options._Parser("greenstep")
     step.add_argument("-n", "--count", type=options._whole(1), default=1, metavar="N", help="make N steps (default 1)")
     step.add_argument("-a", "--all", action="store_true", help="make every step that there is")
-    step.add_argument("-s", "--show", action="store_true", help="make none: show where each task stands")
+    step.add_argument("-s", "--show", action="store_true", help="make no step: show where each task stands")
     return {"greentrace": trace, "greenstep": step}
 
 
@@ -41,7 +41,7 @@ def make_parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def is_plain(parser: argparse.ArgumentParser, line: str, cell: str | None) -> bool:
-    """Return whether the cell is to run as it stands, and not once an item: nothing but `-o NAME` is said."""
+    """Return whether the cell runs as it stands, and not once an item: there is no option but `-o NAME`."""
     words, rest = options._split(parser, line)
     return cell is not None and not rest and (not words or words[0] in {"-o", "--out"})
 
@@ -56,7 +56,7 @@ def trace_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str) -
         BodyError: the cell cannot be compiled, or is empty.
     """
     __tracebackhide__ = True
-    asked, unknown = parser.parse_known_args(line.split())
+    given, unknown = parser.parse_known_args(line.split())
     if unknown:
         raise UsageError(f"greentrace: {unknown[0]} is not expected here; %%greentrace? lists the options")
     code = _compile(ip, line, cell)
@@ -65,15 +65,15 @@ def trace_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str) -
         with tracing:
             exec(code, ip.user_ns)  # noqa: S102 (the user's own cell)
     finally:
-        _keep(ip, asked.out, tracing.timeline)
+        _keep(ip, given.out, tracing.timeline)
     return tracing.timeline
 
 
 def timeline_of(ip: Any, parser: argparse.ArgumentParser, line: str, run: Run) -> Timeline:
     """Return the timeline of a traced run, and keep it under the name that was asked for."""
-    asked = options.parse(parser, line).options
+    given = options.parse(parser, line).options
     timeline = run.timeline()
-    _keep(ip, asked.out, timeline)
+    _keep(ip, given.out, timeline)
     return timeline
 
 
@@ -99,29 +99,29 @@ def _compile(ip: Any, line: str, cell: str) -> Any:
 
 
 def step(ip: Any, parser: argparse.ArgumentParser, line: str) -> Stepper | None:
-    """Make steps of the stepper that is named, or of the one that was made last.
+    """Make steps of the named stepper, or of the one that was made last.
 
     Returns:
         the stepper itself with `--show`, which the notebook shows.
 
     Raises:
-        UsageError: what is named is no stepper, or none has been made.
+        UsageError: the name is no stepper's, or none has been made.
     """
     from greenlab.tracing.stepper import Stepper, latest
 
     words, rest = options._split(parser, line)
-    asked, unknown = parser.parse_known_args(words)
+    given, unknown = parser.parse_known_args(words)
     if unknown:
         raise UsageError(f"greenstep: no option {unknown[0]}; %greenstep? lists the options")
     stepper = _evaluate(ip, rest) if rest else latest(start())
     if not isinstance(stepper, Stepper):
         raise UsageError("greenstep: make a stepper first: s = greenlab.stepper(f, g), then %greenstep s")
-    if asked.show:
+    if given.show:
         return stepper
-    if asked.all:
+    if given.all:
         stepper.run()
     else:
-        stepper.step(asked.count)
+        stepper.step(given.count)
     return None
 
 

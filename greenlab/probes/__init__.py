@@ -1,7 +1,7 @@
-"""Probes: does this call, this library, cooperate under greenlab's greening?
+"""Probes: does this call, or this library, cooperate under greenlab's greening?
 
-`probe` measures a call, in a fresh process; `look_up` answers for libraries from a table of what was measured before;
-`look_around` does it for everything that is loaded, and names the C extensions of which nothing is known.
+`probe` measures a call, in a fresh process; `look_up` reads libraries from a table of earlier measurements;
+`look_around` does that for all that is loaded, and lists the C extensions of which nothing is known.
 
 Must not import: runs, live, magics.
 """

@@ -1,8 +1,8 @@
-"""What a probe measured: plain data, which travels from the probed process to whoever judges it.
+"""What a probe measured: plain data, which is sent from the probed process to the one that judges it.
 
-Times are seconds. Of each moment that a call held the hub's thread we know the wall time, the CPU time of that
-thread, and how long the system let it wait for a processor (Linux says so in `schedstat`; elsewhere it counts as
-0). So a call that computes is told from one that blocks also while the machine is busy with something else.
+Times are seconds. For the time in which a call held the hub's thread, there are the wall time, the CPU time of that
+thread, and how long it waited for a processor (`schedstat` of Linux; elsewhere it counts as 0). So a call that
+computes can be told from one that blocks also while the machine is busy with something else.
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -17,11 +17,11 @@ class Measurement:
     """One call in a green task, alone; or the mean of a few in a row.
 
     Attributes:
-        wall_s: from its begin to its end.
+        wall_s: from its start to its end.
         held_s: how much of it nothing else could run on the hub.
         cpu_s: CPU time of the hub's thread meanwhile.
         delay_s: how much of `held_s` the thread waited for a processor.
-        longest_s: the longest time in one piece that the hub was held.
+        longest_s: the longest time without a switch of the hub.
     """
 
     wall_s: float
@@ -37,7 +37,7 @@ class Measurement:
 
     @property
     def waited_s(self) -> float:
-        """How much of it others could run."""
+        """How much of it other green tasks could run."""
         return max(0.0, self.wall_s - self.held_s)
 
     @property
@@ -51,12 +51,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the hub's thread stood while it was held.
+    """The place in the code at which the hub's thread stood while it was held.
 
     Attributes:
         function, filename, lineno: the innermost Python frame.
         source: the expression of that line that was being evaluated, or the line, or nothing.
-        names: what is called there, as far as it can be told, and the modules of the stack, innermost first.
+        names: what is called there, as far as that is known, and the modules of the stack, innermost first.
     """
 
     function: str
@@ -76,13 +76,13 @@ LOAD, NATIVE, AGAIN, GREEN, TOGETHER, DONE = "load", "native", "again", "green",
 
 @dataclass
 class Figures:
-    """Everything that a probe found out. It is sent at the begin of each stage, and at the end.
+    """Everything that a probe measured. It is sent at the start of each stage, and at the end.
 
     Attributes:
-        stage: the stage that was begun last.
+        stage: the stage that began last.
         error: what the call raised in that stage, as one line, or None.
-        stopped: it did not end in the time allowed, and was stopped.
-        silent: it was stopped from outside, for no other thread of its process could run.
+        stopped: whether the call did not end in the time allowed, and was stopped.
+        silent: whether it was stopped from outside, because no other thread of its process could run.
         status: how the process died in that stage, or None.
         limit_s: the longest that one call might take.
         allowed_s: how long the present stage may take.
@@ -94,9 +94,9 @@ class Figures:
         together_s: how long they took, all of them.
         gap_s: the longest time between two ticks of a green ticker beside them.
         watched_s: how long a native thread tried to run while the hub was held.
-        missed_s: how much of that it could not run, for want of the GIL.
-        missed_s2: the sum of the squares of the pieces that make it up, see `piece_s`.
-        others_cpu_s: CPU time of the process' other threads, a call.
+        missed_s: how much of that it could not run, because the GIL was kept.
+        missed_s2: the sum of the squares of the times that make it up, see `piece_s`.
+        others_cpu_s: CPU time of the process' other threads, per call.
         place: where the hub's thread stood for most of the time that it was held.
     """
 
@@ -139,5 +139,5 @@ class Figures:
 
     @property
     def piece_s(self) -> float:
-        """How long the piece is in which a moment without the GIL lies, in the mean: short ones count for little."""
+        """The mean length of the times without the GIL, weighted by their length."""
         return self.missed_s2 / self.missed_s if self.missed_s else 0.0

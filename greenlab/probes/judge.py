@@ -1,8 +1,8 @@
-"""From figures to a kind, and the reasons for it: pure, so that every threshold is tested by itself.
+"""The kind of a call, by a probe's figures, and the reasons: pure, so that every threshold is tested by itself.
 
-The kinds are about calls under greenlab's greening. What counts is who can run while the call goes on: the other
-green tasks (then it cooperates), at least other OS threads (it blocks, or computes, and has released the GIL), or
-nobody at all (it holds the GIL).
+The kinds are about calls under greenlab's greening. What counts is what can run while the call goes on: other green
+tasks (then it cooperates), at least other OS threads (it blocks, or computes, and has released the GIL), or nothing
+at all (it holds the GIL).
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -32,21 +32,21 @@ KINDS: Final = (COOPERATES, MIXED, BLOCKS, COMPUTES, HOLDS_GIL, FAILS_GREEN, FAI
 MUCH = 0.25
 """From this share of a call on, computing matters: four such calls at once keep the hub's processor busy."""
 MOST = 0.75
-"""From here on waiting no longer matters: all tasks together gain less than a third by overlapping it."""
+"""Above this share of computing, waiting no longer matters: to overlap it gains less than a third."""
 BLOCKED = 0.2
-"""A native wait is worth a word earlier than computing, since it can be done away with: by a thread, or a switch."""
+"""A native wait matters at a lower share than computing, since it can be avoided: by a thread, or a switch."""
 SHORT_S = 0.001
-"""Less time held or waited than this, all calls in a row together, drowns in switches and clocks."""
+"""Shorter than this, all calls in a row together, a call cannot be told from switches and clocks."""
 TINY_S = 1e-5
 """A switch to another task and back costs as much: it is no loss to wait for such a call."""
-HELPED = 0.1
-"""Other threads that compute for less of the time than this are no part of the call's work."""
+LEAST_OTHER_THREADS = 0.1
+"""If other threads compute for a smaller share of the time, that is not the call's work."""
 NO_GIL = 0.5
-"""A thread that wants the GIL and goes without for most of the time is not served by threads."""
+"""If another thread waits for the GIL for this share of the time, OS threads do not help."""
 IN_ONE_PIECE = 0.5
-"""Who computes in Python gives the GIL up every 5 ms; a C call that keeps it does so for (most of) its length."""
+"""Python code releases the GIL every 5 ms; a C call that keeps it does so for (most of) its length."""
 PIECE_S = 0.015
-"""Shorter pieces are those of Python code too: 5 ms, and what the machine adds."""
+"""Python code keeps the GIL for shorter times too: 5 ms, and what the machine adds."""
 SERIAL = 1.4
 """Calls that hold nothing, but of which fewer than this go on at once, wait for each other."""
 SCATTER = 0.5
@@ -62,21 +62,19 @@ def judge(figures: Figures) -> tuple[str, list[str]]:
     sample = figures.typical
     short = figures.loops * sample.wall_s < SHORT_S
     if short and figures.native_s[-1] < TINY_S:
-        return UNKNOWN, [
-            f"a call takes {seconds(figures.native_s[-1])}: too short to judge, and to keep anybody waiting"
-        ]
+        return UNKNOWN, [f"a call takes {seconds(figures.native_s[-1])}: too short to judge, and too short to matter"]
     if short:
         enough = max(figures.times + 1, round(_ENOUGH_S / max(sample.wall_s, 1e-8)) * 7 + 2)
         return UNKNOWN, [f"a call takes {seconds(sample.wall_s)}, which is too short to judge: --times {enough}"]
     shares = [each.shares for each in figures.alone]
-    if figures.others_cpu_s >= max(sample.blocked_s / 2, HELPED * sample.wall_s):
-        # It waits for threads of its own, which compute (BLAS, polars): that is computing, whichever thread does it.
+    if figures.others_cpu_s >= max(sample.blocked_s / 2, LEAST_OTHER_THREADS * sample.wall_s):
+        # It waits for threads of its own, which compute (BLAS, polars): that counts as computing.
         shares = [(cpu + blocked, 0.0, waited) for cpu, blocked, waited in shares]
     for part, name in enumerate(("computed", "blocked", "waited")):
         values = [each[part] for each in shares]
         if max(values) - min(values) > SCATTER:
-            said = " and ".join(percent(value) for value in (min(values), max(values)))
-            return UNKNOWN, [f"one call is not like the other: one {name} for {said} of its time"]
+            shares_text = " and ".join(percent(value) for value in (min(values), max(values)))
+            return UNKNOWN, [f"one call is not like the other: one {name} for {shares_text} of its time"]
     cpu, blocked, waited = (statistics.median(each[part] for each in shares) for part in range(3))
     return _by_share(figures, cpu, blocked, waited)
 
@@ -91,8 +89,8 @@ def _by_share(figures: Figures, cpu: float, blocked: float, waited: float) -> tu
             why.append(f"but only one of {figures.at_once} went on at once: they wait for each other")
         return COOPERATES, why
     if keeps_gil(figures, cpu, blocked):
-        doing = "waiting" if blocked > cpu else "computing"
-        return HOLDS_GIL, [f"{held}, {doing}, {at_a_time}", "no other thread could run meanwhile"]
+        activity = "waiting" if blocked > cpu else "computing"
+        return HOLDS_GIL, [f"{held}, {activity}, {at_a_time}", "no other thread could run meanwhile"]
     if blocked >= BLOCKED and blocked >= cpu / 2:
         return BLOCKS, [f"{held}, {at_a_time}", f"it waited in a native call, and computed for {percent(cpu)}"]
     why = [f"it computed for {percent(cpu)} of its time and held the hub, {at_a_time}"]
@@ -102,7 +100,7 @@ def _by_share(figures: Figures, cpu: float, blocked: float, waited: float) -> tu
 
 
 def is_serial(figures: Figures) -> bool:
-    """Return whether calls that hold nothing come one after another all the same."""
+    """Return whether calls that do not hold the hub still run one after another."""
     return figures.at_once > 1 and figures.overlap < SERIAL
 
 
@@ -116,12 +114,12 @@ def keeps_gil(figures: Figures, cpu: float, blocked: float) -> bool:
     if releases_gil(figures):
         return False
     if blocked > cpu:
-        return True  # Python code that waits has given the GIL up
+        return True  # Python code that waits has released the GIL
     return figures.piece_s >= max(PIECE_S, IN_ONE_PIECE * figures.typical.longest_s)
 
 
 def _unfinished(figures: Figures) -> tuple[str, list[str]]:
-    """Judge a probe that ended before its end."""
+    """Return the kind and the reasons for a probe that did not get through all stages."""
     stage, limit = figures.stage, f"{figures.limit_s:g} s"
     what = figures.error or (f"the process died: {figures.status}" if figures.status else "it ended the process")
     if stage == LOAD:
@@ -139,5 +137,5 @@ def _unfinished(figures: Figures) -> tuple[str, list[str]]:
     how = f"it had not ended after {figures.allowed_s:g} s" if figures.stopped else f"it fails: {what}"
     if stage == GREEN:
         return FAILS_GREEN, [native, f"in a green task {how}"]
-    assert stage == TOGETHER, stage  # noqa: S101 (the stages are ours)
+    assert stage == TOGETHER, stage  # noqa: S101 (there are no others)
     return FAILS_GREEN, [f"{native}, and in one green task too", f"in {figures.at_once} at once {how}"]

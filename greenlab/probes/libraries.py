@@ -1,4 +1,4 @@
-"""Libraries whose behaviour under greenlab's greening is known, since it has been measured.
+"""The table of libraries whose behaviour under greenlab's greening has been measured.
 
 Each row is measured by `tests/probes/test_libraries.py`, with a probe, against a real server or call; a row without its
 measurement fails that test. The version is the one that was measured last.
@@ -31,8 +31,8 @@ class Library:
         version: of the distribution, when it was measured.
         why: the reason.
         fix: what to do instead.
-        measured: with what.
-        modules: names of its modules and of its distribution, where they are others.
+        measured: what it was measured with.
+        modules: names of its modules and of its distribution, where they differ from its own.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Answers for libraries: those that were asked for, or all that are loaded.
+"""Verdicts on libraries: those that were asked for, or all that are loaded.
 
-What no row knows is looked at: a library without C code of its own does what the standard library does, which is
-greened; one with C extensions may wait or compute where nobody sees it, and is said to be unknown.
+A library that is not in the table is inspected: one without C code of its own does what the standard library does,
+which is greened; one with C extensions may wait or compute in C, and is unknown.
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -30,7 +30,7 @@ UNKNOWN = "unknown"
 MISSING = "no such module"
 PURE = "likely cooperates"
 
-# What makes up a kernel with greenlab in it: nobody calls these in a task. (cryptography comes with eventlet's dns.)
+# The packages of a kernel with greenlab in it: tasks do not call these. (cryptography comes with eventlet's dns.)
 _MACHINERY = {
     "_cffi_backend", "_pydev_bundle", "_pydevd_bundle", "_pydevd_frame_eval", "_pydevd_sys_monitoring", "cloudpickle",
     "comm", "cryptography", "dateutil", "debugpy", "decorator", "dns", "eventlet", "executing", "greenlab", "greenlet",
@@ -45,11 +45,11 @@ class LibraryVerdict:
     """What is known of one library.
 
     Attributes:
-        name: as it was asked for.
+        name: the name that was asked for.
         verdict: one of the kinds of a `Verdict`, or "unknown", "likely cooperates" or "no such module".
         why: the reason.
-        fix: what to do, or nothing.
-        measured: with which version, and how; or nothing.
+        fix: what to do; empty if nothing.
+        measured: with which version, and how; empty if it was not.
     """
 
     name: str
@@ -64,7 +64,7 @@ class LibraryVerdict:
 
 
 class LibraryVerdicts(list[LibraryVerdict]):
-    """Answers, one after another."""
+    """Verdicts on libraries, shown as a table."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, self)) or "nothing that is known is loaded, and no C extension besides"
@@ -88,31 +88,31 @@ class LibraryVerdicts(list[LibraryVerdict]):
 
 
 def look_up(names: Iterable[str]) -> LibraryVerdicts:
-    """Answer for libraries by name; of several, also for those that do not exist, with what may have been meant.
+    """Return verdicts on libraries by name; of several, also for those that do not exist, with a similar name.
 
     Raises:
         UsageError: there is no such module at all, and no row of that name.
     """
     names = list(names)
-    answers = [_answer(name) for name in names]
-    if not any(answers):
+    verdicts = [_verdict_on(name) for name in names]
+    if not any(verdicts):
         raise UsageError(f"{_missing(names[0])}: give a module's name, or a call: %greencheck fetch(url)")
     return LibraryVerdicts(
-        answer or LibraryVerdict(name, MISSING, _missing(name)) for name, answer in zip(names, answers, strict=True)
+        verdict or LibraryVerdict(name, MISSING, _missing(name)) for name, verdict in zip(names, verdicts, strict=True)
     )
 
 
 def look_around(modules: Mapping[str, ModuleType] | None = None) -> LibraryVerdicts:
-    """Answer for every known library that is loaded, and for every C extension of which nothing is known.
+    """Return verdicts on every known library that is loaded, and on every C extension of which nothing is known.
 
-    Of the standard library, of which much is always loaded, only what the notebook has imported itself.
+    Of the standard library, much of which is always loaded, only what the notebook has imported itself counts.
     """
     modules = dict(sys.modules if modules is None else modules)
     main = vars(modules["__main__"]).values() if "__main__" in modules else ()
     names = {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names}
     names |= {value.__name__ for value in list(main) if isinstance(value, ModuleType)}
     known = [row for row in libraries.KNOWN.values() if not names.isdisjoint((row.name, *row.modules))]
-    answers = LibraryVerdicts(
+    verdicts = LibraryVerdicts(
         _known(row.name, row) for row in sorted(known, key=lambda row: (row.cooperates, row.name))
     )
     unknown: dict[str, list[str]] = {}
@@ -123,27 +123,27 @@ def look_around(modules: Mapping[str, ModuleType] | None = None) -> LibraryVerdi
             continue
         packages = packages or importlib.metadata.packages_distributions()
         unknown.setdefault((packages.get(top) or [top])[0], []).append(name)
-    answers += [_unknown(name, found) for name, found in sorted(unknown.items())]
-    return answers
+    verdicts += [_unknown(name, found) for name, found in sorted(unknown.items())]
+    return verdicts
 
 
 def known() -> Collection[str]:
-    """List the libraries that the table knows."""
+    """Return the names of the libraries in the table."""
     return libraries.KNOWN
 
 
 def is_library(name: str) -> bool:
-    """Return whether this is the name of something that `look_up` can answer for."""
+    """Return whether this is the name of a library or a module that `look_up` knows or finds."""
     return libraries.find(name) is not None or _spec(name) is not None
 
 
 def _missing(name: str) -> str:
-    """Say that there is no such module, and which name comes close."""
+    """Return the message that there is no such module, with a similar name if there is one."""
     near = difflib.get_close_matches(name, {*libraries.KNOWN, *sys.stdlib_module_names, *sys.modules}, n=1)
     return f"there is no module {name!r}" + (f", do you mean {near[0]!r}?" if near else " to check")
 
 
-def _answer(name: str) -> LibraryVerdict | None:
+def _verdict_on(name: str) -> LibraryVerdict | None:
     row = libraries.find(name)
     if row is not None:
         return _known(name, row)
@@ -176,7 +176,7 @@ def _spec(name: str) -> Any:
     try:
         return importlib.util.find_spec(name)
     except ValueError:
-        # It is loaded, and has put an object of its own in its place, which has no `__spec__`: kombu 5.
+        # It is loaded, and has replaced itself by an object without `__spec__`: kombu 5.
         parent = sys.modules.get(name.rpartition(".")[0])
         return PathFinder.find_spec(name, getattr(parent, "__path__", None))
     except (ImportError, AttributeError):
@@ -184,7 +184,7 @@ def _spec(name: str) -> Any:
 
 
 def _extensions(spec: Any) -> list[str]:
-    """List the C extensions of a package, by the names of their files: in it, or beside it (duckdb's is `_duckdb`)."""
+    """Return the C extensions of a package by their files' names: in it, or beside it (duckdb's is `_duckdb`)."""
     suffixes = tuple(EXTENSION_SUFFIXES)
     if spec.origin and spec.origin.endswith(suffixes):
         return [spec.name]
@@ -199,7 +199,7 @@ def _extensions(spec: Any) -> list[str]:
 
 
 def _installed_with(spec: Any) -> Iterable[PurePath]:
-    """List the files of the distribution that brought a module; none where that is not known."""
+    """Return the files of the distribution that a module came with; none where that is not known."""
     top = spec.name.partition(".")[0]
     for name in importlib.metadata.packages_distributions().get(top, ()):
         files = importlib.metadata.distribution(name).files or ()
@@ -212,7 +212,7 @@ def _installed_with(spec: Any) -> Iterable[PurePath]:
 def _top(module: Any) -> str | None:
     """Return the top-level package, or module, that a C extension lies in; None for any other module.
 
-    Its place says it, and not its name: Cython registers helpers under names of their own.
+    It is read from its path, not from its name: Cython registers helpers under names of their own.
     """
     origin = getattr(getattr(module, "__spec__", None), "origin", None)
     if not isinstance(origin, str) or not origin.endswith(tuple(EXTENSION_SUFFIXES)):

@@ -1,7 +1,7 @@
 """Where a thread stands: the innermost frame of the call under test, and what it calls there.
 
-A native call has no frame of its own. It is told by the source at the frame's present instruction, `client.get(key)`,
-and by what the first name of that means: an object of pylibmc's.
+A native call has no frame of its own. It is identified by the source at the frame's present instruction,
+`client.get(key)`, and by what the first name of that stands for: an object of pylibmc's.
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -27,8 +27,8 @@ class Finder:
     """Finds where threads stand, while they go on.
 
     Args:
-        own: the folder whose frames are passed over.
-        stop: the file of the frame that calls the call under test: from there outwards nothing is of interest.
+        own: the folder whose frames are skipped.
+        stop: the file of the frame that calls the call under test: frames outside it are not part of the call.
     """
 
     def __init__(self, own: str, stop: str) -> None:
@@ -37,7 +37,7 @@ class Finder:
         self._known: dict[tuple[CodeType, int], Sighting | None] = {}
 
     def __call__(self, frame: Any) -> Sighting | None:
-        """Note where a frame stands; None if it is not in the call."""
+        """Return where a frame stands; None if it is not in the call."""
         while frame is not None and frame.f_code.co_filename.startswith(self._own):
             if frame.f_code.co_filename == self._stop:
                 return None
@@ -54,8 +54,8 @@ class Finder:
 class Sighting:
     """Where a frame stood.
 
-    Making it reads no file: whoever does lets go of the GIL, a few times, and where what is watched keeps that for
-    long, gets it back too late each time. `place` reads the source, and is for afterwards.
+    Making it reads no file: that would release the GIL a few times, and if the watched call keeps the GIL for long,
+    each time it would be late to get it back. `place` reads the source, and is for afterwards.
     """
 
     def __init__(self, frame: Any, stop: str) -> None:
@@ -63,7 +63,7 @@ class Sighting:
         self._lineno: int = frame.f_lineno or 0
         self._lasti: int = frame.f_lasti
         self._globals = frame.f_globals
-        # Not the values themselves: they would live on.
+        # Not the values themselves: they would be kept alive.
         self._locals = {name: _meaning(value) for name, value in frame.f_locals.items()}
         self._modules = []
         while frame is not None and frame.f_code.co_filename != stop:
@@ -73,7 +73,7 @@ class Sighting:
 
     @cached_property
     def place(self) -> Place:
-        """Describe it."""
+        """The place, with its source and what is called there."""
         code, source = self._code, self._source()
         names = dict.fromkeys([*self._callees(source), *self._modules])
         return Place(code.co_name, code.co_filename, self._lineno, source, tuple(names))
@@ -90,7 +90,7 @@ class Sighting:
         return line.strip()[:_LONGEST]
 
     def _callees(self, source: str) -> list[str]:
-        """Name what is called there: the function with its module, `os.system`, and the module of the object."""
+        """Return what is called there: the function with its module, `os.system`, and the object's module."""
         match = _DOTTED.match(source)
         if match is None:
             return []
@@ -101,9 +101,9 @@ class Sighting:
 
 
 def _meaning(value: Any) -> tuple[bool, str]:
-    """Say of a value whether it is a module, and its name, or that of the module that it is of.
+    """Return whether a value is a module, and its name; for other values the name of the module of their type.
 
-    No code of the value's own is run: a proxy may do anything when it is asked for an attribute.
+    No code of the value's own is run: a proxy may do anything when an attribute is read.
     """
     is_module = issubclass(type(value), ModuleType)
     try:

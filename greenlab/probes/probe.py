@@ -1,4 +1,4 @@
-"""The asking half of a probe: starts the process, sends it the call, and waits for what it found.
+"""The parent's half of a probe: starts the process, sends it the call, and waits for the figures.
 
 Guarantees: the process and all that it started are gone when `probe` returns or raises; while it waits, the other
 green tasks of this process go on.
@@ -38,7 +38,7 @@ _PROGRAM = (
     " from greenlab.probes.subject import die_with_parent, serve; die_with_parent(); serve(fd)"
 )
 _GRACE_S = 1.5
-"""The process stops a call itself, and says where it stood; if the call holds the GIL, it cannot."""
+"""The process stops a call itself, and reports where it stood; if the call holds the GIL, it cannot."""
 _STARTING_S = 30.0
 
 
@@ -46,8 +46,8 @@ def probe(call: Callable[[], Any], name: str, *, times: int = TIMES, limit_s: fl
     """Call something for real, up to `times` times, in a fresh process, and judge whether it cooperates.
 
     Args:
-        call: what to call; it travels by cloudpickle, with what it uses of the notebook.
-        name: what the verdict calls it.
+        call: what to call; it is sent by cloudpickle, with what it uses of the notebook.
+        name: the name of the call in the verdict.
         times: how often at the most, 5 or more.
         limit_s: how long one call may take.
     """
@@ -55,7 +55,7 @@ def probe(call: Callable[[], Any], name: str, *, times: int = TIMES, limit_s: fl
         data = serialization.dump_function(call)
     except NotSendableError:
         return Verdict(name, UNSENDABLE, [f"{_culprit(call)} cannot be sent to a fresh process"])
-    figures = _ask(pickle.dumps((times, limit_s, data)))
+    figures = _run_process(pickle.dumps((times, limit_s, data)))
     kind, reasons = judge(figures)
     return Verdict(name, kind, reasons, figures)
 
@@ -66,33 +66,33 @@ def _culprit(call: Any) -> str:
     return f"{name!r} ({what})" if name else f"a {what}"
 
 
-def _ask(request: bytes) -> Figures:
+def _run_process(request: bytes) -> Figures:
     path = [entry for entry in sys.path if isinstance(entry, str)]
-    ours, theirs = socket.socketpair()
-    with ours:
-        with theirs, undebugged():
-            process = subprocess.Popen(  # noqa: S603 - our own interpreter and program
-                [sys.executable, "-c", _PROGRAM, str(theirs.fileno()), *path],
-                pass_fds=[theirs.fileno()],
+    sock, child_sock = socket.socketpair()
+    with sock:
+        with child_sock, undebugged():
+            process = subprocess.Popen(  # noqa: S603 (this interpreter, and a program from here)
+                [sys.executable, "-c", _PROGRAM, str(child_sock.fileno()), *path],
+                pass_fds=[child_sock.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
         try:
-            figures = _follow(ours, request)
+            figures = _read_figures(sock, request)
         finally:
-            # Before it is collected: while it is a zombie nobody else can have its number.
+            # Before `wait`: while it is a zombie no other process can have its id.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             status = process.wait()
     if figures.stage != DONE and not figures.stopped and figures.error is None:
-        figures.status = _died(status)
+        figures.status = _exit_text(status)
     return figures
 
 
-def _follow(sock: socket.socket, request: bytes) -> Figures:
-    """Send the call and read figures, each newer than the last, until the process leaves or must be stopped."""
+def _read_figures(sock: socket.socket, request: bytes) -> Figures:
+    """Send the call and read figures, each newer than the last, until the process ends or must be stopped."""
     figures: Figures = Figures(allowed_s=_STARTING_S)
     try:
         sock.settimeout(_STARTING_S)
@@ -124,7 +124,7 @@ def _read(sock: socket.socket, size: int, until: float) -> bytes:
     return data
 
 
-def _died(status: int) -> str:
+def _exit_text(status: int) -> str:
     if status < 0:
         with contextlib.suppress(ValueError):
             return signal.Signals(-status).name

@@ -1,10 +1,10 @@
-"""The probed process: calls the thing natively, then greened, alone and several at once, and measures.
+"""The probed process: makes the call natively, then greened, alone and several at once, and measures.
 
 It is a fresh interpreter in a session of its own, so that nothing of the kernel's state plays a part, and all that
-the call starts can be ended with it. A native thread beside it does three things every few milliseconds: it looks
-how long it had to wait for the GIL, where the hub's thread stands, and whether the call must be stopped.
+the call starts can be ended with it. A native thread beside it does three things every few milliseconds: it
+measures how long it waited for the GIL, reads where the hub's thread stands, and stops a call that takes too long.
 
-Guarantees: the call runs at most as often as allowed; the process leaves when it is done, when the call takes too
+Guarantees: the call runs at most as often as allowed; the process ends when it is done, when the call takes too
 long, and when its parent is gone.
 
 Must not import: IPython, asyncio.
@@ -50,28 +50,28 @@ _clock, _cpu = perf_counter, thread_time
 
 
 def serve(fd: int) -> NoReturn:
-    """Probe the call that arrives on this descriptor, and leave."""
+    """Probe the call that arrives on this descriptor, and exit."""
     with socket.socket(fileno=fd) as sock:
         subject = _Subject(sock)
         subject.run()
-    # Whatever threads the call left, and whatever they would print at the end, is not wanted.
+    # Threads that the call has left, and what they would print at the end, are of no interest.
     os._exit(0)
 
 
 class _FailedError(Exception):
-    """The call, or loading it, has raised: there is nothing more to measure."""
+    """The call, or loading it, has raised: the probe ends."""
 
 
 class _Subject:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self.figures = Figures()
-        self._call: Callable[[], Any] = _nothing
+        self._call: Callable[[], Any] = _do_nothing
         self._hub: Any = None
-        self._ticked_s = 0.0
+        self._last_tick_s = 0.0
 
     def run(self) -> None:
-        """Go through the stages as far as the call lets us."""
+        """Go through the stages as far as the call allows."""
         times, limit_s, data = pickle.loads(_receive(self._sock))
         figures = self.figures
         figures.times, figures.limit_s = times, limit_s
@@ -86,17 +86,17 @@ class _Subject:
             self._green()
             figures.stage = DONE
         self._watch.stop()
-        self.tell()
+        self.send_figures()
 
-    def tell(self) -> None:
-        """Send what is known so far."""
+    def send_figures(self) -> None:
+        """Send the figures so far."""
         data = pickle.dumps(self.figures)
         self._sock.sendall(LENGTH.pack(len(data)) + data)
 
     def _begin(self, stage: str, allowed_s: float) -> None:
         self.figures.stage, self.figures.allowed_s = stage, allowed_s
         self._watch.allow(allowed_s)
-        self.tell()
+        self.send_figures()
 
     def _checked(self, step: Callable[..., Any], *args: Any) -> Any:
         try:
@@ -145,14 +145,14 @@ class _Subject:
         tracer.reset()
         figures.gap_s = 0.0
         figures.together_s = self._checked(self._run, at_once)
-        # Who holds the hub to the very end leaves the ticker without its last tick.
-        figures.gap_s = max(figures.gap_s, _clock() - self._ticked_s)
+        # A call that holds the hub to the very end leaves the ticker without its last tick.
+        figures.gap_s = max(figures.gap_s, _clock() - self._last_tick_s)
         accounts.end(tracer)
         ticker.kill()
         self._watch.conclude()
 
     def _run(self, count: int) -> float:
-        """Run so many tasks at once, and tell from when to when calls were running."""
+        """Run so many tasks at once, and return for how long calls were running."""
         begun: list[float] = []
         tasks = [hubs.spawn(self._hub, self._repeat, begun) for _ in range(count)]
         ends = []
@@ -174,19 +174,19 @@ class _Subject:
 
     def _tick(self) -> None:
         while True:
-            self._ticked_s = _clock()
+            self._last_tick_s = _clock()
             hubs.eventlet.sleep(TICK_S)
-            self.figures.gap_s = max(self.figures.gap_s, _clock() - self._ticked_s)
+            self.figures.gap_s = max(self.figures.gap_s, _clock() - self._last_tick_s)
 
 
 def plan(call_s: float, calls: int) -> tuple[int, int, int]:
-    """Say how to spend the calls: samples alone, tasks at once, and calls in a row in each of them.
+    """Return how to spend the calls: samples alone, tasks at once, and calls in a row in each of them.
 
     Args:
         call_s: how long a call takes.
         calls: how many there may be, 3 or more.
     """
-    # A long call tells as much as several short ones, and one that blocks takes `at_once` times as long.
+    # A long call is as good as several short ones, and one that blocks takes `at_once` times as long.
     alone, at_once = (_ALONE, _AT_ONCE) if call_s < 1 else (1, 2)
     while alone + at_once > calls:
         alone, at_once = (alone - 1, at_once) if alone > 1 else (alone, at_once - 1)
@@ -216,11 +216,11 @@ class _Watch:
         self._stopping = True
 
     def allow(self, seconds: float) -> None:
-        """The present stage may take so long from now on."""
+        """Allow the present stage so many seconds from now on."""
         self._deadline = _clock() + seconds
 
     def conclude(self) -> None:
-        """Put down where the thread stood for most of the time."""
+        """Set the figures' place: where the thread stood for most of the time."""
         held_s: dict[Place, float] = {}
         for seen, seconds in list(self._held_s.items()):  # it may grow meanwhile
             held_s[seen.place] = held_s.get(seen.place, 0.0) + seconds
@@ -230,8 +230,8 @@ class _Watch:
     def _run(self) -> None:
         clocks = ThreadClocks()
         while not self._stopping:
-            # What reads a file lets go of the GIL, and may be long without it: so nothing does between two clocks, nor
-            # between the second one and the look.
+            # Reading a file releases the GIL, and may be long without it: so nothing does so between the two clocks,
+            # nor between the second one and `_find`.
             delay_then = clocks.queued_s() or 0.0
             begin, held_then = _clock(), self._held_by_now()
             _native_sleep(TICK_S)
@@ -250,14 +250,14 @@ class _Watch:
         return self.tracer.held_by_now() if self.tracer is not None else 0.0
 
     def _account_for(self, slept_s: float, delayed_s: float, seen: Sighting | None) -> None:
-        """Account for one sleep of ours, for most of which the hub was held: how late did we wake?"""
+        """Account for one sleep of this thread, for most of which the hub was held: it may have woken late."""
         figures = self._subject.figures
         figures.watched_s += slept_s
         if had_to_wait(slept_s, delayed_s):
             figures.missed_s += slept_s
             figures.missed_s2 += slept_s**2
         if seen is not None:
-            # By time: while the GIL is held we are away, and see where it was when we are back.
+            # By time: while the GIL is kept this thread cannot look, and sees the place when it runs again.
             self._held_s[seen] = self._held_s.get(seen, 0.0) + slept_s
 
     def _stop_call(self) -> None:
@@ -266,7 +266,7 @@ class _Watch:
         figures.place = seen.place if seen is not None else None
         figures.stopped = True
         with contextlib.suppress(OSError):
-            self._subject.tell()
+            self._subject.send_figures()
         _end()
 
 
@@ -277,13 +277,13 @@ def _end() -> NoReturn:
 
 
 def _other_threads(watch: _Watch) -> float:
-    """CPU time of every thread but this one and the watching one."""
+    """Return the CPU time of all threads but this one and the watching one, in seconds."""
     import time
 
     return time.process_time() - _cpu() - watch.cpu_s
 
 
-# --- small things ------------------------------------------------------------------------------------------
+# --- helpers -----------------------------------------------------------------------------------------------
 
 
 def _receive(sock: socket.socket) -> bytes:
@@ -298,7 +298,7 @@ def _one_line(error: BaseException) -> str:
     return f"{name}: {text[:_LONGEST_TEXT]}" if text else name
 
 
-def _nothing() -> None:
+def _do_nothing() -> None:
     pass
 
 

@@ -1,4 +1,4 @@
-"""A verdict: what kind of call it is, why, the figures, and what to do. Plain text and HTML.
+"""A verdict: the kind of a call, the reasons, the figures, and what to do. Plain text and HTML.
 
 Must not import: eventlet, asyncio, IPython.
 """
@@ -23,7 +23,7 @@ _BAD: Final = "#b03030"
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `greenlab.check` says of a call.
+    """What `greenlab.check` returns for a call.
 
     Attributes:
         name: what was called.
@@ -45,7 +45,7 @@ class Verdict:
 
     @property
     def threads_help(self) -> bool | None:
-        """Whether other threads run while it holds the hub, so that `pool="threads"` is a fix; None: not known."""
+        """Whether other threads run while it holds the hub, so that `pool="threads"` is a fix; None if not known."""
         figures = self.figures
         if figures is None or figures.stage != DONE or not figures.watched_s:
             return None
@@ -78,7 +78,7 @@ class Verdict:
 
 
 def evidence(figures: Figures, kind: str) -> list[str]:
-    """Write what was measured, a line a thing, as far as it bears on this kind of call."""
+    """Return lines with what was measured, as far as it concerns this kind of call."""
     lines = []
     held = kind != judge.COOPERATES
     done = figures.stage == DONE
@@ -117,17 +117,17 @@ def _fix(verdict: Verdict) -> str:
         return known.fix if known is not None and known.verdict == judge.BLOCKS else threads
     if kind == judge.COMPUTES:
         if verdict.threads_help:
-            return f"{threads} uses several cores, for it releases the GIL; so does a process: offload(f, x)"
-        why = "do not help, for it computes in Python"
+            return f"{threads} uses several cores, because it releases the GIL; so does a process: offload(f, x)"
+        why = "do not help, because it computes in Python"
         if verdict.threads_help is None:
-            why = "may help or not, which could not be measured"
+            why = "may or may not help: that could not be measured"
         return f"a process: offload(f, x), or %%preforkrun; threads {why}"
     if kind == judge.MIXED:
         return "wait green and compute elsewhere: offload(f, x) for the part that computes"
     if kind == judge.HOLDS_GIL:
         if known is not None and known.verdict == judge.HOLDS_GIL:
             return known.fix
-        return "a process: offload(f, x), or %%preforkrun; threads do not help, for it keeps the GIL"
+        return "a process: offload(f, x), or %%preforkrun; threads do not help, because it keeps the GIL"
     if kind == judge.FAILS_GREEN and figures is not None and "event loop" in (figures.error or ""):
         return (
             "one asyncio loop runs in an OS thread: wait for the coroutine in the notebook's own, by "

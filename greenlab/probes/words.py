@@ -1,4 +1,4 @@
-"""How times and shares are written.
+"""How durations and shares are formatted.
 
 Must not import: anything.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 
 def seconds(value: float) -> str:
-    """Write a time with a unit that suits it."""
+    """Format a duration in seconds to three digits, with a unit that suits it."""
     if value < 0.001:
         return f"{value * 1e6:.3g} µs"
     if value < 1:
@@ -16,5 +16,5 @@ def seconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of 0 to 1."""
+    """Format a share of 0 to 1 as a percentage."""
     return f"{share * 100:.0f} %"

@@ -28,7 +28,7 @@ def test_run_has_the_options_that_are_declared_with_their_defaults() -> None:
 def test_the_magics_have_a_flag_for_each_option_and_its_default() -> None:
     parser = make_parser("greenrun")
     assert {name for flag in FLAGS.values() for name in flag.names} <= set(parser._option_string_actions)
-    assert RunOptions() == RunOptions.of(**parse(parser, "x in y").asked)
+    assert RunOptions() == RunOptions.of(**parse(parser, "x in y").run_options)
 
 
 def test_a_line_says_the_same_as_python() -> None:
@@ -40,7 +40,7 @@ def test_a_line_says_the_same_as_python() -> None:
         concurrency=7, workers=3, pool="prefork", timeout=2.5, retries=4, rate=9.0, fail_fast=True, discard=True,
         max_tasks=8, max_memory=100.0, live=False, trace=True,
     )  # fmt: skip
-    assert said == RunOptions.of(**parse(make_parser("greenrun"), line).asked)
+    assert said == RunOptions.of(**parse(make_parser("greenrun"), line).run_options)
 
 
 @pytest.mark.parametrize("pool", pools.NAMES)

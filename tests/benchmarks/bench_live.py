@@ -3,7 +3,7 @@
 Run as `python tests/benchmarks/bench_live.py [--quick]`. Ratios are taken pair by pair, and the order within a pair
 alternates. Throughput is the run's own; the cell's wall time holds what stands around it too: the view's
 appearance and its last picture. The processor time of the kernel's process, while tasks run, says what the view
-costs where other programs disturb the clock; what the artist uses, a process apart, is not in it. How long the hub
+costs where other programs disturb the clock; what the drawing process uses is not in it. How long the hub
 was held is seen by a green ticker of 1 ms, in runs of their own, because the ticker is work too; a workload of many
 short tasks holds it by itself, so the stalls that are the view's own are clocked where they are made: each stretch of
 the view's code on the hub that gives way to nobody. Their processor time is what they take of the hub on any machine;
@@ -70,8 +70,8 @@ def counted(self, *args, draw=DrawingClient.draw):
 DrawingClient.draw = counted
 
 def drawing_s():
-    artist = greenlab.start().kept.get("drawing client")
-    used = psutil.Process(artist.pid).cpu_times() if artist and artist.pid else None
+    client = greenlab.start().kept.get("drawing client")
+    used = psutil.Process(client.pid).cpu_times() if client and client.pid else None
     return used.user + used.system if used else 0.0
 
 def tick():

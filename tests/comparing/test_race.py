@@ -144,7 +144,7 @@ def test_how_busy_the_machine_was_stays_within_its_bounds_when_idle_time_steps_b
     started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = iter([(10.0, 100.0), (31.0, 120.0)])
-    monkeypatch.setattr(UsageMeter, "_machine", lambda _self: next(times))
+    monkeypatch.setattr(UsageMeter, "_machine_times", lambda _self: next(times))
     race = greenlab.race(abs, range(3), pools=("green",), warm_up=0)
     one = race.median_run("green")
     assert one is not None
@@ -474,7 +474,7 @@ def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card
 def test_only_a_sample_of_very_many_times_is_taken() -> None:
     race = raced({"green": [100]}, tasks=50_000)
     source: Any = snapshot_of(race)
-    (trace,) = source.lanes[0].traces
+    (trace,) = source.rows[0].runs
     assert len(trace.ends_s) <= 20_000
     assert 50_000 == pytest.approx(len(trace.ends_s) * trace.weight, rel=0.01)
 
@@ -501,7 +501,7 @@ def test_a_board_is_replaced_in_place_while_pools_run_and_leaves_the_report(
         time.sleep(0.05)
         end_s = time.monotonic() + 60
         while x == 19 and len(shown) < 2 and time.monotonic() < end_s:
-            time.sleep(0.05)  # on a busy machine the artist takes its time to start
+            time.sleep(0.05)  # on a busy machine the process takes its time to start
 
     with DrawingClient() as client:
         race = compare.prepare_race(task, range(20), pools=("green",), concurrency=2, live=False)
@@ -552,7 +552,9 @@ def test_a_board_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
     assert list(range(5)) == race.runs["green"].results
 
 
-def test_an_artist_that_dies_costs_the_live_picture_and_not_the_last(started: Any, shown: list[dict[str, Any]]) -> None:
+def test_a_drawing_process_that_dies_costs_the_live_picture_and_not_the_last(
+    started: Any, shown: list[dict[str, Any]]
+) -> None:
     with DrawingClient() as client:
         race = compare.prepare_race(lambda _: time.sleep(0.02), range(40), pools=("green",), concurrency=2, live=False)
         board = SeriesView(client)

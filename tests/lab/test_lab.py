@@ -275,7 +275,7 @@ def test_500_connections_are_all_in_flight_at_once() -> None:
 
     with FeedHub(latency_s=0.5) as hub:
         answers = asyncio.run(fetch_all(hub.urls(500)))
-        assert [True] * 500 == [answer.startswith(b"HTTP/1.1 200 OK\r\n") for answer in answers]
+        assert [True] * 500 == [response.startswith(b"HTTP/1.1 200 OK\r\n") for response in answers]
         sent = sum(map(len, answers))
         assert Stats(requests=500, in_flight=0, peak_in_flight=500, bytes_sent=sent, errors=0) == hub.stats()
 

@@ -107,7 +107,7 @@ def test_a_short_call_says_how_many_would_do() -> None:
     assert "--times 702" in reasons[0]
     kind, reasons = judge.judge(figures(sample(1.0, 0.0, 0.0, scale=2e-5), native_s=[1e-3, 5e-6]))
     assert UNKNOWN == kind
-    assert "too short to judge, and to keep anybody waiting" in reasons[0]
+    assert "too short to judge, and too short to matter" in reasons[0]
     assert COOPERATES == judge.judge(figures(sample(0.1, 0.0, 0.9, scale=1e-4), loops=20))[0]
 
 

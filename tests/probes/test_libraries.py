@@ -104,22 +104,22 @@ def test_a_library_is_found_by_its_name_its_distribution_and_its_parts() -> None
 
 
 def test_a_row_names_the_version_that_was_measured_and_a_fix() -> None:
-    (answer,) = look_up(["pylibmc"])
-    assert "blocks on a native call: pylibmc" == str(answer).splitlines()[0]
-    assert "pymemcache" in answer.fix
-    assert answer.measured.startswith("measured with 1.")
+    (verdict,) = look_up(["pylibmc"])
+    assert "blocks on a native call: pylibmc" == str(verdict).splitlines()[0]
+    assert "pymemcache" in verdict.fix
+    assert verdict.measured.startswith("measured with 1.")
 
 
 def test_a_library_without_c_code_is_no_more_than_likely_to_cooperate() -> None:
-    (answer,) = look_up(["pytest"])
-    assert "likely cooperates" == answer.verdict
-    assert "no C extension" in answer.why
+    (verdict,) = look_up(["pytest"])
+    assert "likely cooperates" == verdict.verdict
+    assert "no C extension" in verdict.why
 
 
 def test_a_library_with_c_code_that_no_row_knows_is_unknown() -> None:
-    (answer,) = look_up(["zmq"])
-    assert "unknown" == answer.verdict
-    assert "C extensions of which nothing is known" in answer.why
+    (verdict,) = look_up(["zmq"])
+    assert "unknown" == verdict.verdict
+    assert "C extensions of which nothing is known" in verdict.why
 
 
 def test_what_is_no_module_is_a_mistake() -> None:
@@ -137,7 +137,7 @@ def test_a_module_that_has_put_an_object_of_its_own_in_its_place_is_found(
     module = importlib.import_module("kombulike")
     try:
         assert module.__spec__ is None
-        assert ["likely cooperates"] == [answer.verdict for answer in look_up(["kombulike"])]
+        assert ["likely cooperates"] == [verdict.verdict for verdict in look_up(["kombulike"])]
     finally:
         del sys.modules["kombulike"]
 
@@ -149,24 +149,24 @@ def test_an_extension_that_lies_beside_its_package_is_found(tmp_path: Path, monk
         (tmp_path / name).write_text("Metadata-Version: 2.1\nName: ducklike\nVersion: 1.0\n" * ("META" in name))
     (tmp_path / "ducklike-1.0.dist-info/RECORD").write_text(f"ducklike/__init__.py,,\n{extension},,\n")
     monkeypatch.syspath_prepend(tmp_path)
-    (answer,) = look_up(["ducklike"])
-    assert ("unknown", "C extensions of which nothing is known: _ducklike") == (answer.verdict, answer.why)
+    (verdict,) = look_up(["ducklike"])
+    assert ("unknown", "C extensions of which nothing is known: _ducklike") == (verdict.verdict, verdict.why)
 
 
 def test_a_look_around_finds_rows_and_unknown_extensions_but_no_machinery() -> None:
     names = ("redis", "psutil._psutil_linux", "zmq.backend.cython._zmq", "_json", "sqlite3", "charset_normalizer.md")
     modules = {name: importlib.import_module(name) for name in names}
     modules["helper"] = modules["charset_normalizer.md"]  # under a name that is not its own
-    answers = look_around(modules)
-    assert ["redis", "charset-normalizer"] == [answer.name for answer in answers]
-    assert "unknown" == answers[-1].verdict
-    assert answers[-1].why.endswith("charset_normalizer.md, helper")
+    verdicts = look_around(modules)
+    assert ["redis", "charset-normalizer"] == [verdict.name for verdict in verdicts]
+    assert "unknown" == verdicts[-1].verdict
+    assert verdicts[-1].why.endswith("charset_normalizer.md, helper")
 
 
 def test_of_the_standard_library_a_look_around_tells_what_the_notebook_imported() -> None:
     main = types.ModuleType("__main__")
     vars(main)["db"] = sys.modules["sqlite3"]
-    assert ["sqlite3"] == [answer.name for answer in look_around({"__main__": main, "zlib": sys.modules["zlib"]})]
+    assert ["sqlite3"] == [verdict.name for verdict in look_around({"__main__": main, "zlib": sys.modules["zlib"]})]
 
 
 def test_an_empty_look_around_says_so() -> None:
