@@ -54,12 +54,12 @@ def ungreen() -> None:
 
 
 def is_green() -> bool:
-    """Tell whether some thread of this process is greened."""
+    """Return whether some thread of this process is greened."""
     return scope.hub is not None
 
 
 def may_green() -> bool:
-    """Tell whether the calling thread is the greened one, or could become it."""
+    """Return whether the calling thread is the greened one, or could become it."""
     return scope.hub is None or scope.thread_id == get_ident()
 
 

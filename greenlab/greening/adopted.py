@@ -249,7 +249,7 @@ class Adoption:
 
 
 def native_of(wrapper: Any) -> Any:
-    """Give what a wrapper stands for."""
+    """Return what a wrapper stands for."""
     return wrapper._native if type(wrapper) is not AdoptedLocal else original(wrapper)
 
 
@@ -302,7 +302,7 @@ def _exchange(kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
 
 
 def _way_into(kind: type) -> Callable[[Any, frozenset[Any], Callable[[Any], Any]], None] | None:
-    """Give what looks into objects of this type, or None for types that are none of our business."""
+    """Return what looks into objects of this type, or None for types that are none of our business."""
     if issubclass(kind, type):
         return _in_class
     module = getattr(kind, "__module__", None)
@@ -313,7 +313,7 @@ def _way_into(kind: type) -> Callable[[Any, frozenset[Any], Callable[[Any], Any]
 
 
 def _refer_to(chunk: list[Any], kinds: frozenset[Any]) -> bool:
-    """Tell whether one of these objects holds one of these types, itself or in its dictionary."""
+    """Return whether one of these objects holds one of these types, itself or in its dictionary."""
     parts = gc.get_referents(*chunk)
     found = set(map(type, parts))
     if not found.isdisjoint(kinds):

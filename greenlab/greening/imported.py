@@ -34,7 +34,7 @@ class Imported:
             namespace[key] = new_of[id(value)]
 
     def kept(self) -> list[Any]:
-        """Give the list itself of what was changed."""
+        """Return the list itself of what was changed."""
         return self._changed
 
     def restore(self, pairs: list[tuple[Any, Any]]) -> None:

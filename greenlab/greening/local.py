@@ -45,7 +45,7 @@ class _Store(dict[int, Any]):
 
 
 def _task() -> Any:
-    """Give the green task that runs, or None for the main greenlet and every other thread."""
+    """Return the green task that runs, or None for the main greenlet and every other thread."""
     if _get_ident() != scope.thread_id:
         return None
     try:
@@ -56,7 +56,7 @@ def _task() -> Any:
 
 
 def _values(self: Any, task: Any) -> dict[str, Any]:
-    """Give the dictionary of `self` in a task, made if need be."""
+    """Return the dictionary of `self` in a task, made if need be."""
     store = task.__dict__.get(_KEY)
     if store is None:
         store = task.__dict__[_KEY] = _Store()
@@ -229,7 +229,7 @@ _native_slot: Any = AdoptedLocal.__dict__["_greenlab_native"]
 
 
 def original(adopted: AdoptedLocal) -> Any:
-    """Give the native local that `adopted` stands for."""
+    """Return the native local that `adopted` stands for."""
     return _native_slot.__get__(adopted)
 
 

@@ -36,7 +36,7 @@ class Patches:
         return [(getattr(owner, "__name__", str(owner)), name) for owner, name, _ in self._done]
 
     def kept(self) -> list[Any]:
-        """Give the list itself of what was replaced."""
+        """Return the list itself of what was replaced."""
         return self._done
 
     def pairs(self) -> list[tuple[Any, Any]]:

@@ -37,7 +37,7 @@ def _wait_ready(fd: int, event: int) -> None:
 
 
 def _keeps_waiting(fd: int, event: int) -> bool:
-    """Tell whether a call on a descriptor that is not ready waits: not on the wrong end of a pipe, say."""
+    """Return whether a call on a descriptor that is not ready waits: not on the wrong end of a pipe, say."""
     mode, flags = os.fstat(fd).st_mode, fcntl.fcntl(fd, fcntl.F_GETFL)
     if stat.S_ISREG(mode) or flags & os.O_NONBLOCK:
         return False
@@ -65,7 +65,7 @@ def _kind(fd: int) -> list[str]:
 
 
 def _is_small(fd: int, length: int) -> bool:
-    """Tell whether this is less than the eight bytes of an eventfd or a timerfd, which refuse it at once."""
+    """Return whether this is less than the eight bytes of an eventfd or a timerfd, which refuse it at once."""
     return length < 8 and not stat.S_IFMT(os.fstat(fd).st_mode) and bool({"eventfd", "timerfd"} & set(_kind(fd)))
 
 
@@ -97,7 +97,7 @@ def write(fd: int, data: Any, /) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether this can be a descriptor or a length: C says what is wrong with all else."""
+    """Return whether this can be a descriptor or a length: C says what is wrong with all else."""
     return isinstance(value, int) and value >= 0
 
 
@@ -162,7 +162,7 @@ class PipeIO(io.FileIO):
 
 
 def _can_take(buffer: Any) -> bool:
-    """Tell whether something can be read into this."""
+    """Return whether something can be read into this."""
     try:
         with memoryview(buffer) as view:
             return not view.readonly and bool(view.nbytes)

@@ -37,7 +37,7 @@ _ALONE_BY_PREFIX = ("_pydev", "__original_module_", "__patched_module_")
 
 
 def left_alone(module: Any) -> bool:
-    """Tell whether a module, by its name, belongs to the kernel's machinery, or to greenlab."""
+    """Return whether a module, by its name, belongs to the kernel's machinery, or to greenlab."""
     if not isinstance(module, str):
         return False  # a class may say anything of its module
     top = module.partition(".")[0]
@@ -78,7 +78,7 @@ scope = Scope()
 
 
 def green_hub() -> GuestHub | None:
-    """Give the hub if the caller should cooperate, or None if it should block natively."""
+    """Return the hub if the caller should cooperate, or None if it should block natively."""
     if get_ident() != scope.thread_id:
         return None
     hub = scope.hub
@@ -102,7 +102,7 @@ def owner_of(current: Any) -> Any:
 
 
 def same_owner(one: Any, other: Any) -> bool:
-    """Tell whether two greenlets run the code of one, so that what one holds the other one holds."""
+    """Return whether two greenlets run the code of one, so that what one holds the other one holds."""
     return one is other or (one is not None and owner_of(one) is owner_of(other))
 
 

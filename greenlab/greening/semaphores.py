@@ -117,7 +117,7 @@ def release(lock: Any) -> None:
 
 
 def _is_anothers(native: Any, state: _State, current: Any) -> bool:
-    """Tell whether another green thread has an RLock that C takes for this OS thread's."""
+    """Return whether another green thread has an RLock that C takes for this OS thread's."""
     return state.owner is not None and native._is_mine() and not same_owner(state.owner, current)
 
 

@@ -47,7 +47,7 @@ _NATIVE = 0.0  # what `_patience` answers for a caller who must not, or does not
 
 
 def _patience(sock: Any) -> float | None:
-    """Give how long the caller would wait on the hub: None for ever, or `_NATIVE`."""
+    """Return how long the caller would wait on the hub: None for ever, or `_NATIVE`."""
     if green_hub() is None:
         return _NATIVE
     timeout: float | None = _gettimeout(sock)
@@ -93,7 +93,7 @@ def _polled(sock: Any, timeout: float | None, event: int, call: Callable[..., An
 
 
 def _at_once(flags: Any) -> bool:
-    """Tell whether the caller's own flags ask not to wait, or are none."""
+    """Return whether the caller's own flags ask not to wait, or are none."""
     return not isinstance(flags, int) or bool(flags & _NO_WAIT)
 
 

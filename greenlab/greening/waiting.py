@@ -72,14 +72,14 @@ def _withdraw(fd: int, event: int) -> None:
 
 
 def ready(fd: int, event: int) -> bool:
-    """Tell whether `fd` is ready now, without waiting."""
+    """Return whether `fd` is ready now, without waiting."""
     poll = _native_poll()
     poll.register(fd, event)
     return bool(poll.poll(0))
 
 
 def is_kernels(hub: GuestHub) -> bool:
-    """Tell whether it is the kernel that waits: for its output to be sent, or a little before it replies.
+    """Return whether it is the kernel that waits: for its output to be sent, or a little before it replies.
 
     Such a wait is short. A cell that has ended, or was interrupted, is not to wait for green threads as well.
     """

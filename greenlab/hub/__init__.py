@@ -22,7 +22,7 @@ __all__ = ["GuestHub", "Host", "Task", "current", "eventlet", "spawn", "start", 
 
 
 def current() -> GuestHub | None:
-    """Give the guest hub of this thread, or None if there is none."""
+    """Return the guest hub of this thread, or None if there is none."""
     hub = getattr(eventlet.hubs._threadlocal, "hub", None)
     return hub if isinstance(hub, GuestHub) and not hub.closed_down else None
 

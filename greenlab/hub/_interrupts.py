@@ -142,7 +142,7 @@ class Interrupts:
             hub.waiter.throw(error)
 
     def rests(self) -> bool:
-        """Tell whether the host should go without a turn of the hub, a while: who stopped a hog wants to get at it."""
+        """Return whether the host should go on without a turn of the hub for a while, after an interrupt of a hog."""
         if self._rest_until_s is None:
             return False
         now_s = _monotonic()
@@ -228,7 +228,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _calls_former(self) -> bool:
-        """Tell whether the handler decides what an interrupt does; Python's and the kernel's are known."""
+        """Return whether the handler decides what an interrupt does; Python's and the kernel's are known."""
         former = self._former
         return not (
             self._only_hogs
@@ -297,7 +297,7 @@ def _main_thread_id() -> int | None:
 
 
 def _is_hubs(frame: FrameType | None) -> bool:
-    """Tell whether the hub's own code is at work, and not something that it has called."""
+    """Return whether the hub's own code is at work, and not something that it has called."""
     if frame is None:
         return True
     code = frame.f_code
@@ -312,7 +312,7 @@ def _kernel() -> Any:
 
 
 def _is_kernel_ignoring(*, pumps: bool) -> bool:
-    """Tell whether it is the kernel that ignores SIGINT, between two cells, and not somebody's cell."""
+    """Return whether it is the kernel that ignores SIGINT, between two cells, and not somebody's cell."""
     application = _kernel()
     if application is None:
         return False
@@ -323,7 +323,7 @@ def _is_kernel_ignoring(*, pumps: bool) -> bool:
 
 
 def _is_in_cell(frame: FrameType | None) -> bool:
-    """Tell whether a frame was called by the code of a cell."""
+    """Return whether a frame was called by the code of a cell."""
     while frame is not None:
         if frame.f_code.co_name == "run_code" and frame.f_code.co_filename.endswith("interactiveshell.py"):
             return True

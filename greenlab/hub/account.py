@@ -55,7 +55,7 @@ class Spent:
 
 
 def accounts_of(hub: GuestHub) -> Accounts:
-    """Give the accounts of a hub."""
+    """Return the accounts of a hub."""
     accounts: Accounts = hub.keep("accounts", lambda: Accounts(hub))
     return accounts
 
@@ -155,7 +155,7 @@ class Account:
         return self.held_s + (perf_counter() - since_s if since_s is not None else 0.0)
 
     def take(self) -> Spent:
-        """Give what the calling green thread has spent since it was last asked, which is none the first time."""
+        """Return what the calling green thread has spent since it was last asked, which is none the first time."""
         me = self._hub.owner()
         if self._since_s is not None:
             self._add(me)

@@ -25,7 +25,7 @@ _allocate, _start_thread = _thread.allocate_lock, _thread.start_new_thread
 
 
 def had_to_wait(slept_s: float, delayed_s: float) -> bool:
-    """Tell whether a thread that slept for `TICK_S` came back late for want of the GIL.
+    """Return whether a thread that slept for `TICK_S` came back late for want of the GIL.
 
     Args:
         slept_s: how long it was away.

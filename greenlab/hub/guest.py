@@ -123,7 +123,7 @@ class GuestHub(SlicedHub):
         return hub_bundle(self)
 
     def keep(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Give what is kept under `key`, made if need be; its `close()` is called when the hub stops."""
+        """Return what is kept under `key`, made if need be; its `close()` is called when the hub stops."""
         if key not in self.kept:
             self.kept[key] = made = make()
             self.close_with(made.close)

@@ -139,7 +139,7 @@ def span(former: Reading, latter: Reading) -> Span:
 
 
 def _wanted_gil(former: Reading, latter: Reading, asleep_s: float) -> bool:
-    """Tell whether the hub's thread slept because others had the GIL: the first table above."""
+    """Return whether the hub's thread slept because others had the GIL: the first table above."""
     if asleep_s < SHORTEST_SLEEP * getswitchinterval() or former.cpu_s is None or latter.cpu_s is None:
         return False
     computed = latter.process_s - former.process_s - (latter.cpu_s - former.cpu_s) > MOST * asleep_s
@@ -192,7 +192,7 @@ class Hold:
             self._used = Span(*map(add, self._used, span(last, reading)))
 
     def is_block(self, limit_s: float) -> bool:
-        """Tell whether it was, until the last reading, a block: the second table above."""
+        """Return whether it was, until the last reading, a block: the second table above."""
         used = self._used
         held_s = self._last.now_s - self.started_s - used.foreign_s
         computed = used.cpu_s >= max(COMPUTED * limit_s, COMPUTED_OF_HOLD * held_s)

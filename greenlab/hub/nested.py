@@ -35,7 +35,7 @@ WAITS: set[CodeType] = set()
 
 
 def is_scheduler(each: greenlet.greenlet) -> bool:
-    """Tell whether a greenlet is a hub that runs greenlets of its own: gevent's."""
+    """Return whether a greenlet is a hub that runs greenlets of its own: gevent's."""
     gevent = sys.modules.get("gevent.hub")
     return gevent is not None and isinstance(each, getattr(gevent, "Hub", ()))
 
@@ -62,7 +62,7 @@ def _trace(hub: TurningHub, current: Any) -> tuple[Any, bool]:
 
 
 def is_native(hub: TurningHub, current: Any, native: Container[Any]) -> bool:
-    """Tell whether a greenlet that others made waits natively: it is gevent's, or part of a native block."""
+    """Return whether a greenlet that others made waits natively: it is gevent's, or part of a native block."""
     while current is not None and current not in hub.hubs:
         if current in native or is_scheduler(current):
             return True

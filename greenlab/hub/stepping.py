@@ -80,7 +80,7 @@ class StepHub(GuestHub):
     # -- what the stepper calls ----------------------------------------------------------------------------
 
     def next_s(self) -> float | None:
-        """Give the virtual time at which something is due next, or None."""
+        """Return the virtual time at which something is due next, or None."""
         while self._heap and self._heap[0][2].called:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None

@@ -63,7 +63,7 @@ _allocate, _start_thread = _thread.allocate_lock, _thread.start_new_thread
 
 
 def watchdog_of(hub: GuestHub) -> Watchdog:
-    """Give the hub's watchdog, which is set on it when it is first asked for. On the hub's thread."""
+    """Return the hub's watchdog, which is set on it when it is first asked for. On the hub's thread."""
     dog: Watchdog = hub.keep("watchdog", lambda: Watchdog(hub))
     return dog
 

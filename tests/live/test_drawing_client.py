@@ -156,3 +156,9 @@ def test_a_module_beside_the_notebook_does_not_become_the_drawing_process_own(
     monkeypatch.chdir(tmp_path)
     client.start()
     assert client.draw(samples(), 1.0) is not None
+
+
+def test_the_drawing_process_imports_matplotlib_ahead_of_the_first_request() -> None:
+    code = "import sys; from greenlab.live.drawing import server; server._preload(); print('matplotlib' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "True" == done.stdout.strip()
