@@ -116,7 +116,7 @@ def run(pool: ProcessPool, func: Any, items: Any, **options: Any) -> FakeJob:
     job = FakeJob(func, items, **options)
     pool.run(job)
     assert 0 == pool.count(job)
-    if not pool._active:  # or what others have in flight would count too
+    if not pool._jobs:  # or what others have in flight would count too
         assert 0 == pool.in_flight
     return job
 
@@ -128,7 +128,7 @@ def kill(thread: Any) -> None:
 
 
 def server_pid(pool: ProcessPool) -> int:
-    return pool._fleet.server_pid
+    return pool._supervisor.server_pid
 
 
 def count_turns(seconds: float) -> int:

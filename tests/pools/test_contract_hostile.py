@@ -178,7 +178,7 @@ def double_list(x: list[int]) -> list[int]:
 def test_a_writer_that_fails_ends_its_worker_by_name(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> None:
     item = b"x" * (8 << 20)  # more than a socket takes at once
     failures = [RuntimeError("of the writer")]
-    for process in pool._fleet.processes:
+    for process in pool._supervisor.processes:
         write = process.outbox.write
 
         def fail_once(write: Any = write) -> Any:
@@ -188,7 +188,7 @@ def test_a_writer_that_fails_ends_its_worker_by_name(pool: ProcessPool, monkeypa
             return full
 
         monkeypatch.setattr(process.outbox, "write", fail_once)
-        monkeypatch.setattr(process, "outward", NoRing(), raising=False)
+        monkeypatch.setattr(process, "_outward", NoRing(), raising=False)
     try:
         job = run(pool, len, [item] * 4)
     except RuntimeError as error:  # where the writer is the run itself
@@ -235,7 +235,7 @@ def test_processes_that_can_never_serve_end_the_run_by_name(monkeypatch: pytest.
     )
     monkeypatch.syspath_prepend(tmp_path)
     with HybridPool() as pool:
-        pool._fleet._module = "broken_worker"
+        pool._supervisor._module = "broken_worker"
         job = FakeJob(abs, range(6))
         with pytest.raises(GreenlabError, match="workers die as soon as they start: RuntimeError: can't start new"):
             pool.run(job)

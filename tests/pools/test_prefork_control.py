@@ -316,7 +316,7 @@ def test_killing_tasks_that_just_end_hits_no_other_task(pool: PreforkPool) -> No
     thread = eventlet.spawn(pool.run, job)
     told = set()
     while not thread.dead:
-        for task in (one for link in pool._fleet.processes if (one := link.running)):
+        for task in (one for link in pool._supervisor.processes if (one := link.running)):
             index = task[1][1]
             if pool.kill(job, index, LookupError(index)):
                 told.add(index)

@@ -193,7 +193,7 @@ def test_a_task_that_floods_the_real_stdout_harms_nobody() -> None:
 def test_workers_that_a_dying_fork_server_was_asked_for_come_from_the_next(pool: PreforkPool) -> None:
     os.kill(server_pid(pool), signal.SIGSTOP)
     growing = eventlet.spawn(pool.resize, 4)
-    wait_until(lambda: pool._fleet.asked)
+    wait_until(lambda: pool._supervisor.asked)
     os.kill(server_pid(pool), signal.SIGKILL)
     growing.wait()
     wait_until(lambda: len(pool.pids) == 4)
@@ -272,8 +272,8 @@ def test_a_worker_kept_for_a_run_that_is_killed_goes_to_another(
         threads.append(eventlet.spawn(pool.run, other))
         wait_until(lambda: pool.in_flight)
         late.send(0)
-        wait_until(lambda: next(iter(pool._active.values())).hungry)  # it was first, and has an item that finds no room
-        monkeypatch.setattr(pool._fleet, "await_end", lambda _: wait_until(lambda: other.values))
+        wait_until(lambda: next(iter(pool._jobs)).hungry)  # it was first, and has an item that finds no room
+        monkeypatch.setattr(pool._supervisor, "await_end", lambda _: wait_until(lambda: other.values))
         killer = eventlet.spawn(kill, threads[0])
         eventlet.sleep(0)
         hold.unlink()
@@ -300,11 +300,11 @@ def test_a_run_that_is_being_cancelled_bears_the_end_of_its_worker(
         threads = [eventlet.spawn(pool.run, doomed)]
         wait_until(lambda: pool.in_flight)
         threads.append(eventlet.spawn(pool.run, other))
-        wait_until(lambda: len(pool._active) == 2)
-        for active in pool._active.values():
+        wait_until(lambda: len(pool._jobs) == 2)
+        for active in pool._jobs:
             active.task_s = 0.001  # so short a task may wait behind another
-        pool.wake()
-        (link,) = pool._fleet.processes
+        pool._dispatcher.wake()
+        (link,) = pool._supervisor.processes
         wait_until(lambda: link.is_shared)
         killer = eventlet.spawn(kill, threads[0])
         eventlet.sleep(0)  # for a moment the task may still end by itself, for the sake of those behind it
@@ -320,7 +320,7 @@ def test_a_run_that_is_being_cancelled_bears_the_end_of_its_worker(
 
 
 def held(pool: PreforkPool) -> Iterator[Any]:
-    return itertools.chain.from_iterable(link.outstanding.values() for link in pool._fleet.processes)
+    return itertools.chain.from_iterable(link.outstanding.values() for link in pool._supervisor.processes)
 
 
 def test_tasks_of_a_killed_run_that_wait_behind_another_run_are_skipped(tmp_path: Path) -> None:

@@ -338,7 +338,7 @@ def test_no_process_of_any_pool_outlives_a_parent_that_is_killed(make: str, proc
             job = Ledger(task, range(4), concurrency=4, workers=2)
             runner = eventlet.spawn(pool.run, job)
             while pool.count(job) < 3: eventlet.sleep(0.01)
-            pids += [pool._fleet.server_pid, *pool.pids]
+            pids += [pool._supervisor.server_pid, *pool.pids]
         print(*pids, flush=True)
         runner.wait()
     """

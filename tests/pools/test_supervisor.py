@@ -1,10 +1,11 @@
-"""The fleet, which keeps the worker processes of both pools that have some: births that fail, and ends."""
+"""The supervisor, which keeps the worker processes of both pools that have some: starts that fail, and ends."""
 
 from __future__ import annotations
 
 import errno
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from greenlab.pools.processes.forkserver import ForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("nothing_of_processes_left", "time_limit")
 
@@ -61,13 +63,29 @@ def test_a_run_goes_on_with_the_processes_that_could_be_asked_for(pool: Any, mon
 
 def test_a_run_that_waits_for_its_processes_ends_when_the_pool_is_closed(pool: Any) -> None:
     pool.start(FakeJob(abs, [], concurrency=1))
-    os.kill(pool._fleet.server_pid, signal.SIGSTOP)
+    os.kill(pool._supervisor.server_pid, signal.SIGSTOP)
     run = eventlet.spawn(pool.run, FakeJob(abs, range(3), concurrency=2))
-    wait_until(lambda: pool._fleet.asked)
-    os.kill(pool._fleet.server_pid, signal.SIGCONT)
+    wait_until(lambda: pool._supervisor.asked)
+    os.kill(pool._supervisor.server_pid, signal.SIGCONT)
     pool.close()
     with pytest.raises(GreenlabError, match="the pool was closed"):
         run.wait()
+
+
+def test_a_run_that_starts_keeps_its_workers_when_a_narrower_one_starts_meanwhile(pool: Any, tmp_path: Path) -> None:
+    release = tmp_path / "release"
+
+    def wait(x: int) -> int:
+        while not release.exists():
+            time.sleep(0.001)
+        return x
+
+    wide = eventlet.spawn(pool.run, FakeJob(wait, range(2), concurrency=3, workers=3))
+    eventlet.spawn(pool.run, FakeJob(abs, range(3), concurrency=1, workers=1)).wait()
+    kept = len(pool.pids)
+    release.touch()
+    wide.wait()
+    assert (3, 3) == (kept, len(pool.pids))
 
 
 def test_what_a_task_started_ends_with_the_pool(pool: Any) -> None:

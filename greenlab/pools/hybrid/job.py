@@ -7,14 +7,15 @@ Must not import: runs, live, magics, eventlet.green.
 from __future__ import annotations
 
 import pickle
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from greenlab.pools.processes import environment, framing, serialization
+from greenlab.pools.processes import environment, framing
 from greenlab.pools.processes import job as jobs
 from greenlab.pools.processes.framing import Bytes, Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
     from greenlab.pools.protocol import Job
 
@@ -24,17 +25,19 @@ class ActiveJob(jobs.ActiveJob):
 
     Attributes:
         body: its surroundings and function, pickled.
-        crew: the processes that serve it, as many as it may have; None where one is missing.
+        handles: of the processes that serve it, as many as it may have; None where one is missing.
+        began_s: when it began, `time.perf_counter()` seconds.
         blocked_after_s: how long a task may hold its hub before that is called a block.
-        sentences: what tasks that are being killed will fail with, by index.
+        kill_errors: what tasks that are being killed will fail with, by index.
     """
 
     def __init__(self, number: int, job: Job, blocked_after_s: float) -> None:
         super().__init__(number, job)
+        self.began_s = perf_counter()
         self.blocked_after_s = blocked_after_s
         self.body = pickle.dumps(environment.pack(job.func), 5)
-        self.crew: list[Any] = []  # of worker handles, which know this class
-        self.sentences: dict[int, BaseException] = {}
+        self.handles: list[Any] = []  # of a class that knows this one
+        self.kill_errors: dict[int, BaseException] = {}
 
     @property
     def width(self) -> int:
@@ -42,53 +45,34 @@ class ActiveJob(jobs.ActiveJob):
         return max(1, min(self.job.workers, self.job.concurrency))
 
     def share(self, place: int) -> int:
-        """How many tasks the process at this place of the crew may have in flight: all shares are `concurrency`."""
-        each, rest = divmod(max(1, self.job.concurrency), len(self.crew))
+        """Return how many tasks the process at this place may have in flight: all shares are `concurrency`."""
+        each, rest = divmod(max(1, self.job.concurrency), len(self.handles))
         return each + (place < rest)
 
+    def share_of(self, handle: Any) -> int:
+        """Return how many tasks one of the processes that serve the job may have in flight."""
+        return self.share(self.handles.index(handle))
 
-class Batch:
-    """Tasks of one job on their way to one process."""
 
-    def __init__(self, active: ActiveJob, link: Any, post: Callable[[Batch], None]) -> None:
-        self.active = active
-        self.link = link
-        self.tasks: list[tuple[int, Any]] = []
-        self.parts: list[Bytes] = []
-        self._post = post
-        self._posts = link.posts
-        self._plain: tuple[list[int], list[Any]] = ([], [])
-
-    @property
-    def stale(self) -> bool:
-        """Whether the process died, or got tasks from elsewhere, since this batch was given its room."""
-        return not self.link.open or self.link.posts != self._posts
-
-    def add(self, index: int, item: Any) -> int:
-        """Add a task; return how much room it took."""
-        if serialization.is_plain(item):
-            self._plain[0].append(index)
-            self._plain[1].append(item)
-            self.tasks.append((index, item))
-            return 1
-        parcel = self.active.pack(index, item)
+def frames_of(active: ActiveJob, tasks: Iterable[tuple[int, Any, Parcel | None]]) -> list[Bytes]:
+    """Return the frames of tasks; neighbours without a parcel share one."""
+    parts: list[Bytes] = []
+    indexes: list[int] = []
+    items: list[Any] = []
+    for index, item, parcel in tasks:
         if parcel is None:
-            return 0
-        self._close_plain()
-        self.parts += framing.frame(framing.TASK, self.active.number, index, parcel)
-        self.tasks.append((index, item))
-        return 1 + parcel.size // 4096
+            indexes.append(index)
+            items.append(item)
+            continue
+        if items:
+            parts += _frame_of_many(active, indexes, items)
+            indexes, items = [], []
+        parts += framing.frame(framing.TASK, active.number, index, parcel)
+    if items:
+        parts += _frame_of_many(active, indexes, items)
+    return parts
 
-    def post(self) -> None:
-        """Send what is there. Never blocks: it is also what the hub calls while `pull` waits for an item."""
-        self._close_plain()
-        self._posts = -1  # it was given its room once
-        if self.tasks:
-            self._post(self)
-            self.tasks, self.parts = [], []
 
-    def _close_plain(self) -> None:
-        if self._plain[0]:
-            parcel = Parcel(framing.PICKLED, [pickle.dumps(self._plain, 5)])
-            self.parts += framing.frame(framing.BATCH, self.active.number, 0, parcel)
-            self._plain = ([], [])
+def _frame_of_many(active: ActiveJob, indexes: list[int], items: list[Any]) -> list[Bytes]:
+    body = pickle.dumps((indexes, items), 5)
+    return framing.frame(framing.BATCH, active.number, 0, Parcel(framing.PICKLED, [body]))

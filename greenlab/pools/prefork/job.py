@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.pools.processes import environment, framing
 from greenlab.pools.processes import job as jobs
-from greenlab.pools.processes.framing import Parcel
+from greenlab.pools.processes.framing import Bytes, Parcel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from greenlab.pools.processes.ring_buffer import Ring
     from greenlab.pools.protocol import Job
 
 OVERHEAD_S: Final = 5e-6
@@ -54,3 +57,27 @@ class ActiveJob(jobs.ActiveJob):
 
 Entry = tuple[ActiveJob, int, Any]
 """A task at a worker: its job, its index and its item."""
+
+
+def frames_of(
+    active: ActiveJob, first: int, tasks: Iterable[tuple[int, Any, Parcel | None]], outward: Ring
+) -> list[Bytes]:
+    """Return the frames of tasks, whose numbers rise from `first` on; neighbours without a parcel share one."""
+    parts: list[Bytes] = []
+    plain: list[Any] = []
+    number = first
+    for number, (_, item, parcel) in enumerate(tasks, first):
+        if parcel is None:
+            plain.append(item)
+            continue
+        if plain:
+            parts += _frame_of_many(active, number - len(plain), plain)
+            plain = []
+        parts += outward.frame(framing.TASK, active.number, number, parcel)
+    if plain:
+        parts += _frame_of_many(active, number - len(plain) + 1, plain)
+    return parts
+
+
+def _frame_of_many(active: ActiveJob, first: int, items: list[Any]) -> list[Bytes]:
+    return framing.frame(framing.BATCH, active.number, first, Parcel(framing.PICKLED, [pickle.dumps(items, 5)]))

@@ -1,7 +1,8 @@
 """The prefork pool: tasks in a few worker processes, driven by green threads.
 
-Each worker has a socket and a green thread that reads it; each run feeds tasks from the green thread that
-called `run`. Who works is up to `Supervisor`, who gets which task to `dispatch`; the loop in the process is `worker`.
+Each worker has a socket and a green thread that reads it; each run feeds tasks from the green thread that called
+`run`. Which workers there are is up to `Supervisor`, which of them gets which task to `dispatch`; the loop in the
+process is `worker`.
 
 Guarantees:
 
@@ -25,29 +26,25 @@ Must not import: runs, live, magics, eventlet.green. It patches nothing, and nee
 
 from __future__ import annotations
 
-import itertools
-import signal
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, Self
 
-from greenlab.errors import CancelledError, GreenlabError, UsageError
+from greenlab.errors import CancelledError, UsageError
 from greenlab.hub import eventlet
-from greenlab.pools.prefork.dispatch import Feeder
-from greenlab.pools.prefork.job import ActiveJob, Entry
+from greenlab.pools.prefork.dispatch import Dispatcher
+from greenlab.pools.prefork.job import ActiveJob
 from greenlab.pools.prefork.worker_handle import WorkerHandle
-from greenlab.pools.processes.framing import Page
-from greenlab.pools.processes.supervisor import Supervisor
-from greenlab.pools.protocol import InFlight
+from greenlab.pools.processes.pool import ProcessPool
 
 if TYPE_CHECKING:
-    from greenlab.pools.protocol import Job
+    from greenlab.pools.protocol import InFlight, Job
 
 _SPARED_S: Final = 0.02  # a short task of a cancelled run may end by itself, where others' wait at its worker
 _ANSWER_S: Final = 0.2  # for workers to say where their tasks stand
 _LOOK_S: Final = 0.002
 
 
-class PreforkPool:
+class PreforkPool(ProcessPool[ActiveJob, WorkerHandle]):
     """Runs jobs in worker processes that come from a clean fork server.
 
     Args:
@@ -60,42 +57,39 @@ class PreforkPool:
     name = "prefork"
 
     def __init__(self, workers: int | None = None) -> None:
+        super().__init__("greenlab.pools.prefork.worker")
+        self._dispatcher = Dispatcher(self._supervisor, self._jobs)
         self._fixed = workers is not None
-        self._active: dict[int, ActiveJob] = {}  # in the order of whose turn it is
-        self._fleet: Supervisor[WorkerHandle] = Supervisor("greenlab.pools.prefork.worker", self._make_link, self)
-        self._fleet.target = _checked(workers) if workers is not None else 0
-        self._jobs = itertools.count(1)
-        # Tasks are numbered over all jobs, from 1 on; 0 is none's.
-        self._feeder = Feeder(self._fleet, self._active, itertools.count(1))
+        self._supervisor.target = _checked(workers) if workers is not None else 0
 
-    def _make_link(self) -> WorkerHandle:
-        return WorkerHandle(self._active, self)
+    def _make_handle(self) -> WorkerHandle:
+        return WorkerHandle(self._jobs, self._supervisor, self._dispatcher)
+
+    def _make_active(self, number: int, job: Job) -> ActiveJob:
+        return ActiveJob(number, job)
+
+    def _wanted(self, job: Job) -> int:
+        if self._fixed:
+            return self._supervisor.target
+        return max(1, job.concurrency, *(active.job.concurrency for active in self._jobs))
 
     @property
     def workers(self) -> int:
         """How many worker processes the pool keeps."""
-        return self._fleet.target
-
-    @property
-    def pids(self) -> tuple[int, ...]:
-        """The process ids of the workers; empty before the start."""
-        return tuple(link.pid for link in self._fleet.processes)
+        return self._supervisor.target
 
     @property
     def in_flight(self) -> int:
         """Tasks being run at this moment: one a worker at the most."""
-        return sum(link.is_busy for link in self._fleet.processes)
+        return sum(handle.is_busy for handle in self._supervisor.processes)
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def count(self, job: Job) -> int:
         """Count the tasks of one job that are being run at this moment."""
-        return sum(1 for _ in self._running(job))
+        return len(self._running(job))
 
     def start(self, job: Job | None = None) -> None:
         """Make the workers ready; at once if they are.
@@ -108,12 +102,12 @@ class PreforkPool:
             GreenlabError: no worker process could be started.
         """
         if job is not None:
-            self._size(job)
+            self._supervisor.target = self._wanted(job)
             if job.max_tasks is not None:
-                for link in list(self._fleet.processes):
-                    if link.given >= job.max_tasks:
-                        self._fleet.retire(link)
-        self._fleet.start()
+                for handle in list(self._supervisor.processes):
+                    if handle.given >= job.max_tasks:
+                        self._supervisor.retire(handle)
+        self._supervisor.start()
 
     def resize(self, workers: int) -> None:
         """Keep another number of workers; those too many leave when they have done what they hold.
@@ -121,140 +115,52 @@ class PreforkPool:
         Raises:
             UsageError: `workers` is not a number above 0.
         """
-        self._fleet.target = _checked(workers)
-        if self._fleet.server_pid:
-            self._fleet.start()
-
-    def adjust(self, job: Job) -> None:
-        """Follow `job.concurrency`, which was changed while the job runs."""
-        if self._size(job):
-            self._fleet.adjust()
-        self.wake()
-
-    def _size(self, job: Job) -> bool:
-        if not self._fixed:
-            present = (active.job.concurrency for active in self._active.values())
-            self._fleet.target = max(1, job.concurrency, *present)
-        return not self._fixed
-
-    def run(self, job: Job) -> None:
-        """Run every task of `job`; wait for the last.
-
-        Raises:
-            NotSendableError: the function, or what it uses, cannot be pickled; no task has started.
-            GreenlabError: the workers cannot be kept alive, or the pool was closed.
-        """
-        active = ActiveJob(next(self._jobs), job)
-        self.start(job)
-        self._active[active.number] = active
-        try:
-            while self._feeder.feed(active):  # a job may have more to pull once a task has ended: a retry
-                active.await_end()
-        except BaseException:
-            self._abandon(active)
-            raise
-        finally:
-            del self._active[active.number]
-            if not self._active:
-                self._feeder.stop()
-            for link in self._fleet.processes:
-                link.forget(active)
+        self._supervisor.target = _checked(workers)
+        if self._supervisor.server_pid:
+            self._supervisor.start()
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run. Waits up to 0.2 s for the workers to say where these stand."""
-        found = [(link, number, index, link.page.started_s[0]) for link, number, index in self._running(job)]
-        for link, *_ in found:
-            link.ask()
+        asked = [(handle, task) for handle, *_ in self._running(job) if (task := handle.ask()) is not None]
         end_s = perf_counter() + _ANSWER_S
-        while perf_counter() < end_s and any(not link.closed and link.page.is_asked for link, *_ in found):
+        while perf_counter() < end_s and any(handle.is_asked for handle, _ in asked):
             eventlet.sleep(_LOOK_S)
-        now_s = perf_counter()
-        return [
-            InFlight(index, min(started_s, now_s), link.pid, None if link.closed else link.page.place_of(number))
-            for link, number, index, started_s in found
-        ]
+        return [handle.answer(*task) for handle, task in asked]
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
         """End one task that runs: its worker is killed and replaced, and the task fails with `error`.
 
         One that waits at a worker, and has not begun, is not in flight yet.
         """
-        for link, number, running in self._running(job):
+        for handle, number, running in self._running(job):
             if running == index:
-                return link.end_task(number, error)
+                return handle.end_task(number, error)
         return False
 
     def _running(self, job: Job) -> list[tuple[WorkerHandle, int, int]]:
-        """The workers that run a task of a job, with its number and index."""
-        found = ((link, link.running) for link in self._fleet.processes)
-        return [(link, one[0], one[1][1]) for link, one in found if one is not None and one[1][0].job is job]
-
-    def close(self) -> None:
-        """End the workers and the fork server; runs that are under way raise. It may be started again."""
-        self.failed(GreenlabError("the pool was closed while it ran tasks"))
-        self._feeder.stop()
-        self._fleet.close()
+        """Return the workers that run a task of a job, with its number and index."""
+        found = ((handle, handle.running) for handle in self._supervisor.processes)
+        return [(handle, one[0], one[1][1]) for handle, one in found if one is not None and one[1][0].job is job]
 
     def _abandon(self, active: ActiveJob) -> None:
         """Stop what runs of this job; what waits at a worker behind another job's task is skipped there."""
         active.stop(CancelledError("the run was cancelled"))
-        self.wake()  # a worker that was kept for this job is free for others
-        concerned = [link for link in self._fleet.processes if link.holds(active)]
-        for link in concerned:
-            link.page.skip[Page.flag_of(active.number)] = 1
-        shared = [link for link in concerned if link.is_shared]
+        self._dispatcher.wake()  # a worker that was kept for this job is free for others
+        concerned = [handle for handle in self._supervisor.processes if handle.holds(active)]
+        for handle in concerned:
+            handle.skip(active)
+        shared = [handle for handle in concerned if handle.is_shared]
         end_s = perf_counter() + _SPARED_S
-        while any(link.runs(active) for link in shared) and perf_counter() < end_s:
+        while any(handle.runs(active) for handle in shared) and perf_counter() < end_s:
             eventlet.sleep(_LOOK_S)
-        to_kill = [link for link in concerned if link.runs(active) and link.end_task(link.page.running[0])]
-        self._fleet.await_end(to_kill)
+        self._supervisor.await_end([handle for handle in concerned if handle.end_task_of(active)])
 
-    # --- what the fleet tells
+    def _forget(self, handle: WorkerHandle, active: ActiveJob) -> None:
+        handle.forget(active)
 
-    def changed(self) -> None:
-        """There are other workers: look again at what may be sent; see `PoolCallbacks`."""
-        self.wake()
-
-    def lost(self, link: WorkerHandle, status: int) -> None:
+    def lost(self, handle: WorkerHandle, status: int) -> None:
         """Account for a dead worker's tasks; see `PoolCallbacks`."""
-        held, started_s = link.page.running[0], link.page.started_s[0]
-        lost, link.outstanding = link.outstanding, {}
-        for number, (active, index, _) in lost.items():
-            if active.error is not None:
-                active.pending -= 1
-            elif number == held:
-                now_s = perf_counter()
-                active.tell(index, min(started_s, now_s), now_s, None, link.loss_of(number, active, status))
-        self.give_again([entry for number, entry in lost.items() if number != held and entry[0].error is None])
-
-    def failed(self, error: GreenlabError) -> None:
-        """End all runs; see `PoolCallbacks`."""
-        for active in self._active.values():
-            active.stop(error)
-
-    # --- what the links ask for; see `PoolCallbacks`
-
-    def wake(self) -> None:
-        """Look again at what may be sent where."""
-        for active in self._active.values():
-            active.wake()
-        self._feeder.watch()
-
-    def give_again(self, entries: list[Entry]) -> None:
-        """Give to other workers what one did not begin."""
-        self._feeder.give_again(entries)
-
-    def kill_worker(self, link: WorkerHandle) -> None:
-        """Kill a worker, and what it started."""
-        self._fleet.kill(link)
-
-    def signal_worker(self, link: WorkerHandle) -> None:
-        """Send a worker SIGUSR1."""
-        self._fleet.signal(link, signal.SIGUSR1)
-
-    def retire_worker(self, link: WorkerHandle) -> None:
-        """Replace a worker."""
-        self._fleet.retire(link)
+        self._dispatcher.give_again(handle.account_for_loss(status))
 
 
 def _checked(workers: int) -> int:

@@ -6,20 +6,24 @@ Must not import: runs, live, magics, eventlet.green. The loop inside the process
 
 from __future__ import annotations
 
+import signal
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
-from greenlab.pools.prefork.job import OVERHEAD_S, ActiveJob, Entry
+from greenlab.pools.prefork.job import OVERHEAD_S, ActiveJob, Entry, frames_of
 from greenlab.pools.processes import framing, serialization
-from greenlab.pools.processes.framing import Page, Parcel
-from greenlab.pools.processes.job import Printed
-from greenlab.pools.processes.process import Process
+from greenlab.pools.processes.framing import Page
+from greenlab.pools.processes.job import STREAMS, Printed
+from greenlab.pools.processes.process import ProcessHandle
 from greenlab.pools.processes.ring_buffer import Ring
+from greenlab.pools.protocol import InFlight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from greenlab.pools.processes.dispatch import Batch, Dispatcher
+    from greenlab.pools.processes.round_robin import RoundRobin
+    from greenlab.pools.processes.supervisor import Supervisor
 
 get_hub = eventlet.hubs.get_hub
 
@@ -28,55 +32,38 @@ _GRACE_S: Final = 1.0
 connections or removes files needs less, and nobody should wait long for a task that cannot be told."""
 _PAUSE_S: Final = 0.002
 """A reading costs some 50 µs, which is 5 % of a task of a millisecond: of such tasks, several are read at once."""
-_STREAMS: Final = {framing.STDOUT: "stdout", framing.STDERR: "stderr"}
 
 
-class PoolCallbacks(Protocol):
-    """What a link asks of the pool."""
-
-    def kill_worker(self, link: WorkerHandle) -> None:
-        """Kill the worker, and what it started."""
-
-    def signal_worker(self, link: WorkerHandle) -> None:
-        """Send it SIGUSR1."""
-
-    def retire_worker(self, link: WorkerHandle) -> None:
-        """Let it leave: it has more memory than it may."""
-
-    def wake(self) -> None:
-        """Look again at what may be sent: there is room at a worker."""
-
-    def give_again(self, entries: list[Entry]) -> None:
-        """Give to other workers what this one did not begin."""
-
-
-class WorkerHandle(Process):
-    """The pool's end of one worker process.
+class WorkerHandle(ProcessHandle):
+    """The pool's end of one worker process. Its tasks are numbered in the order in which they are sent, from 1 on.
 
     Args:
-        actives: the jobs that run, by number.
-        office: the pool.
+        jobs: those that run.
+        supervisor: what kills, signals and replaces the worker.
+        dispatcher: what sends tasks here.
     """
 
-    def __init__(self, actives: Mapping[int, ActiveJob], office: PoolCallbacks) -> None:
+    def __init__(
+        self, jobs: RoundRobin[ActiveJob], supervisor: Supervisor[WorkerHandle], dispatcher: Dispatcher[ActiveJob]
+    ) -> None:
         super().__init__()
-        self._actives = actives
-        self._office = office
-        self.page = Page(self.page_fd)
-        self.outward = Ring(self.page_fd, 0, self.page.read_there)
-        self._inward = Ring(self.page_fd, 1, self.page.read_here)
-        self.silent = False  # tasks were recalled from it, and it has said nothing since
-        self.closed = False
-        self.low = 0  # asks for more when no more tasks than this are outstanding
-        self.posts = 0
-        self.mark = (0, 0, 0)  # how far it had come when somebody looked
+        self._jobs = jobs
+        self._supervisor = supervisor
+        self._dispatcher = dispatcher
+        self._page = Page(self.page_fd)
+        self._outward = Ring(self.page_fd, 0, self._page.read_there)
+        self._inward = Ring(self.page_fd, 1, self._page.read_here)
+        self._number = 0  # that of the task that was sent last
         self.given = 0  # how many tasks it was to run, ever
         self.outstanding: dict[int, Entry] = {}  # numbers rise
         self._returned: list[Entry] = []  # tasks that it did not begin, and that still have to run
-        self.jobs: set[int] = set()
-        self.overdue = 0  # the task that was told to end, having outlasted its limit
-        self.sentence: tuple[int, BaseException | None] = (0, None)  # a task that is killed, and what it fails with
-        self.timer: Any = None
+        self._opened: set[int] = set()  # the jobs that it knows
+        self._recalled = False  # tasks were recalled from it, and it has said nothing since
+        self._low = 0  # asks for more when no more tasks than this are outstanding
+        self._progress = (0, 0, 0)  # how far it had come when somebody looked
+        self._overdue = 0  # the task that was told to end, having outlasted its limit
+        self._kill_error: tuple[int, BaseException | None] = (0, None)  # a task that is killed, and its error
+        self._timer: Any = None
 
     @property
     def load(self) -> int:
@@ -105,9 +92,9 @@ class WorkerHandle(Process):
     @property
     def running(self) -> tuple[int, Entry] | None:
         """The task that runs now, and its number; one whose result is on its way counts."""
-        if self.closed or not self.outstanding:
+        if not self.outstanding or self.is_closed:
             return None
-        number = self.page.running[0]
+        number = self._page.running[0]
         entry = self.outstanding.get(number)
         return None if entry is None else (number, entry)
 
@@ -116,24 +103,32 @@ class WorkerHandle(Process):
         return (running := self.running) is not None and running[1][0] is active
 
     @property
-    def has_queue(self) -> bool:
-        """Whether it has tasks that it has not turned to yet."""
-        return bool(self.outstanding) and next(reversed(self.outstanding)) > self.page.taken[0]
+    def last_waiting(self) -> ActiveJob | None:
+        """The job of the last task that the worker has not turned to; None also where tasks are being recalled."""
+        if self._recalled or not self.outstanding:
+            return None
+        number = next(reversed(self.outstanding))
+        return self.outstanding[number][0] if number > self._page.taken[0] else None
+
+    def stands_still(self) -> bool:
+        """Whether nothing has moved here since this was asked last."""
+        before, self._progress = self._progress, (self._page.taken[0], self.outbox.sent, self.posts)
+        return before == self._progress
 
     @property
     def pause_s(self) -> float:
         """For how long not to read: there are several short tasks to do before it asks for more."""
-        count = len(self.outstanding) - self.low
+        count = len(self.outstanding) - self._low
         if count <= 1 or count * self.outstanding[next(reversed(self.outstanding))][0].task_s < _PAUSE_S:
             return 0.0
         return _PAUSE_S
 
     def room(self, active: ActiveJob, shared: bool) -> int:
-        """How many tasks of a job may be sent now; 0 also when so few may that it is better to wait."""
+        """Return how many tasks of a job may be sent now; 0 also when so few may that it is better to wait."""
         limit, count = active.ahead, len(self.outstanding)
         if active.job.max_tasks is not None:
             limit = min(limit, active.job.max_tasks - self.given + count)
-        if self.silent:
+        if self._recalled:
             return 0
         if not count:
             return limit
@@ -142,36 +137,80 @@ class WorkerHandle(Process):
             count = max(count, round(waiting_s / (max(active.task_s, 0.0) + OVERHEAD_S)))
         return limit - count if 2 * count <= limit else 0
 
+    # --- to the worker
+
+    def accepts(self, batch: Batch[ActiveJob]) -> bool:
+        """Whether these tasks may be sent, which was found out a while ago."""
+        most = batch.active.job.max_tasks
+        return self.takes_tasks and (most is None or self.given + len(batch) <= most)
+
+    def post(self, batch: Batch[ActiveJob]) -> None:
+        """Send tasks. They are outstanding from now on."""
+        active = batch.active
+        if active.number not in self._opened:
+            self._opened.add(active.number)
+            self._page.skip[Page.flag_of(active.number)] = 0
+            self.outbox.put(active.opening)
+        first = self._number + 1
+        self._number += len(batch)
+        self.outbox.put(frames_of(active, first, batch.tasks, self._outward))
+        for number, (index, item, _) in enumerate(batch.tasks, first):
+            self.outstanding[number] = (active, index, item)
+        self._low = len(self.outstanding) // 2
+        self.posts += 1
+        self.given += len(batch)
+        self.write()
+        if active.job.timeout_s is not None and self._timer is None:
+            self._watch(active.job.timeout_s)
+        self._retire_if_spent()
+
+    def _retire_if_spent(self) -> None:
+        """Leave if the worker was given as many tasks as a present job allows; the next is forked meanwhile."""
+        limits = [most for one in self._jobs if (most := one.job.max_tasks) is not None]
+        if limits and self.given >= min(limits):
+            self._supervisor.retire(self)
+
+    def forget(self, active: ActiveJob) -> None:
+        """Let the worker drop the function of a job that has ended."""
+        if active.number in self._opened:
+            self._opened.discard(active.number)
+            self.send(framing.frame(framing.FORGET, active.number, 0, framing.NO_BODY))
+
+    def skip(self, active: ActiveJob) -> None:
+        """Forbid the worker to begin tasks of a job."""
+        self._page.skip[Page.flag_of(active.number)] = 1
+
     def written(self) -> None:
         """There is room again."""
-        self._office.wake()
+        self._dispatcher.wake()
 
-    # --- what it says
+    # --- from the worker
 
     def take(self) -> None:
-        """Read once, tell jobs how their tasks ended, and ask for more; see `Process.take`."""
+        """Read once, tell jobs how their tasks ended, and ask for more; see `ProcessHandle.take`."""
         try:
             full = self._take()
         finally:
             if self._returned:
                 returned, self._returned = self._returned, []
-                self._office.give_again(returned)
-        if len(self.outstanding) <= self.low:
-            self._office.wake()
+                self._dispatcher.give_again(returned)
+        self.proven = True
+        if len(self.outstanding) <= self._low:
+            self._dispatcher.wake()
         if full:
-            self._office.retire_worker(self)
+            self._supervisor.retire(self)
 
     def _take(self) -> bool:
         """Read once; return whether the worker says that it has more memory than it may."""
-        actives, full = self._actives, False
+        jobs, full = self._jobs, False
         broken: BaseException | None = None
         printed = Printed()
         for kind, form, buffers, number_of_job, number, _, start_s, end_s, body in self.inbox.read():
-            if kind in _STREAMS:
-                writer = actives.get(number_of_job)
+            if kind in STREAMS:
+                writer = jobs.get(number_of_job)
                 if writer is not None:
                     entry = self.outstanding.get(number)
-                    printed.add(writer, _STREAMS[kind], None if entry is None else entry[1], body)
+                    printed.add(writer, STREAMS[kind], None if entry is None else entry[1], body)
                 continue
             if kind == framing.FULL:
                 full = True
@@ -199,7 +238,7 @@ class WorkerHandle(Process):
                 broken, value, error = fault, None, serialization.unreadable(index, fault)
             active.tell(index, start_s, end_s, value, error)
         printed.flush()
-        self.silent = False
+        self._recalled = False
         if broken is not None:
             raise broken
         return full
@@ -209,19 +248,21 @@ class WorkerHandle(Process):
     def recall(self) -> None:
         """Forbid the worker to begin what it has not begun. What it turns to from now on is answered as skipped."""
         if self.outstanding:
-            self.page.recall[0] = max(self.page.recall[0], next(reversed(self.outstanding)))
-            self.silent = True
+            self._page.recall[0] = max(self._page.recall[0], next(reversed(self.outstanding)))
+            self._recalled = True
 
     def take_back(self) -> list[Entry]:
-        """Give the tasks that the worker will never begin; called a moment (a millisecond will do) after `recall`.
+        """Take the tasks that the worker will never begin; called a moment (a millisecond will do) after `recall`.
 
         The worker writes the number of each task to `taken` before it looks at `recall`. So whatever lies above the
         number that is read here meets the recall, however late that is: also when the worker is stopped for ever.
         """
-        taken, recall = self.page.taken[0], self.page.recall[0]  # above `recall` is what was sent since
+        taken, recall = self._page.taken[0], self._page.recall[0]  # above `recall` is what was sent since
         numbers = [number for number in self.outstanding if taken < number <= recall]
         self.given -= len(numbers)
         return [self.outstanding.pop(number) for number in numbers]
+
+    # --- tasks that are ended
 
     def end_task(self, number: int, error: BaseException | None = None) -> bool:
         """Kill the worker, if this is the task that it runs: no other task is hit.
@@ -234,83 +275,112 @@ class WorkerHandle(Process):
             whether it runs.
         """
         self.recall()
-        if self.running is None or self.page.running[0] != number:
+        if self.running is None or self._page.running[0] != number:
             return False
         if error is not None:
-            self.sentence = number, error
-        self._office.kill_worker(self)
+            self._kill_error = number, error
+        self._supervisor.kill(self)
         return True
 
-    # --- limits
+    def end_task_of(self, active: ActiveJob) -> bool:
+        """Kill the worker if it runs a task of this job; return whether it does."""
+        return self.runs(active) and self.end_task(self._page.running[0])
 
-    def watch(self, left_s: float) -> None:
+    def _watch(self, left_s: float) -> None:
         """See to it that the task that runs in `left_s` seconds is not over its limit."""
-        self.timer = get_hub().schedule_call_global(left_s, self._check_time)
+        self._timer = get_hub().schedule_call_global(left_s, self._check_time)
 
     def _check_time(self) -> None:
         """The hub calls this, so it must not wait."""
-        self.timer = None
+        self._timer = None
         left_s = self._time_left()
-        if left_s is None or self.dead:
+        if left_s is None or self.is_dead:
             return
-        number, running = self.page.running[0], self.running
+        number, running = self._page.running[0], self.running
         if left_s <= 0 and running is not None:
             limit_s = running[1][0].job.timeout_s or 0.0
-            if self.overdue == number:
+            if self._overdue == number:
                 self.end_task(number)
             else:
-                self.overdue = number
-                self.page.limit_s[0] = limit_s
-                self.page.stop[0] = number
-                self._office.signal_worker(self)
+                self._overdue = number
+                self._page.limit_s[0] = limit_s
+                self._page.stop[0] = number
+                self._supervisor.signal(self, signal.SIGUSR1)
             left_s = min(limit_s, _GRACE_S)
-        self.watch(max(left_s, 0.001))
+        self._watch(max(left_s, 0.001))
 
     def _time_left(self) -> float | None:
         """Seconds until the running task reaches its limit, at the soonest; None if no limit is near."""
         limits = [active.job.timeout_s for active, _, _ in self.outstanding.values()]
         soonest = min((limit for limit in limits if limit is not None), default=None)
-        started_s, running = self.page.started_s[0], self.running
-        if running is None or running[1][0].job.timeout_s is None or running[0] != self.page.running[0]:
+        started_s, running = self._page.started_s[0], self.running
+        if running is None or running[1][0].job.timeout_s is None or running[0] != self._page.running[0]:
             return soonest
         limit_s = running[1][0].job.timeout_s
         left_s = started_s + limit_s - perf_counter()
-        if running[0] == self.overdue:
+        if running[0] == self._overdue:
             return left_s + _GRACE_S
         return min(left_s, limit_s)  # while the function is loaded, `started_s` lies ahead
 
     # --- where it stands
 
-    def ask(self) -> None:
-        """Ask where the running task stands; the answer appears on the page, if it comes."""
-        self.page.asked[0] += 1
-        self._office.signal_worker(self)
+    def ask(self) -> tuple[int, int, float] | None:
+        """Ask where the running task stands; the answer appears on the page, if it comes.
 
-    # --- its end
+        Returns:
+            the task's number, its index, and when it began; None if none runs.
+        """
+        running = self.running
+        if running is None:
+            return None
+        started_s = self._page.started_s[0]
+        self._page.asked[0] += 1
+        self._supervisor.signal(self, signal.SIGUSR1)
+        return running[0], running[1][1], started_s
 
-    def loss_of(self, number: int, active: ActiveJob, status: int) -> BaseException:
-        """Say what became of the task that ran here as the worker died."""
-        if self.sentence[0] == number and self.sentence[1] is not None:
-            return self.sentence[1]
-        if self.overdue == number:
+    @property
+    def is_asked(self) -> bool:
+        """Whether an answer is still to come."""
+        return not self.is_closed and self._page.is_asked
+
+    def answer(self, number: int, index: int, started_s: float) -> InFlight:
+        """Return what is known of the task that was asked about."""
+        place = None if self.is_closed else self._page.place_of(number)
+        return InFlight(index, min(started_s, perf_counter()), self.pid, place)
+
+    # --- its death
+
+    def account_for_loss(self, status: int) -> list[Entry]:
+        """Tell jobs of the task that ran as the worker died.
+
+        Returns:
+            the tasks that it had not begun, and that still have to run.
+        """
+        held, started_s = self._page.running[0], self._page.started_s[0]
+        lost, self.outstanding = self.outstanding, {}
+        for number, (active, index, _) in lost.items():
+            if active.error is not None:
+                active.pending -= 1
+            elif number == held:
+                now_s = perf_counter()
+                active.tell(index, min(started_s, now_s), now_s, None, self._loss_of(number, active, status))
+        return [entry for number, entry in lost.items() if number != held and entry[0].error is None]
+
+    def _loss_of(self, number: int, active: ActiveJob, status: int) -> BaseException:
+        if self._kill_error[0] == number and self._kill_error[1] is not None:
+            return self._kill_error[1]
+        if self._overdue == number:
             return TaskTimeoutError(
                 f"the task ran longer than its timeout of {active.job.timeout_s:g} s, did not end "
                 f"within {_GRACE_S:g} s of being told to, and its worker was replaced"
             )
         return self.loss(status)
 
-    def forget(self, active: ActiveJob) -> None:
-        """Let the worker drop the function of a job that has ended."""
-        if active.number in self.jobs:
-            self.jobs.discard(active.number)
-            self.send(framing.frame(framing.FORGET, active.number, 0, Parcel(framing.NOTHING, [])))
-
     def close(self) -> None:
-        """As Process; and no limit is watched any longer."""
-        self.closed = True
-        if self.timer is not None:
-            self.timer.cancel()
+        """As ProcessHandle; and no limit is watched any longer."""
+        if self._timer is not None:
+            self._timer.cancel()
         super().close()
-        self.outward.close()
+        self._outward.close()
         self._inward.close()
-        self.page.close()
+        self._page.close()

@@ -69,6 +69,9 @@ class Parcel:
         self.size = sum(len(part) for part in parts)
 
 
+NO_BODY: Final = Parcel(NOTHING, [])
+
+
 def with_buffers(body: bytes, buffers: list[memoryview]) -> Parcel:
     """Put a pickle and the buffers that it left out into one parcel: the lengths, the pickle, the buffers."""
     lengths = b"".join(_LENGTH.pack(len(part)) for part in [body, *buffers])

@@ -8,10 +8,10 @@ Must not import: runs, live, magics, eventlet.green.
 from __future__ import annotations
 
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.hub import eventlet, nested
-from greenlab.pools.processes import serialization
+from greenlab.pools.processes import framing, serialization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 Event = eventlet.event.Event
 GreenletExit = eventlet.greenlet.GreenletExit
+
+STREAMS: Final = {framing.STDOUT: "stdout", framing.STDERR: "stderr"}
+"""The stream that a kind of frame is of."""
 
 
 class ActiveJob:
