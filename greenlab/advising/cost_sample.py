@@ -20,6 +20,7 @@ from greenlab.advising.advice import FEW, TaskCost
 from greenlab.errors import NotSendableError
 from greenlab.hub.account import accounts_of
 from greenlab.hub.gil import GilProbe
+from greenlab.hub.worker_greenlet import job_of
 from greenlab.pools import inside_worker
 
 if TYPE_CHECKING:
@@ -57,9 +58,7 @@ class CostSample:
         self._item = self._value = _NOTHING
         self._accounts = accounts_of(hub)
         whole = part.whole
-        self._account = self._accounts.open(
-            lambda green: getattr(green, "greenlab_job", None) is whole, on_stop=self.end
-        )
+        self._account = self._accounts.open(lambda green: job_of(green) is whole, on_stop=self.end)
         self._probe = GilProbe(self._account.held_by_now)
         self._open = False
 

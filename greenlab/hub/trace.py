@@ -29,6 +29,7 @@ from greenlab.hub.nested import owner_of
 from greenlab.hub.tasks import Task
 from greenlab.hub.waits import KINDS, wait_of
 from greenlab.hub.watchdog import watchdog_of
+from greenlab.hub.worker_greenlet import index_of, job_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,7 +173,7 @@ class Recorder:
             lane = holder.greenlab_lane = next(_lanes)
         if lane not in self._names:
             self._names[lane] = self._name(holder)
-        index = getattr(holder, "greenlab_index", None)
+        index = index_of(holder)
         end = _END if holder.dead else self._next
         self._next = _OTHER
         self._new.extend((self._since_s, now_s, lane, end, -1.0 if index is None else index))
@@ -191,7 +192,7 @@ class Recorder:
             return "the cell"
         if isinstance(holder, Task):
             return f"Task {holder.id} ({holder.name})"
-        return "worker" if getattr(holder, "greenlab_job", None) is not None else "green thread"
+        return "worker" if job_of(holder) is not None else "green thread"
 
     def _fill(self, recording: Recording) -> None:
         kept = self._old + self._new

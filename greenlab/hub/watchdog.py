@@ -37,6 +37,7 @@ from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.blocks import Block
 from greenlab.hub.hold import Hold, glance, read
 from greenlab.hub.tasks import Task
+from greenlab.hub.worker_greenlet import index_of, job_of
 from greenlab.places import is_own, user_place
 
 if TYPE_CHECKING:
@@ -245,8 +246,8 @@ class Watchdog:
         if holder is None or holder.dead:
             return
         hold.holder = holder
-        hold.job = getattr(holder, "greenlab_job", None)
-        hold.index = getattr(holder, "greenlab_index", None)
+        hold.job = job_of(holder)
+        hold.index = index_of(holder)
 
     def _count_waiting(self) -> int:
         """Count the green threads that could go on now: their timer is due, or their descriptor is ready."""

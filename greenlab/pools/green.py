@@ -4,8 +4,7 @@ A pool with `-c 500` is 500 long-lived green threads that pull from one job, not
 costs a fraction of a microsecond beyond its own work. They take turns, see `greenlab.pools.fair_scheduler`. Above a
 thousand they are made as all that there are have had a task, so a limit that is never reached costs nothing.
 
-Each of these green threads has attributes that tell what it does: `greenlab_job`, `greenlab_index` (-1 between two
-tasks) and `greenlab_started_s`.
+Each of them is a `WorkerGreenlet`, which tells whose tasks it runs, and which one it has in hand.
 
 Bound: a task is stopped, by its time limit or a kill, where it waits; one that computes without waiting is not.
 
@@ -24,6 +23,7 @@ import greenlet
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import current, eventlet, nested
 from greenlab.hub.slices import SLICE_S
+from greenlab.hub.worker_greenlet import NO_TASK, WorkerGreenlet
 from greenlab.places import user_place
 from greenlab.pools.fair_scheduler import FairScheduler
 from greenlab.pools.protocol import InFlight, whole_of
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
     from greenlab.pools.protocol import Job
 
-_NONE = -1
 _AT_ONCE = 1000
 
 
@@ -42,17 +41,17 @@ class GreenPool:
     name = "green"
 
     def __init__(self) -> None:
-        self._crews: set[_Workers] = set()
-        self._gate: FairScheduler | None = None
+        self._running: set[_Workers] = set()
+        self._scheduler: FairScheduler | None = None
 
     @property
     def in_flight(self) -> int:
         """Tasks begun and not ended."""
-        return sum(crew.in_flight for crew in self._crews)
+        return sum(workers.in_flight for workers in self._running)
 
     def count(self, job: Job) -> int:
         """Count the tasks of one job that have begun and not ended."""
-        return sum(crew.in_flight for crew in self._crews if crew.job is job)
+        return sum(workers.in_flight for workers in self._running if workers.job is job)
 
     def start(self, job: Job) -> None:
         """Do nothing: green threads are made as a run needs them."""
@@ -62,45 +61,45 @@ class GreenPool:
         hub = current()
         if hub is None:
             raise RuntimeError("the green pool runs on greenlab's hub: call greenlab.start() first")
-        if self._gate is None:
-            self._gate = FairScheduler(hub)
-        crew = _Workers(hub, job, self._gate)
-        self._crews.add(crew)
+        if self._scheduler is None:
+            self._scheduler = FairScheduler(hub)
+        workers = _Workers(hub, job, self._scheduler)
+        self._running.add(workers)
         try:
-            crew.run()
+            workers.run()
         finally:
-            self._crews.discard(crew)
+            self._running.discard(workers)
 
     def adjust(self, job: Job) -> None:
-        """Hire what is missing; those too many leave after their task."""
-        for crew in self._crews:
-            if crew.job is job:
-                crew.grow()
+        """Start what is missing; those too many leave after their task."""
+        for workers in self._running:
+            if workers.job is job:
+                workers.grow()
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each waits."""
-        return [held for crew in self._crews if crew.job is job for held in crew.held()]
+        return [held for workers in self._running if workers.job is job for held in workers.held()]
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
         """End one task where it waits."""
-        return any(crew.kill_one(index, error) for crew in list(self._crews) if crew.job is job)
+        return any(workers.kill_one(index, error) for workers in list(self._running) if workers.job is job)
 
     def close(self) -> None:
         """Kill what still runs."""
-        for crew in list(self._crews):
-            crew.kill()
+        for workers in list(self._running):
+            workers.kill()
 
 
 class _Workers:
     """The green threads of one job."""
 
-    def __init__(self, hub: GuestHub, job: Job, gate: FairScheduler) -> None:
+    def __init__(self, hub: GuestHub, job: Job, scheduler: FairScheduler) -> None:
         self.hub = hub
         self.job = job
         self.in_flight = 0
-        self._gate = gate
-        self._line = gate.join()
-        self._greenlets: set[Any] = set()
+        self._scheduler = scheduler
+        self._queue = scheduler.join()
+        self._greenlets: set[WorkerGreenlet] = set()
         self._fresh = 0  # those that have not had a task yet
         self._killed = False
         self._ended = eventlet.event.Event()
@@ -111,52 +110,50 @@ class _Workers:
             self._ended.wait()
         finally:
             self.kill()
-            self._gate.leave(self._line)
+            self._scheduler.leave(self._queue)
 
     def grow(self, least: int = 0) -> None:
-        """Hire what is missing, where there may be work for it: the concurrency may be raised during the run."""
+        """Start what is missing, where there may be work for it: the concurrency may be raised during the run."""
         hint, count = self.job.size_hint(), len(self._greenlets)
         wanted = min(self.job.concurrency - count, max(_AT_ONCE, count))
         for _ in range(max(least, wanted if hint is None else min(wanted, hint))):
-            worker = greenlet.greenlet(self._work, self.hub.greenlet)
+            worker = WorkerGreenlet(whole_of(self.job), self._work, self.hub.greenlet)
             # A greenlet begins with an empty context, and output goes by it.
             worker.gr_context = copy_context()
-            worker.greenlab_job = whole_of(self.job)
-            worker.greenlab_index = _NONE
             self._greenlets.add(worker)
             self._fresh += 1
-            self._gate.start(self._line, worker)
+            self._scheduler.start(self._queue, worker)
 
     def held(self) -> list[InFlight]:
         current = greenlet.getcurrent()
         return [
             InFlight(
-                worker.greenlab_index,
-                worker.greenlab_started_s,
+                worker.index,
+                worker.started_s,
                 where=user_place(sys._getframe() if worker is current else worker.gr_frame),
             )
             for worker in self._greenlets
-            if worker.greenlab_index != _NONE
+            if worker.index != NO_TASK
         ]
 
     def kill_one(self, index: int, error: BaseException) -> bool:
         for worker in self._greenlets:
-            if worker.greenlab_index == index:
-                worker.greenlab_sentence = index, error
-                self.hub.schedule_call_global(0, _execute, self.hub, worker, index)
+            if worker.index == index:
+                worker.kill_error = index, error
+                self.hub.schedule_call_global(0, _throw_kill, self.hub, worker, index)
                 return True
         return False
 
     def kill(self) -> None:
         self._killed = True
-        self._line.waiting.clear()
+        self._queue.waiting.clear()
         for worker in list(self._greenlets):
             if worker:  # has begun
                 nested.kill(self.hub, worker)
         self._greenlets.clear()
 
     def _work(self) -> None:
-        me = greenlet.getcurrent()
+        me: Any = greenlet.getcurrent()
         try:
             self._loop(me)
         except greenlet.GreenletExit:
@@ -167,12 +164,12 @@ class _Workers:
             if not self._greenlets and not self._ended.ready():
                 self._ended.send(None)
 
-    def _loop(self, me: Any) -> None:
+    def _loop(self, me: WorkerGreenlet) -> None:
         job, hub = self.job, self.hub
         func, pull, succeed, fail = job.func, job.pull, job.succeed, job.fail
         if job.timeout_s is not None:
             func = _limited(func, job.timeout_s)
-        crew, gate, line = self._greenlets, self._gate, self._line
+        greenlets, scheduler, queue = self._greenlets, self._scheduler, self._queue
         fresh = True
         while True:
             try:
@@ -186,20 +183,20 @@ class _Workers:
                 if not self._fresh:
                     self.grow()
             started = perf_counter()
-            me.greenlab_started_s = started
-            me.greenlab_index = index
+            me.started_s = started
+            me.index = index
             try:
                 # A context of its own: what one task sets, the next one in this green thread does not see.
                 value = copy_context().run(func, item)
             except BaseException as error:
-                me.greenlab_index = _NONE
+                me.index = NO_TASK
                 if self._killed and isinstance(error, greenlet.GreenletExit):
                     raise
                 ended = perf_counter()
-                fail(index, started, ended, _verdict(me, index, error))
+                fail(index, started, ended, _error_of(me, index, error))
                 del error
             else:
-                me.greenlab_index = _NONE
+                me.index = NO_TASK
                 ended = perf_counter()
                 succeed(index, started, ended, value)
                 del value
@@ -207,21 +204,22 @@ class _Workers:
                 self.in_flight -= 1
             del item
             if ended - hub.turn_started_s > SLICE_S:
-                gate.wait(line)
-            if len(crew) > job.concurrency:
+                scheduler.wait(queue)
+            if len(greenlets) > job.concurrency:
                 return
 
 
-def _execute(hub: GuestHub, worker: Any, index: int) -> None:
+def _throw_kill(hub: GuestHub, worker: WorkerGreenlet, index: int) -> None:
     """Throw a kill into a green thread, if it still runs the task that was meant."""
-    if worker.greenlab_index == index:
+    if worker.index == index:
         nested.throw(hub, worker, greenlet.GreenletExit)
 
 
-def _verdict(worker: Any, index: int, error: BaseException) -> BaseException:
-    """Say what a task failed with: a kill comes as GreenletExit, which `except Exception` cannot swallow."""
-    meant, sentence = getattr(worker, "greenlab_sentence", (_NONE, error))
-    return sentence if meant == index and isinstance(error, greenlet.GreenletExit) else error
+def _error_of(worker: WorkerGreenlet, index: int, error: BaseException) -> BaseException:
+    """Return what a task failed with: a kill comes as GreenletExit, which `except Exception` cannot swallow."""
+    if worker.kill_error is None or worker.kill_error[0] != index or not isinstance(error, greenlet.GreenletExit):
+        return error
+    return worker.kill_error[1]
 
 
 def _limited(func: Any, limit_s: float) -> Any:

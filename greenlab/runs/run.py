@@ -18,6 +18,7 @@ import greenlet
 from greenlab.errors import CancelledError, PendingError, RunError, RunInterrupted, SourceError, UsageError
 from greenlab.hub import eventlet, spawn
 from greenlab.hub.watchdog import watchdog_of
+from greenlab.hub.worker_greenlet import job_of
 from greenlab.runs import report
 from greenlab.runs.observers import Observers
 from greenlab.runs.results import RunResults
@@ -195,7 +196,7 @@ class Run(RunResults):
 
     def _called_by_own_task(self) -> bool:
         current = self._hub.owner()
-        return current is self._driver or getattr(current, "greenlab_job", None) is self.ledger
+        return current is self._driver or job_of(current) is self.ledger
 
     def kill(self, index: int) -> bool:
         """End one task that is in flight: it fails with `CancelledError`, and the others go on.

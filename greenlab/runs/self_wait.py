@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from greenlab.errors import UsageError
 from greenlab.hub import current
+from greenlab.hub.worker_greenlet import job_of
 from greenlab.runs.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def waiting_for(run: Ledger) -> Iterator[None]:
     # The green pool marks its green threads with the job whose tasks they run. In a process of the hybrid pool that is
     # the kernel's job, which no run of the process can wait for.
     hub = current()
-    own = None if hub is None else getattr(hub.owner(), "greenlab_job", None)
+    own = None if hub is None else job_of(hub.owner())
     if not isinstance(own, Ledger):
         yield
         return

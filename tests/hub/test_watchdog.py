@@ -27,6 +27,7 @@ from greenlab.api.run import prepare
 from greenlab.hub import blocks
 from greenlab.hub.blocks import Block
 from greenlab.hub.watchdog import watchdog_of
+from greenlab.hub.worker_greenlet import WorkerGreenlet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,14 +142,17 @@ def test_the_task_of_a_run_is_named_by_its_index_and_another_runs_as_such() -> N
     mine: list[Block] = []
     others: list[Block] = []
 
-    def worker() -> None:
-        me = greenlet.getcurrent()
-        me.greenlab_job, me.greenlab_index = job, 7
+    def work() -> None:
+        worker.index = 7
         wait_natively(0.3)
+        ended.send()
 
+    ended = eventlet.event.Event()
+    worker = WorkerGreenlet(job, work, here.greenlet)
     dog = watchdog_of(here)
     with dog.watch(mine.append, job), dog.watch(others.append, object()):
-        greenlab.spawn(worker).wait()
+        here.schedule_call_global(0, worker.switch)
+        ended.wait()
     assert (["task 7"], [7]) == ([block.who for block in mine], [block.index for block in mine])
     assert ["task 7 of another run"] == [block.who for block in others]
 

@@ -1,4 +1,4 @@
-"""The gate: green threads of several runs take turns at the hub."""
+"""The fair scheduler: green threads of several runs take turns at the hub."""
 
 # mypy: disable-error-code="arg-type, attr-defined, func-returns-value, misc, union-attr, var-annotated"
 
@@ -143,7 +143,7 @@ def test_a_socket_is_served_while_many_timers_are_due(started: Any) -> None:
     assert list(range(100)) == [x for x in ended if x != "read"]
 
 
-def test_a_green_thread_that_is_killed_at_the_gate_leaves_the_line(pool: Any) -> None:
+def test_a_green_thread_that_is_killed_while_it_waits_for_its_turn_leaves_the_queue(pool: Any) -> None:
     ledger = Ledger(compute, [0.001] * 1000, concurrency=50)
     runner = eventlet.spawn(pool.run, ledger)
     wait_until(lambda: ledger.done, pause_s=0)
@@ -151,14 +151,14 @@ def test_a_green_thread_that_is_killed_at_the_gate_leaves_the_line(pool: Any) ->
     runner.kill()
     with pytest.raises(greenlet.GreenletExit):
         runner.wait()
-    assert [] == pool._gate._lines
+    assert [] == pool._scheduler._queues
     assert [2] == _run(pool, lambda x: x * 2, [1])
 
 
-def test_an_idle_gate_has_no_timer(pool: Any, started: Any) -> None:
+def test_an_idle_scheduler_has_no_timer(pool: Any, started: Any) -> None:
     _run(pool, lambda x: x, range(100))
     eventlet.sleep(0)
-    assert not pool._gate._opening
+    assert not pool._scheduler._scheduled
 
 
 def _run(pool: Any, func: Any, items: Any) -> Any:

@@ -18,6 +18,7 @@ import pytest
 import greenlab
 from greenlab import UsageError
 from greenlab.hub import trace
+from greenlab.hub.worker_greenlet import WorkerGreenlet
 from greenlab.live.drawing import style, timeline_figure
 from greenlab.tracing.timeline import Timeline
 
@@ -111,14 +112,19 @@ def test_green_threads_of_every_make_have_a_lane_and_a_name() -> None:
 def test_the_tasks_of_a_run_stand_in_the_holds_of_their_worker() -> None:
     job = object()
 
-    def worker() -> None:
-        me = greenlet.getcurrent()
-        me.greenlab_job = job
+    def work() -> None:
         for index in range(3):
-            me.greenlab_index = index
+            worker.index = index
             time.sleep(0)
+        ended.send()
 
-    timeline = traced(lambda: eventlet.spawn(worker).wait())
+    def body() -> None:
+        hub.schedule_call_global(0, worker.switch)
+        ended.wait()
+
+    hub, ended = greenlab.start(), eventlet.event.Event()
+    worker = WorkerGreenlet(job, work, hub.greenlet)
+    timeline = traced(body)
     lane = lane_of(timeline, "worker 1")
     assert [0, 1, 2, 2] == [holds.task for holds in lane.holds]
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections import deque
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, one after another
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
-_NEVER: Final = float("inf")
 _HERE: Final = os.path.dirname(str(pools.__file__)) + os.sep  # noqa: PTH120
 
 
@@ -271,17 +271,17 @@ class RemoteJob:
 
     def _call(self, item: Any) -> Any:
         me: Any = greenlet.getcurrent()
-        this_task.set((self, me.greenlab_index))
+        this_task.set((self, me.index))
         self.inside += 1
         try:
             if type(item) is Packed:
                 item = serialization.load(item.form, item.buffers, item.body, self._office.arrivals.knows)
             if self.timeout_s is None:
                 return self._func(item)
-            me.greenlab_until_s = perf_counter() + self.timeout_s
+            me.until_s = perf_counter() + self.timeout_s
             return self._func(item)
         finally:
-            me.greenlab_until_s = _NEVER
+            me.until_s = inf
             self.inside -= 1
             if self.when_empty is not None and not self.inside:
                 self.when_empty()

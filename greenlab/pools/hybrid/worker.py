@@ -28,6 +28,7 @@ import signal
 import socket
 import sys
 from collections import deque
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -39,6 +40,7 @@ from greenlab import hub as hubs
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
 from greenlab.hub.watchdog import watchdog_of
+from greenlab.hub.worker_greenlet import WorkerGreenlet
 from greenlab.pools import green, registry
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
@@ -57,7 +59,6 @@ _TOGETHER_S: Final = 0.001  # results that end within this are sent together …
 _TOGETHER_AHEAD_S: Final = 0.002  # … and within this, where more tasks are at hand
 _LOOK_S: Final = 0.02  # how often to look whether a task holds the hub
 _NOTHING: Final = Parcel(framing.NOTHING, [])
-_NEVER: Final = float("inf")
 # Frames that an exception must not hit: they keep the hub's books.
 _NOT_HERE: Final = tuple(
     os.path.dirname(str(module.__file__)) + os.sep  # noqa: PTH120
@@ -316,9 +317,9 @@ class Warden:
         if self._office.unsent and not self._office.forked:
             self._office.post()
         me = self._hub.owner()
-        if perf_counter() >= getattr(me, "greenlab_until_s", _NEVER):
-            me.greenlab_until_s = _NEVER
-            raise TaskTimeoutError(f"the task ran longer than its timeout of {me.greenlab_job.timeout_s:g} s")
+        if isinstance(me, WorkerGreenlet) and perf_counter() >= me.until_s:
+            me.until_s = inf
+            raise TaskTimeoutError(f"the task ran longer than its timeout of {me.job.timeout_s:g} s")
 
 
 def main(sock_fd: int, page_fd: int) -> None:
