@@ -85,7 +85,7 @@ class AutoPool:
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the workers that its jobs use at this moment."""
-        return tuple(pid for auto_job in self._auto_jobs for pid in getattr(auto_job.pool, "pids", ()))
+        return tuple(pid for auto_job in self._auto_jobs for pid in auto_job.pool.pids)
 
     @property
     def in_flight(self) -> int:
@@ -226,7 +226,7 @@ class _AutoJob:
         after = self.part.pulled
         pool = pools.get(owner.hub, plan.pool)
         part = PartialJob(job, most=_bound(spec_of(plan.pool), job))
-        cold = not getattr(pool, "pids", ())
+        cold = not pool.pids
         begin_s = perf_counter()
         try:
             pool.start(part)

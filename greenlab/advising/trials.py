@@ -76,6 +76,7 @@ class SamplingPool:
     """
 
     name = "green"
+    pids: tuple[int, ...] = ()
 
     def __init__(self, hub: GuestHub, green: Pool, least: int, enough_s: float) -> None:
         self.sample: CostSample | None = None
@@ -282,7 +283,7 @@ class Advisor:
         try:
             if plan.workers is not None:
                 warm = self.make_run(items=items[: plan.workers], **sizes)
-                cold = not getattr(warm._pool, "pids", ())
+                cold = not warm._pool.pids
                 self._complete(warm)
                 startup_s = warm.startup_s if cold else None
             else:

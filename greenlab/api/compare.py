@@ -234,7 +234,7 @@ class _OwnWorkers:
 
     def add(self, run: Run) -> None:
         """Note the run's pool before it starts, if it has no processes yet."""
-        if not getattr(run._pool, "pids", ()):
+        if not run._pool.pids:
             self._cold.append(run._pool)
 
     @contextlib.contextmanager

@@ -39,6 +39,7 @@ class GreenPool:
     """Runs tasks on the hub of this thread. It keeps nothing between runs."""
 
     name = "green"
+    pids: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self._running: set[_Workers] = set()

@@ -1,4 +1,4 @@
-"""What a run and a pool say to each other.
+"""What a run and a pool know of each other: the two contracts, `Job` and `Pool`.
 
 A run hands a pool a `Job`; the pool pulls tasks from it, runs `job.func` on each item and tells the job how
 each task ended. A pool knows nothing of records, retries or figures; a job knows nothing of workers.
@@ -11,8 +11,8 @@ Guarantees asked of every pool, and held by one contract suite (tests/pools/test
 * `run` returns when the job has nothing more to pull and all that was pulled has ended;
 * killing the green thread that is in `run` stops the tasks in flight before `run` lets go.
 
-What a pool cannot keep it does not ignore: `greenlab.pools.check` refuses the option up front, and the pool's own
-docstring states the bound.
+What a pool cannot keep it does not ignore: `greenlab.pools.check_promises` refuses the option up front, and the pool's
+own docstring states the bound.
 
 Must not import: runs, live, magics.
 """
@@ -66,13 +66,13 @@ class Job(Protocol):
         """
 
     def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
-        """Say that a task returned `value`. Times are `time.perf_counter()` seconds, of any process."""
+        """Take note that a task returned `value`. Times are `time.perf_counter()` seconds, of any process."""
 
     def fail(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
-        """Say that a task raised `error`."""
+        """Take note that a task raised `error`."""
 
     def size_hint(self) -> int | None:
-        """How many tasks are left to pull at the most, or None if that is not known."""
+        """Return how many tasks are left to pull at the most, or None if that is not known."""
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Show what a task in another process printed.
@@ -84,11 +84,11 @@ class Job(Protocol):
         """
 
     def note_block(self, block: Block) -> None:
-        """Say that a task held the hub of its worker process; `block.worker` says which."""
+        """Take note that a task held the hub of its worker process; `block.worker` says which."""
 
 
 def whole_of(job: Job) -> Job:
-    """Give the job that a run knows: of one that stands for a part of it, its attribute `whole`."""
+    """Return the job that a run knows: of one that stands for a part of it, its attribute `whole`."""
     whole: Job = getattr(job, "whole", job)
     return whole
 
@@ -119,6 +119,10 @@ class Pool(Protocol):
     """
 
     name: str
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """The process ids of its worker processes; empty where it has none, or none yet."""
 
     @property
     def in_flight(self) -> int:

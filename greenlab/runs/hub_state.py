@@ -72,7 +72,7 @@ def state_of(hub: GuestHub) -> HubState:
     for owner, _ in greening.replaced():
         replaced[owner] = replaced.get(owner, 0) + 1
     pools = {
-        key.removeprefix(_POOL): tuple(getattr(pool, "pids", ()))
+        key.removeprefix(_POOL): pool.pids
         for key, pool in hub.kept.items()
         if isinstance(key, str) and key.startswith(_POOL)
     }

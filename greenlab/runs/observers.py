@@ -1,20 +1,55 @@
 """Observers: objects that are told what happens in a run, or in a series of runs.
 
-An observer has any of the hooks `run_started(run)`, `hub_blocked(run, block)` and `run_ended(run)`; those of a series
-are in `greenlab.comparing.series`. They are called on the hub's thread and must not wait long.
+`Observer` and `SeriesObserver` have all the hooks that there are; every hook is optional. They are called on the hub's
+thread and must not wait long.
 
-Guarantees: an observer that raises is dropped with one warning, and the run goes on.
+Guarantees:
+
+* in every pool `run_started` and `run_ended` are called once each, in this order, and `hub_blocked` between them, once
+  for each block; where the pool cannot be started, `run_ended` is called alone; where the run was cancelled before it
+  began, none is;
+* an observer that raises is dropped with one warning, and the run goes on.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from greenlab.hub.blocks import Block
+
+Hook: TypeAlias = Literal["run_started", "hub_blocked", "run_ended", "series_started", "run_added", "series_ended"]
+"""A hook by its name."""
 _Kind = TypeVar("_Kind")
+
+
+class Observer(Protocol):
+    """An observer that wants to know everything."""
+
+    def run_started(self, run: Any) -> None:
+        """The pool is ready, and the first task has not begun."""
+
+    def hub_blocked(self, run: Any, block: Block) -> None:
+        """The hub stood still: this one, or that of a worker process, which `block.worker` then names."""
+
+    def run_ended(self, run: Any) -> None:
+        """All tasks have ended, or were stopped."""
+
+
+class SeriesObserver(Protocol):
+    """An observer of a series of runs, such as a race or a sweep, that wants to know everything of it."""
+
+    def series_started(self, series: Any) -> None:
+        """The first run has not begun."""
+
+    def run_added(self, series: Any) -> None:
+        """The series has another run, or another point."""
+
+    def series_ended(self, series: Any) -> None:
+        """The last run has ended."""
 
 
 class Observers:
@@ -27,7 +62,7 @@ class Observers:
         """Return the first observer of a class, if there is one."""
         return next((observer for observer in self._observers if isinstance(observer, kind)), None)
 
-    def notify(self, hook: str, *args: Any) -> None:
+    def notify(self, hook: Hook, *args: Any) -> None:
         """Call a hook of every observer that has it."""
         for observer in list(self._observers):
             method = getattr(observer, hook, None)

@@ -148,4 +148,4 @@ def _cpu(process: Any) -> float:
 
 
 def _worker_pids(run: Run) -> tuple[int, ...]:
-    return tuple(getattr(run._pool, "pids", ()))
+    return run._pool.pids

@@ -10,7 +10,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import greenlet
 import pytest
@@ -19,7 +19,12 @@ from autos import POOLS, make_pool
 import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
+from greenlab.pools.protocol import Pool
 from greenlab.runs import Ledger
+from greenlab.runs.run import Run
+
+if TYPE_CHECKING:
+    from greenlab.runs.observers import Observer
 
 
 @pytest.fixture(params=POOLS)
@@ -224,6 +229,50 @@ def test_a_rate_spaces_the_starts_and_counts_latency_from_the_intended_one(pool:
 def test_large_items_and_results_go_through(pool: Any) -> None:
     blob = os.urandom(1 << 20)
     assert [blob * 2] * 3 == work(pool, lambda b: b * 2, [blob] * 3).values
+
+
+def test_a_pool_offers_all_that_the_protocol_names(pool: Any) -> None:
+    offered = set(Pool.__annotations__) | {name for name in vars(Pool) if not name.startswith("_")}
+    assert {"name", "pids"} <= offered
+    assert [] == [name for name in sorted(offered) if not hasattr(pool, name)]
+    assert tuple is type(pool.pids)
+
+
+class EverythingObserver:
+    """An `Observer` that keeps what it hears of."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def run_started(self, run: Any) -> None:
+        assert run.running
+        self.heard.append("started")
+
+    def hub_blocked(self, run: Any, block: Any) -> None:
+        assert run.running
+        assert block.ended_s > block.started_s
+        self.heard.append("blocked")
+
+    def run_ended(self, run: Any) -> None:
+        assert not run.running
+        self.heard.append("ended")
+
+
+def test_an_observer_hears_of_every_event_that_it_is_promised(pool: Any, started: Any) -> None:
+    def compute(seconds: float) -> None:
+        end_s = time.perf_counter() + seconds
+        while time.perf_counter() < end_s:
+            pass
+
+    observer = EverythingObserver()
+    wants_all: Observer = observer
+    run = Run(started, pool, Ledger(compute, [0.4, 0.0, 0.0], concurrency=2), observers=[wants_all])
+    run.start().wait()
+    spec = pools.spec_of(pool.name)
+    on_a_hub = spec.on_hub or spec.own_hubs or pool.name == pools.AUTO  # which begins in green
+    assert ("started", "ended") == (observer.heard[0], observer.heard[-1])
+    assert {"started", "ended", *(["blocked"] if on_a_hub else [])} <= set(observer.heard)
+    assert (1, 1) == (observer.heard.count("started"), observer.heard.count("ended"))
 
 
 def test_close_is_safe_twice(pool: Any) -> None:

@@ -30,6 +30,7 @@ class ThreadsPool:
     """Runs tasks in OS threads. It keeps none between runs."""
 
     name = "threads"
+    pids: tuple[int, ...] = ()
 
     def __init__(self) -> None:
         self._crews: list[Workers] = []
