@@ -290,3 +290,72 @@ def test_workers_go_with_auto_and_a_sweep_does_not() -> None:
 def test_a_block_of_an_auto_run_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     run = greenlab.run(lambda _: ctypes.CDLL(None).usleep(250_000), [1], pool="auto", live=False)
     assert ["task 0"] == [block.who for block in run.blocked]
+
+
+# -- how it grows, on a clock that the test sets --------------------------------------------------------------
+
+
+class Growing:
+    """A job on its way through the sample, whose clock, sample and pool the test sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(auto_pool, "perf_counter", lambda: self.now_s)
+        monkeypatch.setattr(auto_pool, "LEAST_TASKS", 10_000)  # nothing is decided meanwhile
+        self.adjusted: list[Any] = []
+        self.timers: list[Any] = []
+        self.job = auto_pool._AutoJob(auto_pool.AutoPool(greenlab.start()), job(1000))
+        self.sample: Any = SimpleNamespace(ended=0, held_s=0.0)
+        self.job._sample = self.sample
+        self.job.pool = SimpleNamespace(adjust=self.adjusted.append)  # type: ignore[assignment]
+        hub = SimpleNamespace(schedule_call_global=lambda *call: self.timers.append(call))
+        self.job._owner = SimpleNamespace(hub=hub)  # type: ignore[assignment]
+        self.sample.note = lambda *_: None
+
+    def end(self, tasks: int, in_s: float, held_s: float = 0.0) -> None:
+        """So many tasks end in a time, for some of which the hub is held."""
+        self.now_s += in_s
+        self.sample.ended += tasks
+        self.sample.held_s += held_s
+        self.job._note(0.0, 1.0, None, succeeded=True)
+
+
+def test_twice_as_many_are_in_flight_whenever_as_many_as_there_are_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = Growing(monkeypatch)
+    first = growing.job.leg.most
+    assert first is not None
+    growing.end(first - 1, 0.001)
+    assert first == growing.job.leg.most
+    growing.end(1, 0.001)
+    assert 2 * first == growing.job.leg.most
+    growing.end(1, 0.001)
+    assert 2 * first == growing.job.leg.most, "counted from the last time"
+    assert [growing.job.leg] == growing.adjusted
+
+
+def test_a_hub_that_had_no_time_to_spare_since_it_was_asked_is_given_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = Growing(monkeypatch)
+    first = growing.job.leg.most
+    assert first is not None
+    growing.end(first, 0.1, held_s=0.1)
+    assert first == growing.job.leg.most
+    growing.end(first, 0.1)
+    assert 2 * first == growing.job.leg.most, "only what was held since then counts"
+    growing.end(2 * first, 0.1, held_s=0.06)
+    assert 2 * first == growing.job.leg.most
+
+
+def test_tasks_that_take_long_are_joined_by_more_though_none_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    growing = Growing(monkeypatch)
+    first = growing.job.leg.most
+    assert first is not None
+    growing.now_s += 1
+    growing.job._look()
+    assert 2 * first == growing.job.leg.most
+    assert [(auto_pool.GROW_S, growing.job._look)] == growing.timers, "it looks again"
+    growing.sample.ended += 1
+    growing.job._look()
+    assert 2 * first == growing.job.leg.most, "what ends asks by itself"
+    growing.job._decided = True
+    growing.job._look()
+    assert 2 == len(growing.timers), "and once it is decided no more"

@@ -1,0 +1,130 @@
+"""Sockets that have a timeout, in calls with flags, a count or an address: they cooperate, and the timeout is kept."""
+
+# mypy: disable-error-code="func-returns-value"
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import greenlab
+from greenlab.hub import eventlet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("started")
+
+PEEK = socket.MSG_PEEK
+READS: list[Any] = [
+    pytest.param(lambda sock: sock.recv(3, PEEK), b"abc", id="recv, flags"),
+    pytest.param(lambda sock: into(sock, lambda box: sock.recv_into(box, 2)), b"ab", id="recv_into, count"),
+    pytest.param(lambda sock: into(sock, lambda box: sock.recv_into(box, 0, PEEK)), b"abcd", id="recv_into, flags"),
+    pytest.param(lambda sock: sock.recvfrom(3, PEEK)[0], b"abc", id="recvfrom, flags"),
+    pytest.param(lambda sock: into(sock, lambda box: sock.recvfrom_into(box, 2)[0]), b"ab", id="recvfrom_into, count"),
+    pytest.param(lambda sock: sock.recvmsg(3, 0, PEEK)[0], b"abc", id="recvmsg, flags"),
+]  # fmt: skip
+SENDS: list[Any] = [
+    pytest.param(lambda sock: sock.send(b"x" * 4096), id="send"),
+    pytest.param(lambda sock: sock.send(b"x" * 4096, socket.MSG_NOSIGNAL), id="send, flags"),
+    pytest.param(lambda sock: sock.sendall(b"x" * 4096), id="sendall"),
+    pytest.param(lambda sock: sock.sendall(b"x" * 4096, socket.MSG_NOSIGNAL), id="sendall, flags"),
+    pytest.param(lambda sock: sock.sendmsg([b"x" * 4096], [], socket.MSG_NOSIGNAL), id="sendmsg, flags"),
+]
+
+
+def into(_sock: socket.socket, read: Callable[[bytearray], int]) -> bytes:
+    box = bytearray(8)
+    return bytes(box[: read(box)])
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.settimeout(30)
+        yield ours, theirs
+
+
+def others_turn_during(call: Callable[[], Any], then: Callable[[], Any]) -> Any:
+    """Begin a call in a task that must wait, see that others have their turn, let it go on, and give its value."""
+    task = greenlab.spawn(call)
+    eventlet.sleep(0)
+    eventlet.sleep(0.01)
+    assert not task.dead
+    then()
+    return task.wait()
+
+
+@pytest.mark.parametrize(("read", "expected"), READS)
+def test_a_read_waits_for_data_while_others_run(pair: Any, read: Any, expected: bytes) -> None:
+    ours, theirs = pair
+    assert expected == others_turn_during(lambda: read(ours), lambda: theirs.sendall(b"abcd"))
+
+
+@pytest.mark.parametrize(("read", "_expected"), READS)
+def test_a_read_ends_with_its_timeout(pair: Any, read: Any, _expected: bytes) -> None:
+    ours, _ = pair
+    ours.settimeout(0.01)
+    with pytest.raises(TimeoutError, match="timed out"):
+        greenlab.spawn(read, ours).wait()
+
+
+def fill(sock: socket.socket, send: Callable[[bytes], int] | None = None) -> None:
+    send = send or sock.send
+    sock.setblocking(False)
+    for size in (4096, 1):
+        try:
+            while True:
+                send(b"x" * size)
+        except BlockingIOError:
+            continue
+
+
+def drain(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    try:
+        while sock.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        pass
+
+
+@pytest.mark.parametrize("send", SENDS)
+def test_a_write_waits_for_room_while_others_run(pair: Any, send: Any) -> None:
+    ours, theirs = pair
+    fill(ours)
+    ours.settimeout(30)
+    assert others_turn_during(lambda: send(ours), lambda: drain(theirs)) in (4096, None)
+
+
+@pytest.mark.parametrize("send", SENDS)
+def test_a_write_ends_with_its_timeout(pair: Any, send: Any) -> None:
+    ours, _ = pair
+    fill(ours)
+    ours.settimeout(0.01)
+    with pytest.raises(TimeoutError, match="timed out"):
+        greenlab.spawn(send, ours).wait()
+
+
+@pytest.mark.parametrize("flags", [(), (socket.MSG_NOSIGNAL,)])
+def test_what_is_sent_to_an_address_waits_for_room_and_keeps_its_timeout(
+    tmp_path: Path, flags: tuple[int, ...]
+) -> None:
+    address = str(tmp_path / "to")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours,
+    ):
+        theirs.bind(address)
+        ours.settimeout(30)
+        assert 3 == greenlab.spawn(ours.sendto, b"abc", *flags, address).wait()
+        fill(ours, lambda data: ours.sendto(data, address))
+        ours.settimeout(0.01)
+        with pytest.raises(TimeoutError, match="timed out"):
+            greenlab.spawn(ours.sendto, b"abc", *flags, address).wait()
+        ours.settimeout(30)
+        assert 3 == others_turn_during(lambda: ours.sendto(b"abc", *flags, address), lambda: drain(theirs))
