@@ -304,58 +304,56 @@ class Growing:
         monkeypatch.setattr(auto_pool, "LEAST_TASKS", 10_000)  # nothing is decided meanwhile
         self.adjusted: list[Any] = []
         self.timers: list[Any] = []
-        self.job = auto_pool._AutoJob(auto_pool.AutoPool(greenlab.start()), job(1000))
-        self.sample: Any = SimpleNamespace(ended=0, held_s=0.0)
-        self.job._sample = self.sample
-        self.job.pool = SimpleNamespace(adjust=self.adjusted.append)  # type: ignore[assignment]
+        self.sample: Any = SimpleNamespace(ended=0, held_s=0.0, record_end=lambda *_: None)
+        self.job: Any = auto_pool._AutoJob(auto_pool.AutoPool(greenlab.start()), job(1000))
         hub = SimpleNamespace(schedule_call_global=lambda *call: self.timers.append(call))
-        self.job._owner = SimpleNamespace(hub=hub)  # type: ignore[assignment]
-        self.sample.note = lambda *_: None
+        pool = SimpleNamespace(adjust=self.adjusted.append)
+        vars(self.job).update(_sample=self.sample, _owner=SimpleNamespace(hub=hub), pool=pool)
 
     def end(self, tasks: int, in_s: float, held_s: float = 0.0) -> None:
         """So many tasks end in a time, for some of which the hub is held."""
         self.now_s += in_s
         self.sample.ended += tasks
         self.sample.held_s += held_s
-        self.job._note(0.0, 1.0, None, succeeded=True)
+        self.job._on_task_end(0.0, 1.0, None, succeeded=True)
 
 
 def test_twice_as_many_are_in_flight_whenever_as_many_as_there_are_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     growing = Growing(monkeypatch)
-    first = growing.job.leg.most
+    first = growing.job.part.most
     assert first is not None
     growing.end(first - 1, 0.001)
-    assert first == growing.job.leg.most
+    assert first == growing.job.part.most
     growing.end(1, 0.001)
-    assert 2 * first == growing.job.leg.most
+    assert 2 * first == growing.job.part.most
     growing.end(1, 0.001)
-    assert 2 * first == growing.job.leg.most, "counted from the last time"
-    assert [growing.job.leg] == growing.adjusted
+    assert 2 * first == growing.job.part.most, "counted from the last time"
+    assert [growing.job.part] == growing.adjusted
 
 
 def test_a_hub_that_had_no_time_to_spare_since_it_was_asked_is_given_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     growing = Growing(monkeypatch)
-    first = growing.job.leg.most
+    first = growing.job.part.most
     assert first is not None
     growing.end(first, 0.1, held_s=0.1)
-    assert first == growing.job.leg.most
+    assert first == growing.job.part.most
     growing.end(first, 0.1)
-    assert 2 * first == growing.job.leg.most, "only what was held since then counts"
+    assert 2 * first == growing.job.part.most, "only what was held since then counts"
     growing.end(2 * first, 0.1, held_s=0.06)
-    assert 2 * first == growing.job.leg.most
+    assert 2 * first == growing.job.part.most
 
 
 def test_tasks_that_take_long_are_joined_by_more_though_none_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     growing = Growing(monkeypatch)
-    first = growing.job.leg.most
+    first = growing.job.part.most
     assert first is not None
     growing.now_s += 1
-    growing.job._look()
-    assert 2 * first == growing.job.leg.most
-    assert [(auto_pool.GROW_S, growing.job._look)] == growing.timers, "it looks again"
+    growing.job._on_timer()
+    assert 2 * first == growing.job.part.most
+    assert [(auto_pool.GROW_S, growing.job._on_timer)] == growing.timers, "it looks again"
     growing.sample.ended += 1
-    growing.job._look()
-    assert 2 * first == growing.job.leg.most, "what ends asks by itself"
+    growing.job._on_timer()
+    assert 2 * first == growing.job.part.most, "what ends asks by itself"
     growing.job._decided = True
-    growing.job._look()
+    growing.job._on_timer()
     assert 2 == len(growing.timers), "and once it is decided no more"

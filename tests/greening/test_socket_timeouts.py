@@ -115,16 +115,17 @@ def test_what_is_sent_to_an_address_waits_for_room_and_keeps_its_timeout(
     tmp_path: Path, flags: tuple[int, ...]
 ) -> None:
     address = str(tmp_path / "to")
+    to: Any = (b"abc", *flags, address)
     with (
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as theirs,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ours,
     ):
         theirs.bind(address)
         ours.settimeout(30)
-        assert 3 == greenlab.spawn(ours.sendto, b"abc", *flags, address).wait()
+        assert 3 == greenlab.spawn(ours.sendto, *to).wait()
         fill(ours, lambda data: ours.sendto(data, address))
         ours.settimeout(0.01)
         with pytest.raises(TimeoutError, match="timed out"):
-            greenlab.spawn(ours.sendto, b"abc", *flags, address).wait()
+            greenlab.spawn(ours.sendto, *to).wait()
         ours.settimeout(30)
-        assert 3 == others_turn_during(lambda: ours.sendto(b"abc", *flags, address), lambda: drain(theirs))
+        assert 3 == others_turn_during(lambda: ours.sendto(*to), lambda: drain(theirs))
