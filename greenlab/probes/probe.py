@@ -18,12 +18,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from greenlab import messages
 from greenlab.children import undebugged
 from greenlab.errors import NotSendableError
 from greenlab.pools.processes import serialization
 from greenlab.probes.figures import DONE, Figures
 from greenlab.probes.judge import UNSENDABLE, judge
-from greenlab.probes.subject import LENGTH
 from greenlab.probes.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -96,11 +96,11 @@ def _read_figures(sock: socket.socket, request: bytes) -> Figures:
     figures: Figures = Figures(allowed_s=_STARTING_S)
     try:
         sock.settimeout(_STARTING_S)
-        sock.sendall(LENGTH.pack(len(request)) + request)
+        sock.sendall(b"".join(messages.join(request)))
         while True:
             until = time.monotonic() + figures.allowed_s + _GRACE_S
-            head = _read(sock, LENGTH.size, until)
-            figures = pickle.loads(_read(sock, LENGTH.unpack(head)[0], until))
+            (message,) = messages.receive(lambda size: _read(sock, size, until))  # noqa: B023
+            figures = pickle.loads(message)
             if figures.stage == DONE or figures.stopped or figures.error is not None:
                 return figures
     except TimeoutError:

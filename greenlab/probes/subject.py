@@ -20,11 +20,10 @@ import signal
 import socket
 import sys
 from math import ceil
-from struct import Struct
 from time import perf_counter, sleep, thread_time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from greenlab import greening
+from greenlab import greening, messages
 from greenlab import hub as hubs
 from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.account import accounts_of
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
 
     from greenlab.hub.account import Account
 
-LENGTH = Struct("<Q")
-"""Goes before every message, both ways."""
 _ENOUGH_S = 0.02
 _ALONE = 3
 _AT_ONCE = 4
@@ -91,7 +88,7 @@ class _Subject:
     def send_figures(self) -> None:
         """Send the figures so far."""
         data = pickle.dumps(self.figures)
-        self._sock.sendall(LENGTH.pack(len(data)) + data)
+        self._sock.sendall(b"".join(messages.join(data)))
 
     def _begin(self, stage: str, allowed_s: float) -> None:
         self.figures.stage, self.figures.allowed_s = stage, allowed_s
@@ -288,8 +285,8 @@ def _other_threads(watch: _Watch) -> float:
 
 def _receive(sock: socket.socket) -> bytes:
     with sock.makefile("rb") as stream:
-        (size,) = LENGTH.unpack(stream.read(LENGTH.size))
-        return stream.read(size)
+        (message,) = messages.receive(stream.read)
+        return message
 
 
 def _one_line(error: BaseException) -> str:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "greenlab"
 # The house, from the ground up. A room may import what lies on a lower floor, and nothing beside it or above it: so
 # `live` knows no runs and `runs` no views, typing-only imports included.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("children", "errors", "places", "text"),
+    ("children", "errors", "messages", "places", "text"),
     ("checks", "patched"),
     ("hub", "lab"),
     ("greening",),

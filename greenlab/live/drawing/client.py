@@ -1,8 +1,8 @@
 """The client of the drawing process, which draws so that the hub never waits for matplotlib.
 
 `greenlab.live.drawing.server` is the other end. They exchange pickles over a socket pair, one request at a time:
-the request is `(Samples or Records, scale)`, the reply `("png", bytes, width, height)` or `("error", str)`. A request
-begins with the number of its parts (the pickle and its out-of-band buffers) and their lengths, a reply with its length.
+the request is `(Samples or Records, scale)`, the reply `("png", bytes, width, height)` or `("error", str)`. Both
+are messages of `greenlab.messages`; the parts of a request are a pickle and its out-of-band buffers.
 
 Guarantees:
 
@@ -19,7 +19,6 @@ from __future__ import annotations
 import _socket  # the C socket, whose methods no monkey-patch replaces
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import time
@@ -27,6 +26,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from greenlab import messages
 from greenlab.children import undebugged
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Drawing", "DrawingClient"]
 
-LENGTH = struct.Struct("!Q")
 _CHUNK = 1 << 18
 _FIRST_TAKES = 4
 """How many times as long the first answer may take: the process is nice, and on a busy machine it imports matplotlib
@@ -162,16 +161,15 @@ class DrawingClient:
         request = pickle.dumps((source, scale), 5, buffer_callback=buffers.append)
         parts = [memoryview(request), *(buffer.raw() for buffer in buffers)]
         try:
-            _send(sock, LENGTH.pack(len(parts)) + b"".join(LENGTH.pack(part.nbytes) for part in parts), deadline_s)
-            for part in parts:
-                _send(sock, part, deadline_s)
+            for piece in messages.join(*parts):
+                _send(sock, piece, deadline_s)
         finally:
             for part in parts:
                 part.release()
             for buffer in buffers:
                 buffer.release()
-        (size,) = LENGTH.unpack(_receive(sock, LENGTH.size, deadline_s))
-        kind, *reply = pickle.loads(_receive(sock, size, deadline_s))
+        (message,) = messages.receive(lambda size: _receive(sock, size, deadline_s))
+        kind, *reply = pickle.loads(message)
         self._answered = True
         if kind == "png":
             return Drawing(*reply)
@@ -215,7 +213,7 @@ def _wait(sock: _socket.socket, deadline_s: float | None, **event: bool) -> None
     _eventlet().hubs.trampoline(sock, timeout=_left_s(deadline_s), timeout_exc=TimeoutError, **event)
 
 
-def _send(sock: _socket.socket, message: bytes | memoryview, deadline_s: float | None) -> None:
+def _send(sock: _socket.socket, message: messages.Bytes, deadline_s: float | None) -> None:
     rest = memoryview(message)
     while rest:
         try:

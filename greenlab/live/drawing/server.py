@@ -10,16 +10,16 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-import struct
 import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from greenlab import messages
 
 if TYPE_CHECKING:
     from greenlab.live.drawing.run_figure import Redrawer
 
 NICE = 19
-_LENGTH = struct.Struct("!Q")
 
 
 def main(fd: int = 0) -> None:
@@ -34,7 +34,7 @@ def main(fd: int = 0) -> None:
     server = DrawingServer()
     try:
         while True:
-            _write_message(fd, _reply_to(server, *_read_request(fd)))
+            _write_message(fd, _reply_to(server, *messages.receive(lambda size: _read(fd, size))))
     except (EOFError, OSError):
         pass  # the kernel closed the socket, or died
     # matplotlib's own exit handlers take long.
@@ -82,13 +82,6 @@ def _reply_to(server: DrawingServer, request: bytes, *buffers: bytes) -> bytes:
         return pickle.dumps(("error", "".join(traceback.format_exception_only(error)).strip()))
 
 
-def _read_request(fd: int) -> list[bytes]:
-    """Read a pickle and its buffers."""
-    (count,) = _LENGTH.unpack(_read(fd, _LENGTH.size))
-    sizes = [_LENGTH.unpack(_read(fd, _LENGTH.size))[0] for _ in range(count)]
-    return [_read(fd, size) for size in sizes]
-
-
 def _read(fd: int, size: int) -> bytes:
     parts = bytearray()
     while len(parts) < size:
@@ -100,6 +93,6 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def _write_message(fd: int, message: bytes) -> None:
-    rest = memoryview(_LENGTH.pack(len(message)) + message)
+    rest = memoryview(b"".join(messages.join(message)))
     while rest:
         rest = rest[os.write(fd, rest) :]

@@ -5,7 +5,7 @@ beside the pickle, so that a big value is copied by the kernel only.
 
 Guarantees: the pool's half (`Inbox`, `Outbox`) never blocks, whatever has been done to the socket module: it
 raises or reports instead, and the caller waits in its own way. A frame is delivered whole or not at all.
-Must not import: eventlet, asyncio, or anything of greenlab; worker processes load this.
+Must not import: eventlet, asyncio, or anything of greenlab but messages; worker processes load this.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import tempfile
 from collections import deque
 from struct import Struct
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from greenlab import messages
 
 if TYPE_CHECKING:
     import socket
@@ -54,7 +56,6 @@ RING: Final = 1 << 24 if hasattr(os, "memfd_create") else 0
 memory would be a file, and the disk would be kept busy."""
 _CHUNK: Final = 1 << 18
 _MANY: Final = 512  # sendmsg takes 1024 parts on Linux and macOS
-_LENGTH: Final = Struct("<Q")
 
 
 class Parcel:
@@ -74,20 +75,13 @@ NO_BODY: Final = Parcel(NOTHING, [])
 
 def with_buffers(body: bytes, buffers: list[memoryview]) -> Parcel:
     """Put a pickle and the buffers that it left out into one parcel: the lengths, the pickle, the buffers."""
-    lengths = b"".join(_LENGTH.pack(len(part)) for part in [body, *buffers])
-    return Parcel(PICKLED, [lengths, body, *buffers], len(buffers))
+    return Parcel(PICKLED, [messages.lengths_of([body, *buffers]), body, *buffers], len(buffers))
 
 
 def split_buffers(body: Bytes, buffers: int) -> tuple[memoryview, list[memoryview]]:
     """Undo `with_buffers`, without a copy: the pickle, and its buffers."""
-    view = memoryview(body)
-    at = _LENGTH.size * (buffers + 1)
-    parts = []
-    for i in range(buffers + 1):
-        (size,) = _LENGTH.unpack_from(view, i * _LENGTH.size)
-        parts.append(view[at : at + size])
-        at += size
-    return parts[0], parts[1:]
+    pickled, *beside = messages.split(body, buffers + 1)
+    return pickled, beside
 
 
 def frame(kind: int, job: int, number: int, parcel: Parcel, times_s: tuple[float, float] = (0.0, 0.0)) -> list[Bytes]:
