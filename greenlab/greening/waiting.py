@@ -28,7 +28,7 @@ select = patched.original("select")  # eventlet's has no poll
 _native_poll = select.poll
 _start_thread = _thread.start_new_thread
 _getcurrent = greenlet.getcurrent
-_KERNELS = ("/ipykernel/iostream.py", "/ipykernel/kernelbase.py")
+_KERNELS = "/ipykernel/kernelbase.py"
 _BETWEEN = ("/threading.py", "/greening/locks.py")
 
 READ, WRITE = select.POLLIN, select.POLLOUT
@@ -79,7 +79,7 @@ def ready(fd: int, event: int) -> bool:
 
 
 def is_kernels(hub: GuestHub) -> bool:
-    """Return whether it is the kernel that waits: for its output to be sent, or a little before it replies.
+    """Return whether it is the kernel that waits, a little before it replies. Its output's waits are `kernel`'s.
 
     Such a wait is short. A cell that has ended, or was interrupted, is not to wait for green threads as well.
     """
