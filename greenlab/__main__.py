@@ -1,4 +1,4 @@
-"""The command line: `greenlab lab` opens the course in JupyterLab."""
+"""The command line: `greenlab lab` opens the course in JupyterLab, `greenlab worker` runs Celery workers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,43 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     lab = commands.add_parser("lab", help="open JupyterLab on the course", add_help=True)
     lab.add_argument("folder", nargs="?", default=COURSE, help=f"where your copy of the course is kept ({COURSE})")
+    worker = commands.add_parser("worker", help="run Celery workers for this machine, for -p celery")
+    worker.add_argument("-c", "--concurrency", type=int, default=1000, metavar="N",
+                        help="tasks at a time of the eventlet worker (1000); 0 for none")  # fmt: skip
+    worker.add_argument("-w", "--workers", type=int, default=None, metavar="N",
+                        help="processes of the prefork worker (one a core); 0 for none")  # fmt: skip
     known, rest = parser.parse_known_args(arguments)
     try:
+        if known.command == "worker":
+            return run_workers(known.concurrency, known.workers, rest)
         open_lab(Path(known.folder), rest)
     except UsageError as error:
         print(f"greenlab: {error}", file=sys.stderr)  # noqa: T201 (a command line prints)
         return 2
     return 0
+
+
+def run_workers(concurrency: int, processes: int | None, options: list[str]) -> int:
+    """Run Celery workers until they are ended.
+
+    Args:
+        concurrency: tasks at a time of the eventlet worker; 0 for none.
+        processes: processes of the prefork worker; None for one a core, 0 for none.
+        options: what else to tell both, as `celery worker` takes it.
+
+    Returns:
+        the exit status.
+
+    Raises:
+        UsageError: Celery is not installed, there is no worker to run, or there is no broker.
+    """
+    if find_spec("celery") is None:
+        raise UsageError('Celery is not installed: pip install "jupyter-greenlab[celery]"')
+    if concurrency < 0 or (processes or 0) < 0 or (not concurrency and processes == 0):
+        raise UsageError("there is no worker to run: -c and -w are whole numbers, and one of them is above 0")
+    from greenlab.pools.celery import launcher
+
+    return launcher.run(concurrency, processes, options)
 
 
 def open_lab(folder: Path, options: list[str]) -> None:

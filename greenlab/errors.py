@@ -64,24 +64,28 @@ class WorkerLostError(GreenlabError):
     """A worker process died while it held this task; every other task goes on, on a new worker.
 
     Attributes:
-        pid: the process id of the worker.
+        pid: the process id of the worker; 0 for a Celery worker that does not answer any more.
         signal: the number of the signal that ended it, or None if it exited by itself.
         exitcode: the status it exited with, or None if a signal ended it.
     """
 
-    def __init__(self, pid: int, *, signal: int | None = None, exitcode: int | None = None) -> None:
-        how = f"killed by signal {signal}" if signal is not None else f"exited with status {exitcode}"
-        super().__init__(f"worker {pid} was lost ({how}) while it held this task")
+    def __init__(
+        self, pid: int, *, signal: int | None = None, exitcode: int | None = None, how: str | None = None
+    ) -> None:
+        if how is None:
+            how = f"killed by signal {signal}" if signal is not None else f"exited with status {exitcode}"
+        super().__init__(f"worker {pid or 'elsewhere'} was lost ({how}) while it held this task")
         self.pid = pid
         self.signal = signal
         self.exitcode = exitcode
+        self._how = how
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_worker_lost, (self.pid, self.signal, self.exitcode)
+        return _rebuild_worker_lost, (self.pid, self.signal, self.exitcode, self._how)
 
 
-def _rebuild_worker_lost(pid: int, signal: int | None, exitcode: int | None) -> WorkerLostError:
-    return WorkerLostError(pid, signal=signal, exitcode=exitcode)
+def _rebuild_worker_lost(pid: int, signal: int | None, exitcode: int | None, how: str) -> WorkerLostError:
+    return WorkerLostError(pid, signal=signal, exitcode=exitcode, how=how)
 
 
 class TaskTimeoutError(GreenlabError, TimeoutError):

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import celery_workers
 import psutil
 import pytest
 from kernel import Kernel
@@ -54,7 +55,8 @@ def nothing_left() -> Iterator[None]:
             if t.is_alive() and not isinstance(t, threading._DummyThread)
         ]
         more = _thread._count() - native
-        kids = [c for c in psutil.Process().children() if c.pid not in children and _alive(c)]
+        shared = children | celery_workers.pids()
+        kids = [c for c in psutil.Process().children() if c.pid not in shared and _alive(c)]
         if not left and more <= 0 and not kids:
             return
         time.sleep(0.01)

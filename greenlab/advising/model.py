@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from greenlab.pools.registry import PoolSpec
 
-SIMPLEST_FIRST: Final = tuple(name for name, spec in SPECS.items() if spec.make is not None)
+SIMPLEST_FIRST: Final = tuple(name for name, spec in SPECS.items() if spec.make is not None and not spec.leaves_machine)
 TASKS = 1000
 """So many tasks are expected where the number is not known."""
 MOST_GREEN = 1000

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["POOLS", "prepare_race", "prepare_sweep", "race", "sweep"]
 
-POOLS = tuple(name for name in pools.NAMES if name != pools.AUTO)
+POOLS = tuple(name for name in pools.LOCAL if name != pools.AUTO)
 """The pools of a race by default: those that run on this machine."""
 CONCURRENCIES = (1, 10, 100, 1000)
 _MOST_WORKERS = 64

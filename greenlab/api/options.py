@@ -204,5 +204,5 @@ def pool_names(names: Sequence[str] | str) -> tuple[str, ...]:
     for name in found:
         pools.check_name(name)
     if not found:
-        raise UsageError(f"name the pools that race, such as {','.join(pools.NAMES[:-1])}")
+        raise UsageError(f"name the pools that race, such as {','.join(pools.LOCAL[:-1])}")
     return found

@@ -9,12 +9,12 @@ import math
 from html import escape
 from typing import TYPE_CHECKING
 
-from greenlab.pools.registry import LATER, SPECS, spec_of
+from greenlab.pools.registry import SPECS, spec_of
 
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Facts
 
-POOL_COLORS = {**{name: spec.color for name, spec in SPECS.items()}, **LATER}
+POOL_COLORS = {name: spec.color for name, spec in SPECS.items()}
 """One colour a pool, in every figure and widget."""
 
 NOT_KNOWN = "\N{EN DASH}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from greenlab.pools.registry import (
     AUTO,
-    LATER,
+    LOCAL,
     NAMES,
     PROMISES,
     SPECS,
@@ -24,7 +24,7 @@ from greenlab.pools.this_process import count_cores, enter_worker, inside_worker
 
 __all__ = [
     "AUTO",
-    "LATER",
+    "LOCAL",
     "NAMES",
     "PROMISES",
     "SPECS",

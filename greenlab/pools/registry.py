@@ -11,6 +11,7 @@ Must not import: runs, live, magics; a concrete pool at the top.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab import patched
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTO",
-    "LATER",
+    "LOCAL",
     "NAMES",
     "PROMISES",
     "SPECS",
@@ -63,6 +64,7 @@ class PoolSpec:
             `concurrency` (`-c`) says nothing.
         leaves_process: whether tasks leave this process: functions, items and values are then pickled.
         on_hub: whether tasks are green threads of this process's hub, so that one that computes holds the others up.
+        leaves_machine: whether tasks may leave this machine: its cores are then not what limits them.
         own_hubs: whether tasks are green threads of hubs in other processes.
         most: how many tasks in flight are of any use, or None where nothing is known against more.
         make: makes the pool of a hub; None for `auto`, which is made of the others.
@@ -75,6 +77,7 @@ class PoolSpec:
     has_workers: bool = False
     task_a_worker: bool = False
     leaves_process: bool = False
+    leaves_machine: bool = False
     on_hub: bool = False
     own_hubs: bool = False
     most: int | None = None
@@ -125,6 +128,15 @@ def _make_hybrid(hub: GuestHub) -> Any:
     return HybridPool(lambda: watchdog_of(hub).after_s)
 
 
+def _make_celery(hub: GuestHub) -> Any:
+    from greenlab.hub.watchdog import watchdog_of
+    from greenlab.pools.celery import CeleryPool
+
+    if find_spec("celery") is None:
+        raise UsageError('Celery is not installed here: pip install "jupyter-greenlab[celery]"')
+    return CeleryPool(lambda: watchdog_of(hub).after_s)
+
+
 AUTO: Final = "auto"
 
 # The colours are Okabe and Ito's palette, which people with any common colour blindness can tell apart
@@ -167,6 +179,14 @@ SPECS: Final[Mapping[str, PoolSpec]] = {
             make=_make_hybrid,
         ),
         PoolSpec(
+            name="celery",
+            about="a task of a Celery worker, here or elsewhere",
+            color="#56b4e9",
+            leaves_process=True,
+            leaves_machine=True,
+            make=_make_celery,
+        ),
+        PoolSpec(
             name=AUTO,
             about="one of green's, and then of the pool that the rest is moved to",
             color="#6b7280",  # it stands for whichever of the others is chosen
@@ -178,29 +198,27 @@ SPECS: Final[Mapping[str, PoolSpec]] = {
 green, and moves the rest of a run to where its tasks belong."""
 NAMES: Final = tuple(SPECS)
 """What `-p` takes."""
-LATER: Final = {"celery": "#56b4e9"}
-"""Pools that are planned, with the colours that are kept for them."""
+LOCAL: Final = tuple(name for name, spec in SPECS.items() if not spec.leaves_machine)
+"""Those that need nothing but this machine."""
 
 
 def spec_of(name: str) -> PoolSpec:
     """Return the `PoolSpec` of a pool.
 
     Raises:
-        UsageError: no such pool, or not yet; the message lists those there are.
+        UsageError: no such pool; the message lists those there are.
     """
     check_name(name)
     return SPECS[name]
 
 
 def check_name(name: str) -> None:
-    """Refuse a pool that does not exist, or not yet.
+    """Refuse a pool that does not exist.
 
     Raises:
         UsageError: the message lists those there are.
     """
     have = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
-    if name in LATER:
-        raise UsageError(f"the pool {name!r} is planned for a later version of greenlab: use {have}")
     if name not in NAMES:
         raise UsageError(f"there is no pool {name!r}: use {have}")
 

@@ -43,7 +43,7 @@ def test_a_line_says_the_same_as_python() -> None:
     assert said == RunOptions.of(**parse(make_parser("greenrun"), line).run_options)
 
 
-@pytest.mark.parametrize("pool", pools.NAMES)
+@pytest.mark.parametrize("pool", pools.LOCAL)
 def test_sizes_of_another_pool_are_ignored(pool: str, started: Any) -> None:
     run = greenlab.run(abs, [-1, -2], pool=pool, concurrency=3, workers=2, live=False)
     assert [1, 2] == run.results
@@ -117,4 +117,4 @@ def test_names_of_pools_come_as_a_sequence_or_with_commas_each_once() -> None:
 def test_every_pool_has_a_colour_of_its_own_and_a_size() -> None:
     assert len(pools.NAMES) == len({spec.color for spec in pools.SPECS.values()})
     assert {"-c", "-w"} == {spec.size_flag for spec in pools.SPECS.values()}
-    assert {"prefork", "hybrid"} == {name for name, spec in pools.SPECS.items() if spec.leaves_process}
+    assert {"prefork", "hybrid", "celery"} == {name for name, spec in pools.SPECS.items() if spec.leaves_process}

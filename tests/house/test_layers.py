@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("advising",),
     ("api",),
     ("magics",),
-    ("__init__", "__main__"),
+    ("__init__", "__main__", "celery"),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What each part of the pools may import of the pools, beside itself and the package's own few functions.
@@ -36,7 +36,7 @@ WITHIN_POOLS: dict[str, set[str]] = {
     "protocol": set(),
     "fair_scheduler": set(),
     "partial_job": {"protocol"},
-    "registry": {"this_process", "protocol", "green", "threads", "prefork", "hybrid"},
+    "registry": {"this_process", "protocol", "green", "threads", "prefork", "hybrid", "celery"},
     "green": {"fair_scheduler", "protocol"},
     "threads": {"fair_scheduler", "protocol"},
     "offload": {"registry", "this_process", "protocol", "processes"},
@@ -44,6 +44,7 @@ WITHIN_POOLS: dict[str, set[str]] = {
     "processes": {"protocol", "this_process"},
     "prefork": {"protocol", "processes"},
     "hybrid": {"protocol", "processes", "green", "registry"},
+    "celery": {"protocol", "this_process", "processes", "hybrid"},
 }
 LATE = {"matplotlib", "ipywidgets", "IPython", "celery", "pandas", "numpy", "scipy", "psutil"}
 

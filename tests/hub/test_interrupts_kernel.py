@@ -40,7 +40,7 @@ def by_sleep():
 """
 
 
-@pytest.mark.parametrize("pool", pools.NAMES)
+@pytest.mark.parametrize("pool", pools.LOCAL)
 def test_a_run_of_tasks_that_are_stuck_in_c_is_stopped_by_one_interrupt(kernel: Kernel, pool: str) -> None:
     kernel.run(STUCK)
     for stuck in ("by_flock", "by_ctypes", "by_poll", "by_sleep")[:: 1 if pool == "green" else 3]:

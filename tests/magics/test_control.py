@@ -43,7 +43,7 @@ assert whole.results == list(range(300)), whole
 # The kernel signals itself: one that is between two cells, or between a cell and its last message, loses messages when
 # it is interrupted (ipykernel 7.4: "KeyboardInterrupt caught in kernel"), with greenlab or without.
 @pytest.mark.parametrize(
-    ("pool", "times"), [(name, 20 if name in ("prefork", "hybrid") else 40) for name in pools.NAMES]
+    ("pool", "times"), [(name, 20 if name in ("prefork", "hybrid") else 40) for name in pools.LOCAL]
 )
 def test_an_interrupt_at_a_random_moment_loses_nothing_and_the_kernel_is_well(
     kernel: Kernel, pool: str, times: int
@@ -64,7 +64,7 @@ def test_an_interrupt_at_a_random_moment_loses_nothing_and_the_kernel_is_well(
     assert interrupted > times // 4
 
 
-@pytest.mark.parametrize("pool", pools.NAMES)
+@pytest.mark.parametrize("pool", pools.LOCAL)
 def test_a_cell_runs_in_every_pool_and_gives_the_same(kernel: Kernel, pool: str) -> None:
     cell = kernel.run(f"%%greenrun -p {pool} -c 4 x in range(10)\nprint(f'in {{x}}\\n', end='')\nx * 2")
     assert cell.error is None

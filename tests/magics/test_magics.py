@@ -56,7 +56,6 @@ def test_options_have_the_values_that_were_given() -> None:
         ("-c", "expected one argument"),
         ("--timeout -1 x in y", "greater than 0"),
         ("-p grn x in y", "no pool 'grn': use green, threads"),
-        ("-p celery x in y", "later version"),
         ("-o 3x x in y", "name of a variable"),
         ("-n 5 x in y", "two ways"),
         ("x in urls -c 5", "options come first: %%greenrun -c 5 x in items"),

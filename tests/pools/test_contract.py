@@ -285,11 +285,6 @@ def test_an_unknown_pool_is_refused_with_those_there_are(started: Any) -> None:
         pools.get(started, "gren")
 
 
-def test_a_pool_of_a_later_version_says_so(started: Any) -> None:
-    with pytest.raises(greenlab.UsageError, match="later version"):
-        pools.get(started, "celery")
-
-
 # -- the green pool's own ----------------------------------------------------------------------------------
 
 

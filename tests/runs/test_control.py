@@ -22,7 +22,7 @@ from greenlab.runs import Latency
 from greenlab.runs.aggregate import KEPT
 from greenlab.runs.latency import Histogram, latency_of
 
-POOLS = pools.NAMES
+POOLS = pools.LOCAL
 
 
 @pytest.fixture(autouse=True)

@@ -257,7 +257,6 @@ def test_plot_gives_a_figure_with_axes() -> None:
         ({"count": 0}, "1 or more"),
         ({"count": 2.5}, "whole number"),
         ({"items": [1], "pool": "fork"}, "no pool 'fork'"),
-        ({"items": [1], "pool": "celery"}, "later version"),
         ({"items": [1], "concurrency": 0}, "concurrency must be"),
         ({"items": [1], "concurrency": True}, "concurrency must be"),
         ({"items": [1], "concurrency": "5"}, "concurrency must be"),

@@ -68,8 +68,9 @@ class Arrivals:
 
 def raiser(error: BaseException) -> Callable[[Any], Any]:
     """Return what stands for a function that could not be loaded: every task fails with that error."""
+    trace = error.__traceback__
 
     def fail(_: Any) -> Any:
-        raise error
+        raise error.with_traceback(trace)  # each raise adds to it, and a thousand tasks may raise this one
 
     return fail

@@ -1,0 +1,133 @@
+"""The Celery application that workers run: `celery -A greenlab.celery worker`.
+
+Guarantees: it can be made without a broker; a worker that has no secret, or no broker, ends at once and says why; no
+setting is changed without its reason.
+
+Must not import: hybrid, prefork, threads, live, magics, runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import Celery, signals
+from kombu import Queue
+
+from greenlab.errors import UsageError
+from greenlab.pools.celery import embedded, launcher, messages, settings
+
+if TYPE_CHECKING:
+    from greenlab.pools.celery.settings import Settings
+
+RESULTS_EXPIRE_S: Final = 3600
+_KINDS_OF_POOL: Final = {"prefork": "cpu", "processes": "cpu", "solo": "cpu"}
+
+
+def make_app(found: Settings | None) -> Celery:
+    """Make the application.
+
+    Args:
+        found: the settings of a broker; None where there is none yet: a worker will look again as it starts.
+    """
+    app = Celery("greenlab", set_as_current=False)
+    _configure(app)
+    if found is not None:
+        _connect(app, found)
+    app.task(name=messages.TASK, bind=True, ignore_result=True, Request=f"{_worker_module()}:BatchRequest")(_run_batch)
+    return app
+
+
+def worker_app() -> Celery:
+    """Make the application that the command line finds, which also serves as a worker."""
+    try:
+        found = settings.find()
+    except UsageError:
+        found = None
+    app = make_app(found)
+    signals.celeryd_init.connect(lambda **told: _begin_worker(app, **told), weak=False)
+    return app
+
+
+def _configure(app: Celery) -> None:
+    app.conf.update(
+        # Functions travel in signed envelopes of our own, inside JSON: nothing that Celery decodes may hold code.
+        task_serializer="json",
+        result_serializer="json",
+        accept_content=["json"],
+        result_accept_content=["json"],
+        # A worker that takes messages ahead keeps them from others; a message of short tasks holds many as it is.
+        worker_prefetch_multiplier=1,
+        # What tasks print goes to the cell that asked for it, and not to the worker's log.
+        worker_redirect_stdouts=False,
+        # Else each of a thousand green threads builds a backend, and its connection, of its own (Celery 5.6).
+        result_backend_thread_safe=True,
+        # Results of Celery tasks of your own: those of runs are streamed, and not kept.
+        result_expires=RESULTS_EXPIRE_S,
+        # A broker that starts a moment later than the worker is no reason to give up.
+        broker_connection_retry_on_startup=True,
+        # Tasks that still run when the broker is lost go on, and report when it is back: they were begun once.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        task_default_queue=settings.queue_of("io"),
+        # The names of queues end in the version of Python, so each worker makes those that it reads.
+        task_create_missing_queues=True,
+    )
+
+
+def _connect(app: Celery, found: Settings) -> None:
+    app.conf.broker_url = found.broker
+    app.conf.result_backend = found.backend
+    if found.broker.startswith("filesystem://") and found.embedded:
+        files = str(embedded.folder() / "files")
+        app.conf.broker_transport_options = {
+            "data_folder_in": files, "data_folder_out": files, "control_folder": str(embedded.folder() / "control"),
+        }  # fmt: skip
+
+
+def _begin_worker(app: Celery, instance: Any = None, options: Any = None, **_: Any) -> None:
+    """Make a worker of this process, before Celery sets it up."""
+    if instance.app.main != app.main:
+        return
+    try:
+        found = settings.find(start=True)
+    except UsageError as error:
+        raise SystemExit(f"greenlab: {error}") from None
+    _connect(instance.app, found)
+    options = options or {}
+    pool = _name_of_pool(options.get("pool_cls") or options.get("pool") or "prefork")
+    if not options.get("queues"):
+        name = settings.queue_of(_KINDS_OF_POOL.get(pool, "io"))
+        instance.app.conf.task_queues = [Queue(name, routing_key=name)]
+    if os.environ.get(launcher.PLAIN_LOG):
+        _log_plainly(instance.app)
+    from greenlab.pools.celery import worker
+
+    worker.begin(instance, pool, found.secret)
+
+
+def _log_plainly(app: Celery) -> None:
+    app.conf.worker_log_format = "%(asctime)s %(message)s"
+    for name in (
+        "celery.worker.strategy",
+        "celery.app.trace",
+        "celery.worker.consumer.connection",
+        "celery.worker.pidbox",
+    ):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _name_of_pool(pool: Any) -> str:
+    """Return the word that `-P` takes, from a word, a path or a class."""
+    module = pool if isinstance(pool, str) else f"{pool.__module__}:{pool.__qualname__}"
+    return module.partition(":")[0].rpartition(".")[2] or "prefork"
+
+
+def _worker_module() -> str:
+    return "greenlab.pools.celery.worker"
+
+
+def _run_batch(task: Any, envelope: bytes) -> None:
+    from greenlab.pools.celery import worker
+
+    worker.here().run(task.request, envelope)

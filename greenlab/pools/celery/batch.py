@@ -1,0 +1,155 @@
+"""What running a batch takes, whichever way its tasks run: their function, their results, and what they print.
+
+Guarantees: each task is reported once, or returned; whatever it raises is its own failure.
+
+Must not import: runs, live, magics, celery.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from functools import lru_cache
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from greenlab.errors import GreenlabError
+from greenlab.pools.celery import messages, signing
+from greenlab.pools.hybrid.output import Output, Task
+from greenlab.pools.processes import serialization
+from greenlab.pools.processes.environment import raiser
+
+if TYPE_CHECKING:
+    from greenlab.pools.celery.reports import Reports
+
+TOGETHER_S: Final = 0.02
+"""Results of short tasks that end within this are told together."""
+_HERE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+
+
+class Killed(GreenlabError):  # noqa: N818 - it stands for the error that the kernel keeps
+    """The task is ended because the kernel says so."""
+
+
+@lru_cache(maxsize=64)
+def load_function(func: bytes, path: tuple[str, ...]) -> Any:
+    """Return a job's function, unpickled once; where that fails, one that raises why."""
+    sys.path += [entry for entry in path if entry not in sys.path]
+    try:
+        return serialization.load_function(func)
+    except Exception as error:
+        return raiser(error)
+
+
+class Results:
+    """Tells how the tasks of one message end: results of short ones together."""
+
+    def __init__(self, reports: Reports, queue: str, message: str) -> None:
+        self._reports = reports
+        self._queue = queue
+        self._message = message
+        self._plain: tuple[list[int], list[float], list[float], list[Any]] = ([], [], [], [])
+        self._lock = threading.Lock()
+        self._told_s = perf_counter()
+
+    def tell(self, kind: str, *about: Any, size: int = 0) -> None:
+        """Tell something else of the message, after the results so far."""
+        self.flush()
+        self._reports.tell(self._queue, kind, self._message, *about, size=size)
+
+    def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
+        """A task has returned."""
+        if serialization.is_plain(value) and (type(value) not in (str, bytes) or len(value) < messages.LONG):
+            with self._lock:
+                indexes, starts, ends, values = self._plain
+                indexes.append(index)
+                starts.append(started_s)
+                ends.append(ended_s)
+                values.append(value)
+            if ended_s - self._told_s > TOGETHER_S:
+                self.flush()
+            return
+        try:
+            packed = messages.flatten(serialization.dump(value))
+            if len(packed[2]) > signing.MOST_BYTES // 2:
+                raise ValueError(f"it has {len(packed[2]) >> 20} MiB, and a message at most {signing.MOST_BYTES >> 21}")
+        except BaseException as cause:
+            self.fail(index, started_s, ended_s, serialization.unsendable_result(value, cause))
+            return
+        self.tell(messages.RESULT, index, started_s, ended_s, packed, size=len(packed[2]))
+
+    def fail(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
+        """A task has raised."""
+        if isinstance(error, Killed):
+            self.tell(messages.KILLED, index, started_s, ended_s)
+            return
+        trace = error.__traceback__
+        while (
+            trace is not None
+            and trace.tb_next is not None
+            and trace.tb_next.tb_frame.f_code.co_filename.startswith(_HERE)
+        ):
+            trace = trace.tb_next
+        serialization.set_traceback(error, trace)  # from the user's own frames on: `dump_error` leaves out the first
+        packed = messages.flatten(serialization.dump_error(error))
+        self.tell(messages.FAILURE, index, started_s, ended_s, packed, size=len(packed[2]))
+
+    def flush(self) -> None:
+        """Tell the results that wait."""
+        with self._lock:
+            plain, self._plain = self._plain, ([], [], [], [])
+            self._told_s = perf_counter()
+        if plain[0]:
+            self._reports.tell(self._queue, messages.RESULTS, self._message, *plain, size=64 * len(plain[0]))
+
+
+class Batches(Protocol):
+    """Runs batches in one process."""
+
+    def __init__(self, reports: Reports) -> None: ...
+
+    def run(self, message: str, batch: messages.Batch) -> None:
+        """Run the tasks of a batch, and report them."""
+
+    def kill(self, job: str, message: str, index: int) -> None:
+        """End one task."""
+
+    def end(self, job: str) -> None:
+        """Stop what runs of a job here, and report nothing more of it."""
+
+    def set_limit(self, job: str, limit: int) -> None:
+        """Run as many tasks of a job at once from now on."""
+
+
+class Printing:
+    """What tasks print: shipped to their kernel; what anybody else prints goes where it went."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self.streams = tuple(Output(_Ship(self, name, fd), fd) for name, fd in (("stdout", 1), ("stderr", 2)))
+        sys.stdout, sys.stderr = self.streams
+
+    def ship(self, name: str, fd: int, task: Task | None, text: str) -> None:
+        """Tell text to the kernel whose task printed it."""
+        if task is None:
+            os.write(fd, text.encode("utf-8", "replace"))
+            return
+        (queue, job), index = task
+        self._reports.tell(queue, messages.PRINTED, job, index, name, text, size=len(text))
+
+    def end(self, task: Task) -> None:
+        """Tell what a task has printed and not ended with a line end."""
+        for stream in self.streams:
+            if stream.partial:
+                stream.end(task)
+
+
+class _Ship:
+    def __init__(self, printing: Printing, name: str, fd: int) -> None:
+        self._printing = printing
+        self._name = name
+        self._fd = fd
+
+    def __call__(self, task: Task | None, text: str) -> None:
+        self._printing.ship(self._name, self._fd, task, text)

@@ -1,0 +1,202 @@
+"""The kernel's connection to Celery's workers: sends batches and questions, and reads reports as they come.
+
+Guarantees: nothing is unpickled before its signature was checked; a broker that goes away is waited for, and those who
+listen hear of both; the green thread that reads is there only while somebody listens.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import time
+import uuid
+import warnings
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from kombu import Consumer, Queue
+from kombu.exceptions import OperationalError
+
+from greenlab.hub import eventlet
+from greenlab.pools.celery import messages, settings, signing
+from greenlab.pools.celery.app import make_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from greenlab.pools.celery.messages import Report
+
+_VALID_S: Final = 24 * 3600.0
+"""How long a batch may wait in its queue: workers may be started later."""
+_QUESTION_VALID_S: Final = 60.0
+_FORGET_S: Final = 3600
+"""After how many idle seconds a broker may drop the queue of reports."""
+_AGAIN_S: Final = (0.1, 0.2, 0.5, 1.0)
+
+
+class Listener(Protocol):
+    """Who hears of reports."""
+
+    def heard(self, report: Report, offset_s: float) -> None:
+        """A report has come. Its times and `offset_s` add up to this process's `time.perf_counter()`."""
+
+    def lost_broker(self, why: str) -> None:
+        """The broker is away."""
+
+    def found_broker(self) -> None:
+        """The broker is back; what was on its way may be gone."""
+
+
+class Connection:
+    """Sends to workers, and reads what they report.
+
+    Args:
+        listener: who hears of it.
+
+    Raises:
+        UsageError: no broker is configured, and the embedded one does not run.
+    """
+
+    def __init__(self, listener: Listener) -> None:
+        self.settings = settings.find()
+        self.reply_queue = f"greenlab.reply.{uuid.uuid4().hex}"
+        self._listener = listener
+        self._app = make_app(self.settings)
+        self._reader: Any = None
+        self._sending = eventlet.semaphore.Semaphore(1)
+        self._producer: Any = None
+        self._offsets: dict[str, float] = {}
+        self._seen = signing.SeenMessages()
+        self._broken = False
+
+    @property
+    def broker(self) -> str:
+        """The broker's URL without its password."""
+        return str(self._app.connection_for_write().as_uri())
+
+    def open(self) -> None:
+        """Read reports from now on.
+
+        Raises:
+            OSError, kombu.exceptions.OperationalError: the broker cannot be reached.
+        """
+        if self._reader is None or self._reader.dead:
+            connection = self._connect()
+            self._reader = eventlet.spawn(self._read, connection)
+
+    def close(self) -> None:
+        """Read no more."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.kill()
+        if self._producer is not None:
+            self._producer.connection.release()
+            self._producer = None
+
+    # --- sending
+
+    def send_batch(self, message: str, kind: str, job: str, batch: messages.Batch) -> None:
+        """Send a batch. Waits, cooperatively, also for a broker that is away.
+
+        Raises:
+            RefusedError: it is too large.
+        """
+        queue = settings.queue_of(kind)
+        header = signing.Header(queue, job, message, time.time() + _VALID_S)
+        envelope = signing.make_envelope(self.settings.secret, header, messages.dump(batch))
+        self._retry(lambda: self._app.send_task(
+            messages.TASK, [envelope], task_id=message, queue=Queue(queue, routing_key=queue), ignore_result=True,
+            argsrepr="", kwargsrepr="", producer=self._make_producer(), retry=False,
+        ))  # fmt: skip
+
+    def ask(self, kind: str, *about: Any, names: Sequence[str] | None = None) -> None:
+        """Ask something of all workers, or of those with these names. Answers come as reports."""
+        header = signing.Header(messages.CONTROL, "", uuid.uuid4().hex, time.time() + _QUESTION_VALID_S)
+        envelope = signing.make_envelope(self.settings.secret, header, messages.dump((kind, *about)))
+        sealed = base64.b64encode(envelope).decode()
+        self._retry(lambda: self._app.control.broadcast(
+            messages.CONTROL, arguments={"sealed": sealed}, destination=list(names) if names else None,
+            channel=self._make_producer().channel,
+        ))  # fmt: skip
+
+    def _retry(self, send: Any) -> None:
+        with self._sending:
+            for wait_s in (*_AGAIN_S, *[_AGAIN_S[-1]] * 600):
+                try:
+                    send()
+                except self._errors as error:
+                    self._producer = None
+                    self._tell_lost(error)
+                    eventlet.sleep(wait_s)
+                else:
+                    return
+            send()
+
+    def _make_producer(self) -> Any:
+        if self._producer is None:
+            self._producer = self._app.amqp.Producer(self._app.connection_for_write())
+        return self._producer
+
+    @property
+    def _errors(self) -> tuple[type[BaseException], ...]:
+        connection = self._app.connection_for_write()
+        return (*connection.connection_errors, *connection.channel_errors, OperationalError, OSError)
+
+    # --- reading
+
+    def _connect(self) -> Any:
+        connection = self._app.connection_for_read()
+        connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=5)
+        return connection
+
+    def _read(self, connection: Any) -> None:
+        waits = list(_AGAIN_S)
+        while True:
+            try:
+                queue = Queue(self.reply_queue, exchange="", routing_key=self.reply_queue, durable=False,
+                              auto_delete=False, expires=_FORGET_S)  # fmt: skip
+                with connection, Consumer(connection, [queue], on_message=self._take, no_ack=True):
+                    if self._broken:
+                        self._broken = False
+                        self._listener.found_broker()
+                    waits = list(_AGAIN_S)
+                    while True:
+                        connection.drain_events()
+            except self._errors as error:
+                self._tell_lost(error)
+            while True:
+                eventlet.sleep(waits.pop(0) if len(waits) > 1 else waits[0])
+                try:
+                    connection = self._connect()
+                except Exception as error:  # whatever the transport raises: it is away
+                    self._tell_lost(error)
+                else:
+                    break
+
+    def _tell_lost(self, error: BaseException) -> None:
+        if not self._broken:
+            self._broken = True
+            self._listener.lost_broker(f"{type(error).__name__}: {error}")
+
+    def _take(self, message: Any) -> None:
+        try:
+            header, body = signing.open_envelope(self.settings.secret, message.body, self.reply_queue)
+            self._seen.add(header)
+        except signing.RefusedError as error:
+            warnings.warn(f"a report was refused: {error}", RuntimeWarning, stacklevel=2)
+            return
+        report = messages.Report(*messages.load(body))
+        self._listener.heard(report, self._offset_s(report))
+
+    def _offset_s(self, report: Report) -> float:
+        """Return what the worker's clock and this one are apart.
+
+        The least difference that was seen is what they are apart and the fastest way here; the rest is delay.
+        """
+        if report.clock and report.clock == messages.this_clock():
+            return 0.0
+        apart_s = min(perf_counter() - report.sent_s, self._offsets.get(report.worker, math.inf))
+        self._offsets[report.worker] = apart_s
+        return apart_s

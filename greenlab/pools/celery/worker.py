@@ -1,0 +1,227 @@
+"""A Celery worker's side of the pool: it checks messages, runs their tasks, and reports how they ended.
+
+One `WorkerSide` lives in each process: in the worker's main process, which receives messages, answers the kernel's
+questions and tells what it holds; and in each child of a prefork worker, which runs batches.
+
+Guarantees: a message is checked before anything of it is unpickled, and at most once is it run by this worker;
+while messages are held the worker says so every two seconds, and otherwise no timer runs.
+
+Must not import: runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import platform
+from typing import TYPE_CHECKING, Any, Final
+
+from celery import signals
+from celery.exceptions import InvalidTaskError
+from celery.worker import state
+from celery.worker.control import control_command
+from celery.worker.request import Request
+
+import greenlab
+from greenlab.pools.celery import messages, signing
+from greenlab.pools.celery.green_batches import GreenBatches
+from greenlab.pools.celery.reports import Reports
+from greenlab.pools.celery.serial_batches import SerialBatches
+from greenlab.pools.this_process import enter_worker
+
+if TYPE_CHECKING:
+    from greenlab.pools.celery.batch import Batches
+
+HELD_EVERY_S: Final = 2.0
+_PROCESSES: Final = ("prefork", "processes")
+
+_side: dict[str, WorkerSide] = {}
+
+
+def begin(controller: Any, pool: str, secret: bytes) -> None:
+    """Make a worker of this process."""
+    enter_worker()
+    _side["here"] = WorkerSide(controller, pool, secret)
+
+
+def here() -> WorkerSide:
+    """Return the worker that this process is."""
+    return _side["here"]
+
+
+class WorkerSide:
+    """What greenlab does in one worker process.
+
+    Args:
+        controller: Celery's `WorkController`.
+        pool: the name of Celery's pool.
+        secret: the key that messages are signed with.
+    """
+
+    def __init__(self, controller: Any, pool: str, secret: bytes) -> None:
+        self.controller = controller
+        self.pool = pool
+        self.secret = secret
+        self.name = controller.hostname
+        self._seen = signing.SeenMessages()
+        self._held: dict[str, str] = {}  # the reply queue of each message that is here
+        self._telling: Any = None
+        self._begin_process()
+        signals.worker_process_init.connect(lambda **_: self._begin_process(), weak=False)
+
+    def _begin_process(self) -> None:
+        """Make what belongs to one process: also in each child, after the fork."""
+        self.pid = os.getpid()
+        self.reports = Reports(self.controller.app, self.secret, self.name)
+        kind = GreenBatches if self.pool == "eventlet" else SerialBatches
+        self._batches: Batches = kind(self.reports)
+
+    # --- messages
+
+    def receive(self, request: Any, envelope: Any) -> None:
+        """Check a message that has arrived, in the main process.
+
+        Raises:
+            InvalidTaskError: it is refused. Celery says so in the log and drops it.
+        """
+        try:
+            header, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
+            self._seen.add(header)
+            queue = messages.Batch(*messages.load(body)).reply_queue
+        except signing.RefusedError as error:
+            raise InvalidTaskError(f"greenlab refused a message: {error}") from None
+        except Exception as error:
+            raise InvalidTaskError(f"greenlab refused a message: {type(error).__name__}") from None
+        self._held[request.id] = queue
+        self._tell_held()
+
+    def forget(self, message: str) -> None:
+        """A message is through."""
+        self._held.pop(message, None)
+
+    def lost(self, message: str, pid: int, signum: int | None, code: int | None) -> None:
+        """Tell that the process that had a message has died."""
+        queue = self._held.pop(message, None)
+        if queue is not None:
+            self.reports.tell(queue, messages.LOST, message, pid, signum, code)
+
+    def run(self, request: Any, envelope: bytes) -> None:
+        """Run a batch: what Celery calls a task. Returns when each of its tasks has ended, or was returned."""
+        _, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
+        self._batches.run(str(request.id), messages.Batch(*messages.load(body)))
+
+    def _tell_held(self) -> None:
+        """Say now and then what is held, as long as anything is."""
+        if self._telling is None:
+            self._telling = self.controller.timer.call_after(HELD_EVERY_S, self._held_again)
+
+    def _held_again(self) -> None:
+        self._telling = None
+        by_queue: dict[str, list[str]] = {}
+        for message, queue in self._held.items():
+            by_queue.setdefault(queue, []).append(message)
+        for queue, held in by_queue.items():
+            self.reports.tell(queue, messages.HELD, held)
+        if self._held:
+            self._tell_held()
+
+    # --- questions
+
+    def answer(self, sealed: str) -> None:
+        """Do what a kernel asks of all workers."""
+        envelope = base64.b64decode(sealed)
+        header, body = signing.open_envelope(self.secret, envelope, messages.CONTROL)
+        self._seen.add(header)
+        kind, *about = messages.load(body)
+        if kind == messages.ASK_HELLO:
+            self.reports.tell(about[0], messages.HELLO, tuple(self.facts()))
+        elif kind == messages.ASK_AGAIN:
+            queue, ids = about
+            self.reports.tell_again(queue)
+            held, seen = [id_ for id_ in ids if id_ in self._held], [id_ for id_ in ids if id_ in self._seen]
+            self.reports.tell(queue, messages.STATE, held, seen)
+        elif kind == messages.ASK_END:
+            self._end(*about)
+        elif kind == messages.ASK_KILL:
+            self._kill(*about)
+        elif kind == messages.ASK_LIMIT:
+            self._batches.set_limit(*about)
+
+    def facts(self) -> messages.WorkerFacts:
+        """Return what this worker is."""
+        queues = tuple(self.controller.app.amqp.queues.consume_from)
+        return messages.WorkerFacts(
+            self.name, self.pool, int(self.controller.concurrency or 1), queues, platform.python_version(),
+            greenlab.__version__, self.pid, len(state.active_requests), self.pool == "eventlet",
+        )  # fmt: skip
+
+    def _kill(self, job: str, message: str, index: int) -> None:
+        if message not in self._held:
+            return
+        if self.pool in _PROCESSES:
+            # Those behind a task that is worth killing were returned long ago: it is alone in its process.
+            self._terminate([message])
+        else:
+            self._batches.kill(job, message, index)
+
+    def _terminate(self, held: list[str]) -> None:
+        """End the processes that run these messages. Celery reports each as lost, see `BatchRequest.on_failure`."""
+        for request in list(state.reserved_requests):
+            if request.id in held:
+                request.terminate(self.controller.pool, signal="KILL")
+
+    def _end(self, queue: str, job: str, held: list[str]) -> None:
+        """Stop what runs of a job."""
+        mine = [message for message in held if message in self._held]
+        for message in mine:
+            state.revoked.add(message)
+        self._batches.end(job)
+        if self.pool in _PROCESSES:
+            self._terminate(mine)
+        for message in mine:
+            self.forget(message)
+        if mine:
+            self.reports.tell(queue, messages.ENDED, job)
+
+
+class BatchRequest(Request):  # type: ignore[misc]  # Celery ships no types
+    """A message of ours, as the worker's main process has it."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        here().receive(self, self.args[0] if self.args else None)
+
+    def on_success(self, *args: Any, **options: Any) -> Any:
+        """All of its tasks have been reported by the process that ran them."""
+        here().forget(self.id)
+        return super().on_success(*args, **options)
+
+    def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
+        """The process that ran it has died, or greenlab itself failed there."""
+        error = exc_info.exception
+        signum, code = _how_it_ended(str(error))
+        here().lost(self.id, self.worker_pid or 0, signum, code)
+        return super().on_failure(exc_info, *args, **options)
+
+
+def _how_it_ended(said: str) -> tuple[int | None, int | None]:
+    """Read the signal or the exit code from what billiard says of a dead process (4.2: "signal 9", "exitcode 3")."""
+    import re
+    import signal
+
+    found = re.search(r"signal (\d+)", said)
+    if found:
+        return int(found[1]), None
+    found = re.search(r"\((SIG[A-Z]+)\)", said)
+    if found:
+        return int(getattr(signal, found[1])), None
+    found = re.search(r"exitcode (-?\d+)", said)
+    return None, int(found[1]) if found else None
+
+
+@control_command(name=messages.CONTROL, args=[("sealed", str)], signature="<envelope>", visible=False)  # type: ignore[untyped-decorator]
+def _on_control(_state: Any, sealed: str) -> None:
+    try:
+        here().answer(sealed)
+    except signing.RefusedError as error:
+        raise ValueError(f"greenlab refused a question: {error}") from None

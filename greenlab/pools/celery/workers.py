@@ -1,0 +1,97 @@
+"""The Celery workers that a kernel knows, and what they can do.
+
+Must not import: runs, live, magics, celery, kombu.
+"""
+
+from __future__ import annotations
+
+import platform
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from greenlab import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from greenlab.pools.celery.messages import WorkerFacts
+
+DEAD_S: Final = 8.0
+"""After how long a silence a worker that holds messages counts as dead: it says what it holds every two seconds."""
+
+
+class Worker:
+    """A worker, as the kernel knows it.
+
+    Attributes:
+        facts: what it said of itself.
+        seen_s: when it was heard last, `time.perf_counter()`.
+        refused: why it cannot run this kernel's functions, or empty.
+    """
+
+    def __init__(self, facts: WorkerFacts) -> None:
+        self.facts = facts
+        self.seen_s = perf_counter()
+        self.refused = _mismatch(facts)
+
+    @property
+    def kind(self) -> str:
+        """What its queue is for: "io" or "cpu"."""
+        return "io" if any(queue.startswith("greenlab.io.") for queue in self.facts.queues) else "cpu"
+
+
+class Workers:
+    """The workers that have answered, by name."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Worker] = {}
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._known.values())
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
+
+    def add(self, facts: WorkerFacts) -> None:
+        """Take note of what a worker says of itself."""
+        self._known[facts.name] = Worker(facts)
+
+    def note_heard(self, name: str) -> None:
+        """A worker has told something."""
+        if name in self._known:
+            self._known[name].seen_s = perf_counter()
+
+    def remove_silent(self, holders: set[str | None]) -> set[str]:
+        """Forget those that hold messages and count as dead; return their names."""
+        now_s = perf_counter()
+        silent = {name for name, worker in self._known.items() if name in holders and now_s - worker.seen_s > DEAD_S}
+        for name in silent:
+            del self._known[name]
+        return silent
+
+    @property
+    def able(self) -> list[Worker]:
+        """Those that can run this kernel's functions."""
+        return [worker for worker in self if not worker.refused]
+
+    def serving(self, kind: str) -> list[Worker]:
+        """Those that take tasks of a kind, "io" or "cpu"."""
+        return [worker for worker in self.able if worker.kind == kind]
+
+    def capacity(self, kind: str) -> int:
+        """How many tasks of a kind run at a time; 1 where nobody is there to say so."""
+        return max(1, sum(worker.facts.capacity for worker in self.serving(kind)))
+
+    def one_by_one(self, kind: str) -> bool:
+        """Whether the tasks of a message run one after another."""
+        return not all(worker.facts.on_hub for worker in self.serving(kind))
+
+
+def _mismatch(facts: WorkerFacts) -> str:
+    """Return why a worker cannot run this kernel's functions, or an empty text."""
+    if facts.python.split(".")[:2] != platform.python_version().split(".")[:2]:
+        return f"has Python {facts.python}, this kernel {platform.python_version()}"
+    if facts.greenlab != __version__:
+        return f"has greenlab {facts.greenlab}, this kernel {__version__}"
+    return ""

@@ -1,0 +1,128 @@
+"""Celery workers for tests: real ones on the embedded broker, which live as long as the test process needs them.
+
+A worker costs seconds to start, so each kind is started once, and serves every test of this process that asks for it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from greenlab.pools.celery import embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pytest
+
+OPTIONS = {
+    "eventlet": ("-P", "eventlet", "-c", "100"),
+    "prefork": ("-P", "prefork", "-c", "2"),
+    "threads": ("-P", "threads", "-c", "10"),
+}
+PATIENCE_S = 60.0
+
+_running: dict[str, Worker] = {}
+
+
+class Worker:
+    """A worker, with a runtime folder of its own unless it is given one.
+
+    Attributes:
+        folder: where its embedded broker is.
+        log: what it says.
+    """
+
+    def __init__(self, options: Sequence[str], folder: Path | None = None, **environ: str) -> None:
+        # Not pytest's: the path of a Unix socket must be short.
+        self.folder = folder or Path(tempfile.mkdtemp(prefix="gl-", dir="/tmp"))
+        self._owns = folder is None
+        self.log = self.folder / f"worker{time.monotonic_ns()}.log"
+        self._environ = os.environ | {"XDG_RUNTIME_DIR": str(self.folder)} | environ
+        self._options = options
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "greenlab.celery", "worker", *options, "-l", "info",
+                 "--without-mingle", "--without-gossip", "-n", f"w{time.monotonic_ns()}@test"],
+                env=self._environ, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+
+    def wait_ready(self) -> None:
+        """Wait until it takes messages."""
+        end = time.monotonic() + PATIENCE_S
+        while " ready." not in self.said:
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise AssertionError(f"the worker does not start: {self.said}")
+            time.sleep(0.05)
+
+    @property
+    def said(self) -> str:
+        """Its log so far."""
+        return self.log.read_text("utf-8", "replace")
+
+    @property
+    def children(self) -> list[int]:
+        """The ids of its own children."""
+        import psutil
+
+        return [child.pid for child in psutil.Process(self.process.pid).children()]
+
+    def close(self) -> None:
+        """End it, and wait until its embedded broker has gone too."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        socket = self.folder / "greenlab" / "broker.sock"
+        end = time.monotonic() + 10
+        while self._owns and socket.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        if self._owns:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def working(*options: str, folder: Path | None = None, **environ: str) -> Iterator[Worker]:
+    """Run a worker of one test's own."""
+    worker = Worker(options, folder, **environ)
+    try:
+        worker.wait_ready()
+        yield worker
+    finally:
+        worker.close()
+
+
+def shared(kind: str) -> Worker:
+    """Return the worker of a kind that this process's tests share."""
+    if kind not in _running:
+        _running[kind] = Worker(OPTIONS[kind])
+        atexit.register(_running[kind].close)
+        _running[kind].wait_ready()
+    return _running[kind]
+
+
+def use(kind: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    """Let the celery pool of this test find the shared worker of a kind."""
+    worker = shared(kind)
+    for name in ("GREENLAB_BROKER", "GREENLAB_BACKEND", "GREENLAB_SECRET"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(worker.folder))
+    assert embedded.find()
+    return worker
+
+
+def pids() -> set[int]:
+    """Return the ids of the shared workers: no test has left them behind."""
+    return {worker.process.pid for worker in _running.values()}

