@@ -56,6 +56,7 @@ class CeleryPool:
     """
 
     name = "celery"
+    pids: tuple[int, ...] = ()  # workers are processes of others, on whatever machine
 
     def __init__(self, blocked_after_s: Callable[[], float]) -> None:
         self._connection: Connection | None = None
