@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from greenlab import greening
 from greenlab.runs.run import Run
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from greenlab.hub import GuestHub
 
 _POOL = "pool "
+
+
+@runtime_checkable
+class HasRemoteWorkers(Protocol):
+    """A pool whose workers are on whatever machine."""
+
+    def describe_workers(self) -> list[str]:
+        """Return a line for each worker."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class HubState:
         switches: how often a green thread has given up the hub.
         replaced: how many names of the standard library and of drivers are replaced, by owner.
         pools: the pools that were used, with the process ids of their workers.
+        remote: what is known of workers that are not this kernel's own processes, a line each.
         tasks: how many background tasks have not ended.
         runs: how many runs go on.
     """
@@ -37,6 +46,7 @@ class HubState:
     switches: int
     replaced: dict[str, int]
     pools: dict[str, tuple[int, ...]]
+    remote: tuple[str, ...]
     tasks: int
     runs: int
 
@@ -48,6 +58,7 @@ class HubState:
             ("turns", f"{self.turns:,}, with {self.switches:,} switches"),
             ("greened", f"{sum(self.replaced.values())} names of {owners}" if self.replaced else "nothing"),
             ("pools", ", ".join(workers) or "none used yet"),
+            *[("worker", line) for line in self.remote],
             ("running", f"{self.runs} runs, {self.tasks} background tasks: %greenps lists them"),
         ]
 
@@ -84,6 +95,9 @@ def state_of(hub: GuestHub) -> HubState:
         switches=hub.switches,
         replaced=replaced,
         pools=pools,
+        remote=tuple(
+            line for pool in hub.kept.values() if isinstance(pool, HasRemoteWorkers) for line in pool.describe_workers()
+        ),
         tasks=len(alive) - runs,
         runs=runs,
     )

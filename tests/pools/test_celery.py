@@ -19,6 +19,7 @@ from greenlab.hub import eventlet
 from greenlab.pools.celery import embedded, messages, settings, signing
 from greenlab.pools.celery.app import make_app
 from greenlab.runs import Ledger
+from greenlab.runs.hub_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,6 +138,14 @@ def test_one_task_is_killed_and_the_others_go_on(worker: celery_workers.Worker, 
     assert not pool.kill(ledger, 1, greenlab.CancelledError("it has ended"))
     runner.wait()
     assert {0: "enough"} == {index: str(error) for index, error in ledger.errors.items()}
+
+
+def test_the_hubs_state_lists_the_workers(green_worker: celery_workers.Worker, started: Any) -> None:
+    run(len, ["x"])
+    (line,) = state_of(started).remote
+    assert "eventlet -c 100, takes greenlab.io.py3" in line
+    assert "0 tasks running, seen 0 s ago" in line
+    assert line in repr(state_of(started))
 
 
 def test_functions_of_a_kernel_travel_by_value(worker: celery_workers.Worker) -> None:

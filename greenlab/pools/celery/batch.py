@@ -109,6 +109,10 @@ class Batches(Protocol):
 
     def __init__(self, reports: Reports) -> None: ...
 
+    @property
+    def running(self) -> int:
+        """How many tasks run in this process; 0 where that is not known."""
+
     def run(self, message: str, batch: messages.Batch) -> None:
         """Run the tasks of a batch, and report them."""
 

@@ -69,6 +69,11 @@ class GreenBatches:
         self._printing = Printing(reports)
         self._jobs: dict[str, _GreenJob] = {}
 
+    @property
+    def running(self) -> int:
+        """How many tasks run here."""
+        return sum(len(job.running) for job in self._jobs.values())
+
     def run(self, message: str, batch: messages.Batch) -> None:
         """Hand the tasks of a batch to the job's green threads, and wait until they have ended."""
         tasks = messages.tasks_of(batch)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 _HELLO_S: Final = 3.0
 """How long workers have to say that they are there."""
+_ANSWER_S: Final = 0.2
+"""How long `%greenhub` waits for answers."""
 _MORE_S: Final = 0.05
 """How long to wait for further workers after the first has answered."""
 _LOOK_S: Final = 1.0
@@ -114,6 +116,17 @@ class CeleryPool:
             raise UsageError(f"no Celery worker can run this kernel's tasks: {refused}")
         how = "`greenlab worker`" if connection.settings.embedded else "`celery -A greenlab.celery worker -P eventlet`"
         raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}")
+
+    def describe_workers(self) -> list[str]:
+        """Return a line for each worker that answers: its name, pool, `-c`, queues, versions, tasks, when it was seen.
+
+        Asks them, if this kernel has used them; waits shortly and cooperatively.
+        """
+        if self._connection is None:
+            return []
+        self._connection.ask(messages.ASK_HELLO, self._connection.reply_queue)
+        eventlet.sleep(_ANSWER_S)
+        return [worker.describe() for worker in self._workers]
 
     def run(self, job: Job) -> None:
         """Run every task of `job`; wait for the last."""

@@ -38,6 +38,8 @@ class SerialBatches:
         self._printing = Printing(reports)
         self._ended: set[str] = set()
 
+    running = 0  # each process runs the one of its message
+
     def run(self, message: str, batch: messages.Batch) -> None:
         """Run the tasks of a batch."""
         results = Results(self._reports, batch.reply_queue, message)

@@ -150,9 +150,10 @@ class WorkerSide:
     def facts(self) -> messages.WorkerFacts:
         """Return what this worker is."""
         queues = tuple(self.controller.app.amqp.queues.consume_from)
+        running = self._batches.running or len(state.active_requests)
         return messages.WorkerFacts(
             self.name, self.pool, int(self.controller.concurrency or 1), queues, platform.python_version(),
-            greenlab.__version__, self.pid, len(state.active_requests), self.pool == "eventlet",
+            greenlab.__version__, self.pid, running, self.pool == "eventlet",
         )  # fmt: skip
 
     def _kill(self, job: str, message: str, index: int) -> None:

@@ -34,6 +34,14 @@ class Worker:
         self.seen_s = perf_counter()
         self.refused = _mismatch(facts)
 
+    def describe(self) -> str:
+        """Return what it is, in one line."""
+        facts = self.facts
+        what = f"{facts.name}: {facts.pool} -c {facts.capacity:,}, takes {', '.join(facts.queues)}"
+        versions = f"Python {facts.python}, greenlab {facts.greenlab}"
+        seen = f"{facts.running:,} tasks running, seen {perf_counter() - self.seen_s:.0f} s ago"
+        return f"{what}; {versions}; {seen}{f'; refused: it {self.refused}' if self.refused else ''}"
+
     @property
     def kind(self) -> str:
         """What its queue is for: "io" or "cpu"."""
