@@ -8,7 +8,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-import celery_workers
 import psutil
 import pytest
 from kernel import Kernel
@@ -55,8 +54,7 @@ def nothing_left() -> Iterator[None]:
             if t.is_alive() and not isinstance(t, threading._DummyThread)
         ]
         more = _thread._count() - native
-        shared = children | celery_workers.pids()
-        kids = [c for c in psutil.Process().children() if c.pid not in shared and _alive(c)]
+        kids = [c for c in psutil.Process().children() if c.pid not in children and _alive(c)]
         if not left and more <= 0 and not kids:
             return
         time.sleep(0.01)

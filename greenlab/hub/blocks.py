@@ -31,7 +31,7 @@ class Block:
         index: the index of the task within its run, if it was one of a run's.
         waiting: green threads that could have gone on (their time had come, or their socket was ready) when the
             block was last looked at.
-        worker: the process id of the worker whose hub it was; None for the hub here.
+        worker: the process id of the worker whose hub it was, or the name of a Celery worker; None for the hub here.
     """
 
     started_s: float
@@ -44,7 +44,7 @@ class Block:
     who: str = ""
     index: int | None = None
     waiting: int = 0
-    worker: int | None = None
+    worker: int | str | None = None
 
     @property
     def duration_s(self) -> float:

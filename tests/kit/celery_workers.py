@@ -9,13 +9,14 @@ import atexit
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 from greenlab.pools.celery import embedded
 
@@ -30,6 +31,12 @@ OPTIONS = {
     "threads": ("-P", "threads", "-c", "10"),
 }
 PATIENCE_S = 60.0
+_DETACH = """
+import subprocess, sys
+worker = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=sys.stderr, start_new_session=True)
+print(worker.pid)
+"""
+"""Starts a worker that is no child of the test's: tests look at the children that they leave."""
 
 _running: dict[str, Worker] = {}
 
@@ -46,21 +53,25 @@ class Worker:
         # Not pytest's: the path of a Unix socket must be short.
         self.folder = folder or Path(tempfile.mkdtemp(prefix="gl-", dir="/tmp"))
         self._owns = folder is None
-        self.log = self.folder / f"worker{time.monotonic_ns()}.log"
-        self._environ = os.environ | {"XDG_RUNTIME_DIR": str(self.folder)} | environ
-        self._options = options
+        name = f"w{time.monotonic_ns()}"
+        self.log = self.folder / f"{name}.log"
+        command = [
+            sys.executable, "-m", "celery", "-A", "greenlab.celery", "worker", *options, "-l", "info",
+            "--without-mingle", "--without-gossip", "-n", f"{name}@test",
+        ]  # fmt: skip
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "celery", "-A", "greenlab.celery", "worker", *options, "-l", "info",
-                 "--without-mingle", "--without-gossip", "-n", f"w{time.monotonic_ns()}@test"],
-                env=self._environ, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
+            pid = subprocess.check_output(
+                [sys.executable, "-c", _DETACH, *command],
+                env=os.environ | {"XDG_RUNTIME_DIR": str(self.folder)} | environ,
+                stderr=log,
+            )
+        self.process = psutil.Process(int(pid))
 
     def wait_ready(self) -> None:
         """Wait until it takes messages."""
         end = time.monotonic() + PATIENCE_S
         while " ready." not in self.said:
-            if self.process.poll() is not None or time.monotonic() > end:
+            if not self._alive or time.monotonic() > end:
                 raise AssertionError(f"the worker does not start: {self.said}")
             time.sleep(0.05)
 
@@ -72,19 +83,21 @@ class Worker:
     @property
     def children(self) -> list[int]:
         """The ids of its own children."""
-        import psutil
+        return [child.pid for child in self.process.children()]
 
-        return [child.pid for child in psutil.Process(self.process.pid).children()]
+    @property
+    def _alive(self) -> bool:
+        return bool(self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE)
 
     def close(self) -> None:
         """End it, and wait until its embedded broker has gone too."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+        if self._alive:
+            self.process.terminate()
             try:
                 self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+            except psutil.TimeoutExpired:
+                for one in [*self.process.children(recursive=True), self.process]:
+                    one.kill()
         socket = self.folder / "greenlab" / "broker.sock"
         end = time.monotonic() + 10
         while self._owns and socket.exists() and time.monotonic() < end:
@@ -121,8 +134,3 @@ def use(kind: str, monkeypatch: pytest.MonkeyPatch) -> Worker:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(worker.folder))
     assert embedded.find()
     return worker
-
-
-def pids() -> set[int]:
-    """Return the ids of the shared workers: no test has left them behind."""
-    return {worker.process.pid for worker in _running.values()}

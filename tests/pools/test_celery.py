@@ -148,6 +148,21 @@ def test_the_hubs_state_lists_the_workers(green_worker: celery_workers.Worker, s
     assert line in repr(state_of(started))
 
 
+def spin(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def test_what_holds_a_workers_hub_is_told_with_the_workers_name(green_worker: celery_workers.Worker) -> None:
+    made = run(spin, [0.4, 0.0])
+    until(lambda: made.blocked, 5)
+    assert "spin" == made.blocked[0].function
+    assert 0 == made.blocked[0].index
+    assert str(made.blocked[0].worker).endswith("@test")
+    assert made.blocked[0].duration_s == pytest.approx(0.4, rel=0.5)
+
+
 def test_functions_of_a_kernel_travel_by_value(worker: celery_workers.Worker) -> None:
     names: dict[str, Any] = {"__name__": "__main__"}
     exec("factor = 3\ndef triple(x):\n    return factor * x", names)

@@ -55,6 +55,10 @@ class Connection:
     Args:
         listener: who hears of it.
 
+    Attributes:
+        broken: whether the broker is away.
+        lost_s: when it was last found to be, `time.perf_counter()`.
+
     Raises:
         UsageError: no broker is configured, and the embedded one does not run.
     """
@@ -69,7 +73,8 @@ class Connection:
         self._producer: Any = None
         self._offsets: dict[str, float] = {}
         self._seen = signing.SeenMessages()
-        self._broken = False
+        self.broken = False
+        self.lost_s = -math.inf
 
     @property
     def broker(self) -> str:
@@ -126,9 +131,8 @@ class Connection:
             for wait_s in (*_AGAIN_S, *[_AGAIN_S[-1]] * 600):
                 try:
                     send()
-                except self._errors as error:
+                except self._errors:  # whoever reads finds out too, and tells
                     self._producer = None
-                    self._tell_lost(error)
                     eventlet.sleep(wait_s)
                 else:
                     return
@@ -158,8 +162,8 @@ class Connection:
                 queue = Queue(self.reply_queue, exchange="", routing_key=self.reply_queue, durable=False,
                               auto_delete=False, expires=_FORGET_S)  # fmt: skip
                 with connection, Consumer(connection, [queue], on_message=self._take, no_ack=True):
-                    if self._broken:
-                        self._broken = False
+                    if self.broken:
+                        self.broken = False
                         self._listener.found_broker()
                     waits = list(_AGAIN_S)
                     while True:
@@ -176,8 +180,9 @@ class Connection:
                     break
 
     def _tell_lost(self, error: BaseException) -> None:
-        if not self._broken:
-            self._broken = True
+        if not self.broken:
+            self.broken = True
+            self.lost_s = perf_counter()
             self._listener.lost_broker(f"{type(error).__name__}: {error}")
 
     def _take(self, message: Any) -> None:

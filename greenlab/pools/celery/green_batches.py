@@ -1,5 +1,8 @@
 """A batch in an eventlet worker: its tasks are green threads, all at once.
 
+The worker's hub is adopted (see `greenlab.hub.adopted`) when the first batch comes, so that the watchdog sees what
+holds it.
+
 Guarantees: no task waits for another of its batch, but where more than the job's limit are at hand; the green threads
 of a job are kept while there is work for them.
 
@@ -8,19 +11,30 @@ Must not import: runs, live, magics, celery.
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import TaskTimeoutError
+import greenlet
+
+from greenlab import hub as hubs
+from greenlab.errors import TaskTimeoutError, UsageError
 from greenlab.hub import eventlet
+from greenlab.hub.watchdog import watchdog_of
+from greenlab.hub.worker_greenlet import NO_TASK, WorkerGreenlet
 from greenlab.pools.celery import messages
 from greenlab.pools.celery.batch import TOGETHER_S, Killed, Printing, Results, load_function
 from greenlab.pools.hybrid.output import this_task
 
 if TYPE_CHECKING:
+    from greenlab.hub.blocks import Block
     from greenlab.pools.celery.reports import Reports
+
+_SLICE_S: Final = 0.01
 
 
 class _GreenJob:
@@ -28,10 +42,10 @@ class _GreenJob:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.watching = contextlib.ExitStack()
         self.queue: deque[tuple[_GreenMessage, int, Any]] = deque()
         self.runners: set[Any] = set()
         self.running: dict[tuple[str, int], Any] = {}
-        self.killed: set[tuple[str, int]] = set()
         self.ended = False
 
 
@@ -68,6 +82,7 @@ class GreenBatches:
         self._reports = reports
         self._printing = Printing(reports)
         self._jobs: dict[str, _GreenJob] = {}
+        self._hub: Any = None
 
     @property
     def running(self) -> int:
@@ -77,9 +92,7 @@ class GreenBatches:
     def run(self, message: str, batch: messages.Batch) -> None:
         """Hand the tasks of a batch to the job's green threads, and wait until they have ended."""
         tasks = messages.tasks_of(batch)
-        job = self._jobs.get(batch.job)
-        if job is None:
-            job = self._jobs[batch.job] = _GreenJob(batch.limit)
+        job = self._jobs.get(batch.job) or self._begin(batch)
         job.limit = batch.limit
         held = _GreenMessage(message, batch, Results(self._reports, batch.reply_queue, message), len(tasks))
         held.results.tell(messages.BEGUN)
@@ -89,8 +102,9 @@ class GreenBatches:
             held.through.wait()
         finally:
             held.results.flush()
-            if not job.queue and not job.runners:
+            if not job.queue and not job.running:
                 self._jobs.pop(batch.job, None)
+                job.watching.close()
 
     def kill(self, job: str, message: str, index: int) -> None:
         """End one task where it waits."""
@@ -100,7 +114,7 @@ class GreenBatches:
         key = message, index
         runner = here.running.get(key)
         if runner is not None:
-            eventlet.kill(runner, Killed())
+            self._hub.schedule_call_global(0, self._throw, runner, key, here)
             return
         for place, (held, waiting, _) in enumerate(here.queue):
             if held.id == message and waiting == index:
@@ -118,8 +132,9 @@ class GreenBatches:
         here.ended = True
         held = {id(one[0]): one[0] for one in here.queue}
         here.queue.clear()
-        for runner in list(here.runners):
-            eventlet.kill(runner)
+        here.watching.close()
+        for runner in list(here.running.values()):
+            self._hub.schedule_call_global(0, runner.throw)
         for one in held.values():
             if not one.through.ready():
                 one.through.send()
@@ -133,19 +148,51 @@ class GreenBatches:
 
     def _grow(self, job: _GreenJob) -> None:
         for _ in range(min(job.limit - len(job.runners), len(job.queue))):
-            runner = eventlet.spawn(self._work, job)
+            runner = WorkerGreenlet(job, partial(self._work, job), self._hub.greenlet)
+            runner.gr_context = copy_context()
             job.runners.add(runner)
-            runner.link(job.runners.discard)
+            self._hub.schedule_call_global(0, runner.switch)
+
+    def _begin(self, batch: messages.Batch) -> _GreenJob:
+        if self._hub is None:
+            try:
+                self._hub = hubs.start()
+            except UsageError:  # a hub of another class: nothing watches it then
+                self._hub = eventlet.hubs.get_hub()
+        job = self._jobs[batch.job] = _GreenJob(batch.limit)
+        if isinstance(self._hub, hubs.GuestHub):
+            watchdog = watchdog_of(self._hub)
+            watchdog.after_s = batch.blocked_after_s
+
+            def report(block: Block) -> None:
+                told = replace(block, worker=self._reports.worker)
+                self._reports.tell(batch.reply_queue, messages.BLOCKED, batch.job, told)
+
+            job.watching.enter_context(watchdog.watch(report, job))
+        return job
+
+    @staticmethod
+    def _throw(runner: Any, key: tuple[str, int], job: _GreenJob) -> None:
+        if key in job.running and job.running[key] is runner:  # it may have ended meanwhile
+            runner.throw(Killed())
 
     def _work(self, job: _GreenJob) -> None:
-        me = eventlet.getcurrent()
+        me: Any = greenlet.getcurrent()
+        try:
+            self._run_tasks(me, job)
+        finally:
+            job.runners.discard(me)
+
+    def _run_tasks(self, me: Any, job: _GreenJob) -> None:
+        turned_s = perf_counter()
         while job.queue and len(job.running) < max(1, job.limit):
             held, index, item = job.queue.popleft()
             key = held.id, index
             job.running[key] = me
             batch, results = held.batch, held.results
             owner = ((batch.reply_queue, batch.job), index)
-            started_s = perf_counter()
+            me.index = index
+            me.started_s = started_s = perf_counter()
             try:
                 value = copy_context().run(_call, batch, owner, item)
             except BaseException as error:
@@ -160,9 +207,13 @@ class GreenBatches:
                 results.succeed(index, started_s, ended_s, value)
                 held.flush_soon()
             finally:
+                me.index = NO_TASK
                 job.running.pop(key, None)
                 held.end_one()
             del item
+            if ended_s - turned_s > _SLICE_S:  # brief tasks, one after another, are not to hold the hub together
+                eventlet.sleep(0)
+                turned_s = perf_counter()
 
 
 def _call(batch: messages.Batch, owner: Any, item: Any) -> Any:

@@ -6,6 +6,7 @@ Must not import: runs, live, magics, celery.
 
 from __future__ import annotations
 
+import math
 import uuid
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -33,7 +34,7 @@ class Message:
         tasks: those that have not ended: item, by index.
         worker: who has it, once that is known.
         begun: whether its first task has begun.
-        sent_s: when it was sent.
+        sent_s: when the broker had it; infinite before.
     """
 
     def __init__(self) -> None:
@@ -44,7 +45,8 @@ class Message:
         self.size = 0
         self.worker: str | None = None
         self.begun = False
-        self.begun_s = self.sent_s = perf_counter()
+        self.begun_s = perf_counter()
+        self.sent_s = math.inf
 
     def add(self, index: int, item: Any) -> None:
         """Add a task.

@@ -19,6 +19,7 @@ Must not import: runs, live, magics.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +29,8 @@ from greenlab.pools.celery import messages
 from greenlab.pools.celery.dispatch import Dispatcher
 from greenlab.pools.celery.job import ActiveJob, Message
 from greenlab.pools.celery.messages import Report, WorkerFacts
-from greenlab.pools.celery.workers import DEAD_S, Worker, Workers
+from greenlab.pools.celery.recovery import Recovery
+from greenlab.pools.celery.workers import Worker, Workers
 from greenlab.pools.processes import serialization
 from greenlab.pools.protocol import InFlight
 
@@ -44,9 +46,6 @@ _ANSWER_S: Final = 0.2
 """How long `%greenhub` waits for answers."""
 _MORE_S: Final = 0.05
 """How long to wait for further workers after the first has answered."""
-_LOOK_S: Final = 1.0
-_BACK_S: Final = 30.0
-"""How long workers have to find a broker that is back."""
 _END_S: Final = 10.0
 
 
@@ -67,8 +66,7 @@ class CeleryPool:
         self._jobs: dict[str, ActiveJob] = {}
         self._arrived = eventlet.event.Event()
         self._watcher: Any = None
-        self._alone = False
-        self._states: dict[str, tuple[list[str], list[str]]] = {}  # what workers have said in `_catch_up`
+        self._recovery = Recovery(self._jobs, self._workers, self._dispatcher, self._open)
 
     # --- what a run calls
 
@@ -101,14 +99,15 @@ class CeleryPool:
             UsageError: none does, or none can run this kernel's functions.
         """
         connection = self._open()
-        self._workers.clear()
-        end_s = perf_counter() + _HELLO_S
-        while not self._workers.able and perf_counter() < end_s:
+        asked_s = perf_counter()
+        while not self._workers.answered(asked_s) and perf_counter() < asked_s + _HELLO_S:
             # More than once: a worker that is just starting says that it is ready before it hears questions.
             connection.ask(messages.ASK_HELLO, connection.reply_queue)
             with eventlet.Timeout(_HELLO_S / 6, False):
                 self._arrived.wait()
         eventlet.sleep(_MORE_S)
+        if not self._jobs:  # another run may have to do with those that are slow to answer
+            self._workers.keep_answered(asked_s)
         if self._workers.able:
             return self.workers
         refused = "; ".join(f"{worker.facts.name} {worker.refused}" for worker in self._workers)
@@ -136,7 +135,7 @@ class CeleryPool:
         active = ActiveJob(job, self._kind_of(job))
         self._jobs[active.id] = active
         if self._watcher is None or self._watcher.dead:
-            self._watcher = eventlet.spawn(self._watch)
+            self._watcher = eventlet.spawn(self._recovery.watch)
         sender = eventlet.spawn(self._dispatcher.send, active)
         try:
             self._dispatcher.pull(active)
@@ -207,13 +206,15 @@ class CeleryPool:
 
     def _end(self, active: ActiveJob) -> None:
         """Stop what workers have of a job, and wait until they have."""
-        if not active.out or self._connection is None:
+        if not active.out or self._connection is None or self._connection.broken:
+            active.out.clear()  # nobody can be told; workers find out when they report
             return
         holders = {message.worker for message in active.out.values() if message.worker is not None}
         out = list(active.out)
         try:
-            self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
             end_s = perf_counter() + _END_S
+            with eventlet.Timeout(_END_S, False):
+                self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
             while holders - active.ended_at and perf_counter() < end_s:
                 active.wait(max(0.01, end_s - perf_counter()))
         finally:
@@ -239,15 +240,15 @@ class CeleryPool:
         for kind, *about in report.told:
             if kind == messages.HELLO:
                 self._workers.add(WorkerFacts(*about[0]))
-                self._alone = False
+                self._recovery.alone = False
                 arrived, self._arrived = self._arrived, eventlet.event.Event()
                 arrived.send()
             elif kind in (messages.PRINTED, messages.BLOCKED, messages.ENDED):
                 active = self._jobs.get(about[0])
                 if active is not None:
-                    self._heard_of_job(active, report.worker, kind, about[1:])
+                    self._heard_of_job(active, report.worker, offset_s, kind, about[1:])
             elif kind == messages.STATE:
-                self._states[report.worker] = about[0], about[1]
+                self._recovery.states[report.worker] = about[0], about[1]
             elif kind == messages.HELD:
                 for message in self._messages(about[0]):
                     message.worker = report.worker
@@ -259,12 +260,14 @@ class CeleryPool:
     def _messages(self, ids: list[str]) -> list[Message]:
         return [active.out[id_] for active in self._jobs.values() for id_ in ids if id_ in active.out]
 
-    def _heard_of_job(self, active: ActiveJob, worker: str, kind: str, about: list[Any]) -> None:
+    def _heard_of_job(self, active: ActiveJob, worker: str, offset_s: float, kind: str, about: list[Any]) -> None:
         if kind == messages.PRINTED:
             index, stream, text = about
             active.job.write(stream, text, index)
         elif kind == messages.BLOCKED:
-            active.job.note_block(about[0])
+            block = about[0]
+            times = {"started_s": block.started_s + offset_s, "ended_s": block.ended_s + offset_s}
+            active.job.note_block(replace(block, **times))
         else:
             active.ended_at.add(worker)
 
@@ -283,7 +286,7 @@ class CeleryPool:
             self._dispatcher.give_again(active, back)
         elif kind == messages.LOST:
             pid, signum, code = about
-            self._lose(active, message, WorkerLostError(pid, signal=signum, exitcode=code))
+            self._recovery.lose(active, message, WorkerLostError(pid, signal=signum, exitcode=code))
         else:
             self._take_end(active, message, offset_s, kind, *about)
         if not message.tasks:
@@ -324,69 +327,8 @@ class CeleryPool:
             warnings.warn(f"the broker is away, and the run waits for it: {why}", RuntimeWarning, stacklevel=2)
 
     def found_broker(self) -> None:
-        """Find out what was lost with the broker: messages on their way there, and reports on their way back."""
-        eventlet.spawn(self._catch_up)
-
-    def _catch_up(self) -> None:
-        connection = self._connection
-        out = {id_: (active, message) for active in self._jobs.values() for id_, message in active.out.items()}
-        if connection is None or not out:
-            return
-        self._states.clear()
-        end_s = perf_counter() + _BACK_S
-        # Workers find the broker a little later than this kernel: they are asked until all have answered.
-        while {worker.facts.name for worker in self._workers} - set(self._states) and perf_counter() < end_s:
-            connection.ask(messages.ASK_AGAIN, connection.reply_queue, list(out))
-            eventlet.sleep(_LOOK_S)
-        held = {id_ for state in self._states.values() for id_ in state[0]}
-        seen = {id_ for state in self._states.values() for id_ in state[1]}
-        for id_, (active, message) in out.items():
-            if id_ in held or active.out.get(id_) is not message:
-                continue
-            if id_ in seen or message.worker not in (None, *self._states):
-                message.begun = True
-                self._lose(active, message, WorkerLostError(0, how="what it reported was lost with the broker"))
-            else:
-                active.out.pop(id_)
-                self._dispatcher.give_again(active, list(message.tasks.items()))
-            active.out.pop(id_, None)
-            active.wake()
-
-    def _watch(self) -> None:
-        """Look, while jobs run, whether workers that have messages are silent."""
-        while True:
-            eventlet.sleep(_LOOK_S)
-            holders = {message.worker for active in self._jobs.values() for message in active.out.values()}
-            silent = self._workers.remove_silent(holders)
-            for active in list(self._jobs.values()):
-                for message in [one for one in active.out.values() if one.worker in silent]:
-                    self._lose(active, message, _silent(str(message.worker)))
-                    active.out.pop(message.id, None)
-                active.wake()
-            if not self._workers.able:
-                self._ask_for_workers()
-
-    def _ask_for_workers(self) -> None:
-        """Look for others, when all that were there have gone: the run waits for them."""
-        if self._connection is not None:
-            if not self._alone:
-                self._alone = True
-                warnings.warn("no Celery worker is left, and the run waits for one", RuntimeWarning, stacklevel=2)
-            self._connection.ask(messages.ASK_HELLO, self._connection.reply_queue)
-
-    def _lose(self, active: ActiveJob, message: Message, error: WorkerLostError) -> None:
-        """A worker has died with a message: its tasks failed if it had begun, and go elsewhere if not."""
-        tasks, message.tasks = message.tasks, {}
-        if not message.begun:
-            self._dispatcher.give_again(active, list(tasks.items()))
-            return
-        now_s = perf_counter()
-        for index in tasks:
-            active.tell(index, message.begun_s, now_s, None, active.killed.pop(index, error))
-
-
-def _silent(name: str) -> WorkerLostError:
-    return WorkerLostError(0, how=f"the Celery worker {name} has been silent for {DEAD_S:g} s")
+        """As `connection.Listener`."""
+        eventlet.spawn(self._recovery.catch_up)
 
 
 def _load_end(index: int, kind: str, packed: tuple[int, int, bytes]) -> tuple[Any, BaseException | None]:

@@ -30,6 +30,9 @@ _LINGER_S: Final = 5.0
 class Reports:
     """Sends reports from one process.
 
+    Attributes:
+        worker: the worker's node name.
+
     Args:
         app: the Celery application.
         secret: the key to sign with.
@@ -39,7 +42,7 @@ class Reports:
     def __init__(self, app: Any, secret: bytes, worker: str) -> None:
         self._app = app
         self._secret = secret
-        self._worker = worker
+        self.worker = worker
         self._pid = os.getpid()
         self._waiting: deque[tuple[str, tuple[Any, ...], int]] = deque()
         self._changed = threading.Condition()
@@ -107,9 +110,9 @@ class Reports:
 
     def _send(self, queue: str, told: list[tuple[Any, ...]]) -> None:
         self._count += 1
-        header = signing.Header(queue, "", f"{self._worker}/{self._pid}/{self._count}", time.time() + VALID_S)
+        header = signing.Header(queue, "", f"{self.worker}/{self._pid}/{self._count}", time.time() + VALID_S)
         try:
-            body = messages.dump(messages.Report(self._worker, messages.this_clock(), time.perf_counter(), told))
+            body = messages.dump(messages.Report(self.worker, messages.this_clock(), time.perf_counter(), told))
             envelope = signing.make_envelope(self._secret, header, body)
         except signing.RefusedError:
             return  # each value was measured when it was told: what is left is never that large

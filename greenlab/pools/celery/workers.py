@@ -57,9 +57,13 @@ class Workers:
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._known.values())
 
-    def clear(self) -> None:
-        """Forget all."""
-        self._known.clear()
+    def answered(self, since_s: float) -> list[Worker]:
+        """Return those that can run this kernel's functions and have said so since then."""
+        return [worker for worker in self.able if worker.seen_s >= since_s]
+
+    def keep_answered(self, since_s: float) -> None:
+        """Forget those that have said nothing since then."""
+        self._known = {name: worker for name, worker in self._known.items() if worker.seen_s >= since_s}
 
     def add(self, facts: WorkerFacts) -> None:
         """Take note of what a worker says of itself."""
@@ -69,6 +73,11 @@ class Workers:
         """A worker has told something."""
         if name in self._known:
             self._known[name].seen_s = perf_counter()
+
+    def note_all_heard(self) -> None:
+        """Begin to count the silence of all anew."""
+        for worker in self:
+            worker.seen_s = perf_counter()
 
     def remove_silent(self, holders: set[str | None]) -> set[str]:
         """Forget those that hold messages and count as dead; return their names."""

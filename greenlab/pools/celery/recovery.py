@@ -1,0 +1,163 @@
+"""What becomes of messages when a worker dies, or the broker has been away.
+
+Guarantees: a task that may have begun is not run again, it fails with `WorkerLostError`; one that certainly has not
+goes elsewhere.
+
+Must not import: runs, live, magics, celery, kombu.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from greenlab.errors import WorkerLostError
+from greenlab.hub import eventlet
+from greenlab.pools.celery import messages
+from greenlab.pools.celery.workers import DEAD_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from greenlab.pools.celery.connection import Connection
+    from greenlab.pools.celery.dispatch import Dispatcher
+    from greenlab.pools.celery.job import ActiveJob, Message
+    from greenlab.pools.celery.workers import Workers
+
+_LOOK_S: Final = 1.0
+_UNCLAIMED_S: Final = 3.0
+"""How long after a worker was found dead idle ones have to take what waits in the queue."""
+_BACK_S: Final = 30.0
+"""How long workers have to find a broker that is back."""
+
+
+class Recovery:
+    """Looks after the messages of jobs that run.
+
+    Args:
+        jobs: those that run, by id.
+        workers: those that are known.
+        dispatcher: sends again what has not begun.
+        connect: returns the connection to workers.
+
+    Attributes:
+        alone: whether no worker is left, and that was said.
+        states: what workers have answered to `messages.ASK_AGAIN`: messages that they have, and that they ever got.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, ActiveJob],
+        workers: Workers,
+        dispatcher: Dispatcher,
+        connect: Callable[[], Connection],
+    ) -> None:
+        self._jobs = jobs
+        self._workers = workers
+        self._dispatcher = dispatcher
+        self._connect = connect
+        self._catching_up = False
+        self._death_s = -math.inf  # when a worker was last found dead
+        self.alone = False
+        self.states: dict[str, tuple[list[str], list[str]]] = {}
+
+    def catch_up(self) -> None:
+        """Find out what was lost with the broker: messages on their way there, and reports on their way back."""
+        connection = self._connect()
+        # What was sent later than that, the new broker has.
+        out = {
+            id_: (active, message)
+            for active in self._jobs.values()
+            for id_, message in active.out.items()
+            if message.sent_s < connection.lost_s
+        }
+        if not out:
+            return
+        self._catching_up = True
+        try:
+            self._ask_what_became_of(connection, out)
+        finally:
+            self._workers.note_all_heard()
+            self._catching_up = False
+
+    def _ask_what_became_of(self, connection: Connection, out: dict[str, tuple[ActiveJob, Message]]) -> None:
+        self.states.clear()
+        end_s = perf_counter() + _BACK_S
+        # Workers find the broker a little later than this kernel: they are asked until all have answered.
+        while {worker.facts.name for worker in self._workers} - set(self.states) and perf_counter() < end_s:
+            connection.ask(messages.ASK_AGAIN, connection.reply_queue, list(out))
+            eventlet.sleep(_LOOK_S)
+        held = {id_ for state in self.states.values() for id_ in state[0]}
+        seen = {id_ for state in self.states.values() for id_ in state[1]}
+        for id_, (active, message) in out.items():
+            if id_ in held or active.out.get(id_) is not message:
+                continue
+            if id_ in seen or message.worker not in (None, *self.states):
+                message.begun = True
+                self.lose(active, message, WorkerLostError(0, how="what it reported was lost with the broker"))
+            else:
+                active.out.pop(id_)
+                self._dispatcher.give_again(active, list(message.tasks.items()))
+            active.out.pop(id_, None)
+            active.wake()
+
+    def watch(self) -> None:
+        """Look, while jobs run, whether workers that have messages are silent."""
+        while True:
+            eventlet.sleep(_LOOK_S)
+            if self._catching_up or self._connect().broken:  # then all are silent
+                continue
+            holders = {message.worker for active in self._jobs.values() for message in active.out.values()}
+            silent = self._workers.remove_silent(holders)
+            for active in list(self._jobs.values()):
+                for message in [one for one in active.out.values() if one.worker in silent]:
+                    self.lose(active, message, _silent(str(message.worker)))
+                    active.out.pop(message.id, None)
+                active.wake()
+            if silent:
+                self._death_s = perf_counter()
+            self._lose_unclaimed()
+            if not self._workers.able:
+                self._ask_for_workers()
+
+    def _lose_unclaimed(self) -> None:
+        """Give up messages that a worker took from the broker, and died with before it could say so.
+
+        Those that wait in the queue would have been taken by another worker, if one has nothing to do. What the dead
+        one had begun of them nobody knows, so none of it is run again.
+        """
+        if perf_counter() - self._death_s < _UNCLAIMED_S:
+            return
+        for active in list(self._jobs.values()):
+            held = sum(len(message.tasks) for message in active.out.values() if message.worker is not None)
+            if not self._workers.serving(active.kind) or held >= self._workers.capacity(active.kind):
+                continue
+            for message in [one for one in active.out.values() if one.worker is None and one.sent_s < self._death_s]:
+                message.begun = True
+                self.lose(active, message, WorkerLostError(0, how="it took the message and has been silent since"))
+                active.out.pop(message.id, None)
+                active.wake()
+
+    def _ask_for_workers(self) -> None:
+        """Look for others, when all that were there have gone: the run waits for them."""
+        if not self.alone:
+            self.alone = True
+            warnings.warn("no Celery worker is left, and the run waits for one", RuntimeWarning, stacklevel=2)
+        connection = self._connect()
+        connection.ask(messages.ASK_HELLO, connection.reply_queue)
+
+    def lose(self, active: ActiveJob, message: Message, error: WorkerLostError) -> None:
+        """A worker has died with a message: its tasks failed if it had begun, and go elsewhere if not."""
+        tasks, message.tasks = message.tasks, {}
+        if not message.begun:
+            self._dispatcher.give_again(active, list(tasks.items()))
+            return
+        now_s = perf_counter()
+        for index in tasks:
+            active.tell(index, message.begun_s, now_s, None, active.killed.pop(index, error))
+
+
+def _silent(name: str) -> WorkerLostError:
+    return WorkerLostError(0, how=f"the Celery worker {name} has been silent for {DEAD_S:g} s")
