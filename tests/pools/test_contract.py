@@ -189,14 +189,14 @@ def test_a_task_over_its_timeout_fails_and_the_others_go_on(pool: Any) -> None:
 
 
 def test_two_jobs_at_once_are_both_served(pool: Any) -> None:
-    ledgers = [Ledger(nap, [0.005] * 20, concurrency=2) for _ in range(2)]
+    ledgers = [Ledger(nap, [0.005] * 60, concurrency=2) for _ in range(2)]
     runners = [eventlet.spawn(pool.run, ledger) for ledger in ledgers]
-    while sum(ledger.done for ledger in ledgers) < 20:
+    while sum(ledger.done for ledger in ledgers) < 60:
         eventlet.sleep(0.002)
     halfway = [ledger.done for ledger in ledgers]
     for runner in runners:
         runner.wait()
-    assert [20, 20] == [ledger.done for ledger in ledgers]
+    assert [60, 60] == [ledger.done for ledger in ledgers]
     assert min(halfway) > 0
 
 
