@@ -59,6 +59,7 @@ class Recovery:
         self._dispatcher = dispatcher
         self._connect = connect
         self._catching_up = False
+        self._asked_s = math.inf  # since when all are asked whether they are there
         self._death_s = -math.inf  # when a worker was last found dead
         self.alone = False
         self.states: dict[str, tuple[list[str], list[str]]] = {}
@@ -109,8 +110,7 @@ class Recovery:
             eventlet.sleep(_LOOK_S)
             if self._catching_up or self._connect().broken:  # then all are silent
                 continue
-            holders = {message.worker for active in self._jobs.values() for message in active.out.values()}
-            silent = self._workers.remove_silent(holders)
+            silent = self._workers.remove_silent(self._expected_to_speak())
             for active in list(self._jobs.values()):
                 for message in [one for one in active.out.values() if one.worker in silent]:
                     self.lose(active, message, _silent(str(message.worker)))
@@ -121,6 +121,23 @@ class Recovery:
             self._lose_unclaimed()
             if not self._workers.able:
                 self._ask_for_workers()
+
+    def _expected_to_speak(self) -> set[str | None]:
+        """Return the names of workers that would not be silent if they lived.
+
+        Those that hold messages say so by themselves. Where a message is claimed by nobody, a worker may have died
+        with it that held no other: then all are asked.
+        """
+        now_s = perf_counter()
+        out = [message for active in self._jobs.values() for message in active.out.values()]
+        if not any(message.worker is None and now_s - message.sent_s > _UNCLAIMED_S for message in out):
+            self._asked_s = math.inf
+        else:
+            self._asked_s = min(self._asked_s, now_s)
+            connection = self._connect()
+            connection.ask(messages.ASK_HELLO, connection.reply_queue)
+        holders = {message.worker for message in out}
+        return holders | {worker.facts.name for worker in self._workers if now_s - self._asked_s > DEAD_S}
 
     def _lose_unclaimed(self) -> None:
         """Give up messages that a worker took from the broker, and died with before it could say so.
