@@ -15,6 +15,8 @@ import greenlab
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.whole_heap  # multiprocessing captured `os.read` long before
+
 CONTEXT = multiprocessing.get_context("spawn")
 # Made before greenlab is started, and so with C's own methods in their attributes.
 MADE_BEFORE: dict[str, Any] = {

@@ -103,8 +103,9 @@ class CeleryPool:
         while not self._workers.answered(asked_s) and perf_counter() < asked_s + _HELLO_S:
             # More than once: a worker that is just starting says that it is ready before it hears questions.
             connection.ask(messages.ASK_HELLO, connection.reply_queue)
-            with eventlet.Timeout(_HELLO_S / 6, False):
-                self._arrived.wait()
+            if not self._workers.answered(asked_s):  # the answer may have come while the question was sent
+                with eventlet.Timeout(_HELLO_S / 6, False):
+                    self._arrived.wait()
         eventlet.sleep(_MORE_S)
         if not self._jobs:  # another run may have to do with those that are slow to answer
             self._workers.keep_answered(asked_s)
