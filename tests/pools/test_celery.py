@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import celery_workers
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab import pools
@@ -41,14 +42,6 @@ def green_worker(started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_worker
 
 def run(func: Callable[[Any], Any], items: Any, **options: Any) -> Any:
     return greenlab.run(func, items, pool="celery", live=False, **options)
-
-
-def until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait until something is true."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it took too long"
-        eventlet.sleep(0.02)
 
 
 def nap(seconds: float) -> float:
@@ -120,7 +113,7 @@ def test_the_concurrency_can_be_raised_while_a_run_goes_on(green_worker: celery_
     pool = pools.get(started, "celery")
     ledger = Ledger(nap, [0.2] * 60, concurrency=1)
     runner = eventlet.spawn(pool.run, ledger)
-    until(lambda: ledger.done >= 1)
+    wait_until(lambda: ledger.done >= 1, limit_s=30)
     ledger.concurrency = 60
     pool.adjust(ledger)
     begin = time.perf_counter()
@@ -132,7 +125,7 @@ def test_one_task_is_killed_and_the_others_go_on(worker: celery_workers.Worker, 
     pool = pools.get(started, "celery")
     ledger = Ledger(nap, [60, 0.01, 0.01, 0.01], concurrency=2)
     runner = eventlet.spawn(pool.run, ledger)
-    until(lambda: ledger.done == 3)
+    wait_until(lambda: ledger.done == 3, limit_s=30)
     assert [0] == [one.index for one in pool.held(ledger)]
     assert pool.kill(ledger, 0, greenlab.CancelledError("enough"))
     assert not pool.kill(ledger, 1, greenlab.CancelledError("it has ended"))
@@ -156,7 +149,7 @@ def spin(seconds: float) -> None:
 
 def test_what_holds_a_workers_hub_is_told_with_the_workers_name(green_worker: celery_workers.Worker) -> None:
     made = run(spin, [0.4, 0.0])
-    until(lambda: made.blocked, 5)
+    wait_until(lambda: made.blocked, limit_s=5)
     assert "spin" == made.blocked[0].function
     assert 0 == made.blocked[0].index
     assert str(made.blocked[0].worker).endswith("@test")
@@ -194,7 +187,7 @@ def test_a_worker_that_is_killed_costs_what_it_had_begun(started: Any, monkeypat
             pool = pools.get(started, "celery")
             ledger = Ledger(nap, [0.3] * 100, concurrency=20)
             runner = eventlet.spawn(pool.run, ledger)
-            until(lambda: ledger.done >= 40)
+            wait_until(lambda: ledger.done >= 40, limit_s=30)
             other.process.kill()
             runner.wait()
     assert 100 == ledger.done
@@ -264,7 +257,7 @@ def test_a_worker_unpickles_nothing_that_is_not_signed_for_it(worker: celery_wor
             body, routing_key=queue, exchange="", content_type="application/x-python-serialize",
             content_encoding="binary", headers={"task": messages.TASK, "id": "foreign", "lang": "py"},
         )  # fmt: skip
-    until(lambda: worker.said.count("refused a message") - before >= len(hostile))
+    wait_until(lambda: worker.said.count("refused a message") - before >= len(hostile), limit_s=30)
     assert [4] == run(len, ["four"]).results
     assert not (tmp_path / "harm").exists()
 
@@ -299,4 +292,4 @@ def test_the_embedded_broker_ends_with_its_last_worker() -> None:
         assert socket.exists()
         worker.process.kill()
         worker.process.wait()
-        until(lambda: not socket.exists())
+        wait_until(lambda: not socket.exists(), limit_s=30)

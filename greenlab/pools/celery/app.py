@@ -16,7 +16,7 @@ from celery import Celery, signals
 from kombu import Queue
 
 from greenlab.errors import UsageError
-from greenlab.pools.celery import embedded, launcher, messages, settings
+from greenlab.pools.celery import launcher, messages, settings
 
 if TYPE_CHECKING:
     from greenlab.pools.celery.settings import Settings
@@ -35,7 +35,8 @@ def make_app(found: Settings | None) -> Celery:
     _configure(app)
     if found is not None:
         _connect(app, found)
-    app.task(name=messages.TASK, bind=True, ignore_result=True, Request=f"{_worker_module()}:BatchRequest")(_run_batch)
+    request = "greenlab.pools.celery.worker:BatchRequest"  # by name: workers alone import it
+    app.task(name=messages.TASK, bind=True, ignore_result=True, Request=request)(_run_batch)
     return app
 
 
@@ -78,11 +79,6 @@ def _configure(app: Celery) -> None:
 def _connect(app: Celery, found: Settings) -> None:
     app.conf.broker_url = found.broker
     app.conf.result_backend = found.backend
-    if found.broker.startswith("filesystem://") and found.embedded:
-        files = str(embedded.folder() / "files")
-        app.conf.broker_transport_options = {
-            "data_folder_in": files, "data_folder_out": files, "control_folder": str(embedded.folder() / "control"),
-        }  # fmt: skip
 
 
 def _begin_worker(app: Celery, instance: Any = None, options: Any = None, **_: Any) -> None:
@@ -121,10 +117,6 @@ def _name_of_pool(pool: Any) -> str:
     """Return the word that `-P` takes, from a word, a path or a class."""
     module = pool if isinstance(pool, str) else f"{pool.__module__}:{pool.__qualname__}"
     return module.partition(":")[0].rpartition(".")[2] or "prefork"
-
-
-def _worker_module() -> str:
-    return "greenlab.pools.celery.worker"
 
 
 def _run_batch(task: Any, envelope: bytes) -> None:

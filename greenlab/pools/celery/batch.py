@@ -10,26 +10,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from greenlab.errors import GreenlabError
-from greenlab.pools.celery import messages, signing
-from greenlab.pools.hybrid.output import Output, Task
+from greenlab.pools.celery import messages
+from greenlab.pools.celery.job import MOST_ITEM_BYTES
+from greenlab.pools.hybrid.output import Output, Task, this_task
 from greenlab.pools.processes import serialization
 from greenlab.pools.processes.environment import raiser
+from greenlab.pools.processes.remote_task import Killed, Packed, dump_task_error
 
 if TYPE_CHECKING:
     from greenlab.pools.celery.reports import Reports
 
 TOGETHER_S: Final = 0.02
 """Results of short tasks that end within this are told together."""
-_HERE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120
-
-
-class Killed(GreenlabError):  # noqa: N818 - it stands for the error that the kernel keeps
-    """The task is ended because the kernel says so."""
 
 
 @lru_cache(maxsize=64)
@@ -40,6 +36,13 @@ def load_function(func: bytes, path: tuple[str, ...]) -> Any:
         return serialization.load_function(func)
     except Exception as error:
         return raiser(error)
+
+
+def prepare(batch: messages.Batch, owner: Task, item: Any) -> tuple[Any, Any]:
+    """Return what a task calls, and with what; called within the task, whose prints are known from then on."""
+    this_task.set(owner)
+    func = load_function(batch.func, batch.path)
+    return func, item.load(serialization.has_class) if isinstance(item, Packed) else item
 
 
 class Results:
@@ -72,8 +75,8 @@ class Results:
             return
         try:
             packed = messages.flatten(serialization.dump(value))
-            if len(packed[2]) > signing.MOST_BYTES // 2:
-                raise ValueError(f"it has {len(packed[2]) >> 20} MiB, and a message at most {signing.MOST_BYTES >> 21}")
+            if len(packed[2]) > MOST_ITEM_BYTES:
+                raise ValueError(f"it has {len(packed[2]) >> 20} MiB, and a message at most {MOST_ITEM_BYTES >> 20}")
         except BaseException as cause:
             self.fail(index, started_s, ended_s, serialization.unsendable_result(value, cause))
             return
@@ -84,15 +87,7 @@ class Results:
         if isinstance(error, Killed):
             self.tell(messages.KILLED, index, started_s, ended_s)
             return
-        trace = error.__traceback__
-        while (
-            trace is not None
-            and trace.tb_next is not None
-            and trace.tb_next.tb_frame.f_code.co_filename.startswith(_HERE)
-        ):
-            trace = trace.tb_next
-        serialization.set_traceback(error, trace)  # from the user's own frames on: `dump_error` leaves out the first
-        packed = messages.flatten(serialization.dump_error(error))
+        packed = messages.flatten(dump_task_error(error))
         self.tell(messages.FAILURE, index, started_s, ended_s, packed, size=len(packed[2]))
 
     def flush(self) -> None:
@@ -131,7 +126,7 @@ class Printing:
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self.streams = tuple(Output(_Ship(self, name, fd), fd) for name, fd in (("stdout", 1), ("stderr", 2)))
+        self.streams = tuple(Output(partial(self.ship, name, fd), fd) for name, fd in (("stdout", 1), ("stderr", 2)))
         sys.stdout, sys.stderr = self.streams
 
     def ship(self, name: str, fd: int, task: Task | None, text: str) -> None:
@@ -147,13 +142,3 @@ class Printing:
         for stream in self.streams:
             if stream.partial:
                 stream.end(task)
-
-
-class _Ship:
-    def __init__(self, printing: Printing, name: str, fd: int) -> None:
-        self._printing = printing
-        self._name = name
-        self._fd = fd
-
-    def __call__(self, task: Task | None, text: str) -> None:
-        self._printing.ship(self._name, self._fd, task, text)

@@ -24,8 +24,6 @@ from greenlab.pools.celery import messages, settings, signing
 from greenlab.pools.celery.app import make_app
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from greenlab.pools.celery.messages import Report
 
 _VALID_S: Final = 24 * 3600.0
@@ -116,14 +114,13 @@ class Connection:
             argsrepr="", kwargsrepr="", producer=self._make_producer(), retry=False,
         ))  # fmt: skip
 
-    def ask(self, kind: str, *about: Any, names: Sequence[str] | None = None) -> None:
-        """Ask something of all workers, or of those with these names. Answers come as reports."""
+    def ask(self, kind: str, *about: Any) -> None:
+        """Ask something of all workers. Answers come as reports."""
         header = signing.Header(messages.CONTROL, "", uuid.uuid4().hex, time.time() + _QUESTION_VALID_S)
         envelope = signing.make_envelope(self.settings.secret, header, messages.dump((kind, *about)))
         sealed = base64.b64encode(envelope).decode()
         self._retry(lambda: self._app.control.broadcast(
-            messages.CONTROL, arguments={"sealed": sealed}, destination=list(names) if names else None,
-            channel=self._make_producer().channel,
+            messages.CONTROL, arguments={"sealed": sealed}, channel=self._make_producer().channel,
         ))  # fmt: skip
 
     def _retry(self, send: Any) -> None:

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages, signing
+from greenlab.pools.celery import messages
 from greenlab.pools.celery.job import MOST_BYTES, ActiveJob, Message
 from greenlab.pools.processes import serialization
 
@@ -114,18 +114,11 @@ class Dispatcher:
             index, item = active.waiting.pop(0)
             try:
                 message.add(index, item)
-                if message.size > signing.MOST_BYTES // 2:
-                    raise ValueError(f"it has {message.size >> 20} MiB, more than a message may have")
             except Exception as cause:
-                now_s = perf_counter()
-                active.tell(index, now_s, now_s, None, serialization.unsendable_item(index, item, cause))
-                if index in message.tasks:
-                    del message.tasks[index]
-                    message.packed.pop()
+                active.fail_now(index, serialization.unsendable_item(index, item, cause))
                 active.wake()
-        active.out[message.id] = message
-        if not message.tasks:
-            del active.out[message.id]
+        if message.tasks:
+            active.out[message.id] = message
         return message
 
     def _post(self, active: ActiveJob, message: Message) -> None:
@@ -144,8 +137,7 @@ class Dispatcher:
             if error is None:
                 active.waiting.insert(0, (index, item))
             else:
-                now_s = perf_counter()
-                active.tell(index, now_s, now_s, None, error)
+                active.fail_now(index, error)
         active.wake()
 
 

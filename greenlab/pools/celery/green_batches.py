@@ -27,8 +27,8 @@ from greenlab.hub import eventlet
 from greenlab.hub.watchdog import watchdog_of
 from greenlab.hub.worker_greenlet import NO_TASK, WorkerGreenlet
 from greenlab.pools.celery import messages
-from greenlab.pools.celery.batch import TOGETHER_S, Killed, Printing, Results, load_function
-from greenlab.pools.hybrid.output import this_task
+from greenlab.pools.celery.batch import TOGETHER_S, Printing, Results, prepare
+from greenlab.pools.processes.remote_task import Killed
 
 if TYPE_CHECKING:
     from greenlab.hub.blocks import Block
@@ -217,10 +217,7 @@ class GreenBatches:
 
 
 def _call(batch: messages.Batch, owner: Any, item: Any) -> Any:
-    this_task.set(owner)
-    func = load_function(batch.func, batch.path)
-    if isinstance(item, messages.Packed):
-        item = item.load()
+    func, item = prepare(batch, owner, item)
     if batch.timeout_s is None:
         return func(item)
     error = TaskTimeoutError(f"the task ran longer than its timeout of {batch.timeout_s:g} s")

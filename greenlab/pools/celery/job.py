@@ -12,8 +12,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages
+from greenlab.pools.celery import messages, signing
 from greenlab.pools.processes import serialization
+from greenlab.pools.processes.pace import Pace
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import Job
@@ -24,6 +25,8 @@ _AHEAD_S: Final = 0.03
 _MOST_AHEAD: Final = 4096
 MOST_BYTES: Final = 1 << 20
 """Above this, a message is sent though it could hold more tasks."""
+MOST_ITEM_BYTES: Final = signing.MOST_BYTES // 2
+"""Above this, an item or a result is not sent at all: a message has its envelope, and others' tasks."""
 
 
 class Message:
@@ -52,7 +55,7 @@ class Message:
         """Add a task.
 
         Raises:
-            Exception: its item cannot be pickled.
+            Exception: its item cannot be pickled, or is too large.
         """
         if serialization.is_plain(item):
             self.plain[0].append(index)
@@ -60,6 +63,8 @@ class Message:
             self.size += len(item) if isinstance(item, str | bytes) else 16
         else:
             form, buffers, body = messages.flatten(serialization.dump(item))
+            if len(body) > MOST_ITEM_BYTES:
+                raise ValueError(f"it has {len(body) >> 20} MiB, more than a message may have")
             self.packed.append((index, form, buffers, body))
             self.size += len(body)
         self.tasks[index] = item
@@ -76,7 +81,6 @@ class ActiveJob:
         waiting: tasks that were pulled and have not been sent: index and item.
         out: messages that are on their way or at a worker, by id.
         killed: what tasks that are being killed will fail with, by index.
-        changed: an event that comes with every change; see `wait`.
         ended_at: workers that have said that nothing of it runs there.
     """
 
@@ -90,10 +94,8 @@ class ActiveJob:
         self.killed: dict[int, BaseException] = {}
         self.ended_at: set[str] = set()
         self.failure: BaseException | None = None
-        self.unanswered = 0
         self._changed = eventlet.event.Event()
-        self._pace = 0.0
-        self._paced_s = perf_counter()
+        self._pace = Pace(_MEMORY_S)
         self._task_s: float | None = None
 
     # --- waiting for changes
@@ -120,9 +122,7 @@ class ActiveJob:
 
     def note_ends(self, count: int, duration_s: float) -> None:
         """Measure the pace, and how long tasks take."""
-        now_s = perf_counter()
-        past_s, self._paced_s = now_s - self._paced_s, now_s
-        self._pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S) + count / max(_MEMORY_S, past_s)
+        self._pace.note(count)
         mean_s = duration_s / count
         self._task_s = mean_s if self._task_s is None else self._task_s + 0.3 * (mean_s - self._task_s)
 
@@ -134,8 +134,7 @@ class ActiveJob:
     @property
     def ahead(self) -> int:
         """How many tasks may be on their way, beyond those that may be in flight."""
-        past_s = perf_counter() - self._paced_s
-        return min(_MOST_AHEAD, int(_AHEAD_S * self._pace * max(0.0, 1 - past_s / _MEMORY_S)))
+        return min(_MOST_AHEAD, int(_AHEAD_S * self._pace.now))
 
     def tell(self, index: int, started_s: float, ended_s: float, value: Any, error: BaseException | None) -> None:
         """Tell the run how a task ended."""
@@ -143,3 +142,8 @@ class ActiveJob:
             self.job.succeed(index, started_s, ended_s, value)
         else:
             self.job.fail(index, started_s, ended_s, error)
+
+    def fail_now(self, index: int, error: BaseException) -> None:
+        """Tell the run that a task failed which runs nowhere."""
+        now_s = perf_counter()
+        self.tell(index, now_s, now_s, None, error)

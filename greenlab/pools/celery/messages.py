@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from greenlab.pools.processes import serialization
+from greenlab.pools.processes.remote_task import Packed
 
 if TYPE_CHECKING:
     from greenlab.pools.processes.framing import Parcel
@@ -103,21 +103,6 @@ class Batch(NamedTuple):
     blocked_after_s: float
     plain: tuple[list[int], list[Any]]
     packed: list[tuple[int, int, int, bytes]]
-
-
-class Packed:
-    """An item that is unpickled in its task."""
-
-    __slots__ = ("body", "buffers", "form")
-
-    def __init__(self, form: int, buffers: int, body: bytes) -> None:
-        self.form = form
-        self.buffers = buffers
-        self.body = body
-
-    def load(self) -> Any:
-        """Unpickle it."""
-        return serialization.load(self.form, self.buffers, self.body, serialization.has_class)
 
 
 class Report(NamedTuple):

@@ -75,11 +75,6 @@ class CeleryPool:
         """Tasks being run at this moment, as far as workers have said."""
         return sum(self._count(active) for active in self._jobs.values())
 
-    @property
-    def workers(self) -> list[Worker]:
-        """Those that have answered."""
-        return list(self._workers)
-
     def count(self, job: Job) -> int:
         """Count the tasks of one job that have begun and not ended."""
         return sum(self._count(active) for active in self._jobs.values() if active.job is job)
@@ -110,7 +105,7 @@ class CeleryPool:
         if not self._jobs:  # another run may have to do with those that are slow to answer
             self._workers.keep_answered(asked_s)
         if self._workers.able:
-            return self.workers
+            return list(self._workers)
         refused = "; ".join(f"{worker.facts.name} {worker.refused}" for worker in self._workers)
         if refused:
             raise UsageError(f"no Celery worker can run this kernel's tasks: {refused}")
@@ -178,8 +173,7 @@ class CeleryPool:
             for place, (waiting, _) in enumerate(active.waiting):
                 if waiting == index:
                     del active.waiting[place]
-                    now_s = perf_counter()
-                    active.tell(index, now_s, now_s, None, error)
+                    active.fail_now(index, error)
                     active.wake()
                     return True
             for message in active.out.values():

@@ -95,14 +95,9 @@ class Recovery:
         for id_, (active, message) in out.items():
             if id_ in held or active.out.get(id_) is not message:
                 continue
-            if id_ in seen or message.worker not in (None, *self.states):
-                message.begun = True
-                self.lose(active, message, WorkerLostError(0, how="what it reported was lost with the broker"))
-            else:
-                active.out.pop(id_)
-                self._dispatcher.give_again(active, list(message.tasks.items()))
-            active.out.pop(id_, None)
-            active.wake()
+            # Where one has seen it, or was lost with it, nobody knows what of it was begun.
+            message.begun = id_ in seen or message.worker not in (None, *self.states)
+            self.lose(active, message, WorkerLostError(0, how="what it reported was lost with the broker"))
 
     def watch(self) -> None:
         """Look, while jobs run, whether workers that have messages are silent."""
@@ -114,8 +109,6 @@ class Recovery:
             for active in list(self._jobs.values()):
                 for message in [one for one in active.out.values() if one.worker in silent]:
                     self.lose(active, message, _silent(str(message.worker)))
-                    active.out.pop(message.id, None)
-                active.wake()
             if silent:
                 self._death_s = perf_counter()
             self._lose_unclaimed()
@@ -154,8 +147,6 @@ class Recovery:
             for message in [one for one in active.out.values() if one.worker is None and one.sent_s < self._death_s]:
                 message.begun = True
                 self.lose(active, message, WorkerLostError(0, how="it took the message and has been silent since"))
-                active.out.pop(message.id, None)
-                active.wake()
 
     def _ask_for_workers(self) -> None:
         """Look for others, when all that were there have gone: the run waits for them."""
@@ -167,6 +158,7 @@ class Recovery:
 
     def lose(self, active: ActiveJob, message: Message, error: WorkerLostError) -> None:
         """A worker has died with a message: its tasks failed if it had begun, and go elsewhere if not."""
+        active.out.pop(message.id, None)
         tasks, message.tasks = message.tasks, {}
         if not message.begun:
             self._dispatcher.give_again(active, list(tasks.items()))
@@ -174,6 +166,7 @@ class Recovery:
         now_s = perf_counter()
         for index in tasks:
             active.tell(index, message.begun_s, now_s, None, active.killed.pop(index, error))
+        active.wake()
 
 
 def _silent(name: str) -> WorkerLostError:

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import TaskTimeoutError
 from greenlab.pools.celery import messages
-from greenlab.pools.celery.batch import Printing, Results, load_function
-from greenlab.pools.hybrid.output import this_task
+from greenlab.pools.celery.batch import Printing, Results, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,12 +32,11 @@ PATIENCE_S: Final = 0.05
 class SerialBatches:
     """Runs tasks one after another: in a child of a prefork worker, or in a thread."""
 
+    running = 0  # each process runs the one of its message
+
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
         self._printing = Printing(reports)
-        self._ended: set[str] = set()
-
-    running = 0  # each process runs the one of its message
 
     def run(self, message: str, batch: messages.Batch) -> None:
         """Run the tasks of a batch."""
@@ -118,10 +116,7 @@ class _Watch:
 
 
 def _call_limited(batch: messages.Batch, owner: Any, item: Any) -> Any:
-    this_task.set(owner)
-    func = load_function(batch.func, batch.path)
-    if isinstance(item, messages.Packed):
-        item = item.load()
+    func, item = prepare(batch, owner, item)
     with _limit(batch.timeout_s) as check:
         value = func(item)
     check()

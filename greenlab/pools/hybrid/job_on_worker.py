@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from greenlab.hub import eventlet
+from greenlab.pools.processes.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,8 +50,7 @@ class JobOnWorker:
         self.seen = 0
         self.recalled = False
         self._sent = 0
-        self._pace = 0.0  # ends a second, of late
-        self._paced_s = perf_counter()
+        self._pace = Pace(_MEMORY_S)
         self._task_s = 0.0  # how long a task takes, of late
 
     @property
@@ -67,10 +67,8 @@ class JobOnWorker:
         self._sent = sent
 
     def note_ends(self, count: int, duration_s: float) -> None:
-        """Measure the pace, an average that forgets within `_MEMORY_S`, and how long the tasks took, all together."""
-        now_s = perf_counter()
-        past_s, self._paced_s = now_s - self._paced_s, now_s
-        self._pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S) + count / max(_MEMORY_S, past_s)
+        """Measure the pace, and how long the tasks took, all together."""
+        self._pace.note(count)
         self._task_s += min(1.0, count / self.share) * (duration_s / count - self._task_s)
 
     @property
@@ -79,9 +77,7 @@ class JobOnWorker:
 
         Of tasks that take long, many may end at once: it is by Little's law that these are not many a second.
         """
-        past_s = perf_counter() - self._paced_s
-        pace = self._pace * max(0.0, 1 - past_s / _MEMORY_S)
-        return min(_MOST_AHEAD, int(_AHEAD_S * min(pace, self.share / max(self._task_s, 1e-9))))
+        return min(_MOST_AHEAD, int(_AHEAD_S * min(self._pace.now, self.share / max(self._task_s, 1e-9))))
 
     @property
     def room(self) -> int:

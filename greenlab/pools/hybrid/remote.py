@@ -21,14 +21,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import greenlet
 
-from greenlab import pools
-from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.output import this_task
 from greenlab.pools.processes import framing, serialization
 from greenlab.pools.processes.environment import Arrivals, raiser
 from greenlab.pools.processes.framing import Bytes, Parcel
+from greenlab.pools.processes.remote_task import Killed, Packed, dump_task_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,11 +38,6 @@ if TYPE_CHECKING:
 
 _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, one after another
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
-_HERE: Final = os.path.dirname(str(pools.__file__)) + os.sep  # noqa: PTH120
-
-
-class Killed(GreenlabError):  # noqa: N818 - it stands for the error that the kernel keeps
-    """The task is ended because the kernel says so."""
 
 
 class PoolCallbacks(Protocol):
@@ -61,17 +55,6 @@ class PoolCallbacks(Protocol):
 
     def end_output(self, task: tuple[Any, int]) -> None:
         """Send what the task has printed and not ended with a line end."""
-
-
-class Packed:
-    """An item that is unpickled in its task."""
-
-    __slots__ = ("body", "buffers", "form")
-
-    def __init__(self, form: int, buffers: int, body: Bytes) -> None:
-        self.form = form
-        self.buffers = buffers
-        self.body = body
 
 
 class RemoteJob:
@@ -275,7 +258,7 @@ class RemoteJob:
         self.inside += 1
         try:
             if type(item) is Packed:
-                item = serialization.load(item.form, item.buffers, item.body, self._office.arrivals.knows)
+                item = item.load(self._office.arrivals.knows)
             if self.timeout_s is None:
                 return self._func(item)
             me.until_s = perf_counter() + self.timeout_s
@@ -315,18 +298,10 @@ class RemoteJob:
         self._office.send(framing.frame(framing.RESULT, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_error(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None and _is_ours(trace.tb_next):
-            trace = trace.tb_next
-        serialization.set_traceback(error, trace)  # from the user's own frames on: `dump_error` leaves out the first
-        parcel = serialization.dump_error(error)
+        parcel = dump_task_error(error)
         self._office.send(framing.frame(framing.ERROR, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_killed(self, index: int, started_s: float, ended_s: float) -> None:
         self._office.send(
             framing.frame(frames.KILLED, self.number, index, Parcel(framing.NOTHING, []), (started_s, ended_s))
         )
-
-
-def _is_ours(trace: Any) -> bool:
-    return bool(trace.tb_frame.f_code.co_filename.startswith(_HERE))

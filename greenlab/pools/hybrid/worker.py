@@ -45,10 +45,11 @@ from greenlab.pools import green, registry
 from greenlab.pools.hybrid import frames
 from greenlab.pools.hybrid.frames import NOBODY, Marks
 from greenlab.pools.hybrid.output import Output, Task
-from greenlab.pools.hybrid.remote import Killed, Packed, RemoteJob
+from greenlab.pools.hybrid.remote import RemoteJob
 from greenlab.pools.processes import framing, output
 from greenlab.pools.processes.environment import Arrivals
 from greenlab.pools.processes.framing import Bytes, Inbox, Outbox, Parcel
+from greenlab.pools.processes.remote_task import Killed, Packed
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
