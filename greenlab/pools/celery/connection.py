@@ -100,15 +100,15 @@ class Connection:
 
     # --- sending
 
-    def send_batch(self, message: str, kind: str, job: str, batch: messages.Batch) -> None:
+    def send_batch(self, message: str, kind: str, batch: messages.Batch) -> None:
         """Send a batch. Waits, cooperatively, also for a broker that is away.
 
         Raises:
             RefusedError: it is too large.
         """
         queue = settings.queue_of(kind)
-        header = signing.Header(queue, job, message, time.time() + _VALID_S)
-        envelope = signing.make_envelope(self.settings.secret, header, messages.dump(batch))
+        header = signing.Header(queue, batch.job, message, time.time() + _VALID_S, batch.reply_queue)
+        envelope = signing.make_envelope(self.settings.secret, header, messages.dump_batch(batch))
         self._retry(lambda: self._app.send_task(
             messages.TASK, [envelope], task_id=message, queue=Queue(queue, routing_key=queue), ignore_result=True,
             argsrepr="", kwargsrepr="", producer=self._make_producer(), retry=False,

@@ -127,7 +127,7 @@ class Dispatcher:
             connection.reply_queue, active.id, active.func, _path_for(connection), job.timeout_s, self.limit(active),
             self._blocked_after_s(), message.plain, message.packed,
         )  # fmt: skip
-        connection.send_batch(message.id, active.kind, active.id, batch)
+        connection.send_batch(message.id, active.kind, batch)
         message.sent_s = perf_counter()
 
     def give_again(self, active: ActiveJob, tasks: list[tuple[int, Any]]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from greenlab.pools.processes.remote_task import Packed
 
 if TYPE_CHECKING:
+    from greenlab.pools.celery.signing import Header
     from greenlab.pools.processes.framing import Parcel
 
 TASK: Final = "greenlab.batch"
@@ -83,8 +84,8 @@ class Batch(NamedTuple):
     """Tasks of one job in one message.
 
     Attributes:
-        reply_queue: where reports go.
-        job: the job.
+        reply_queue: where reports go; stands in the header of the envelope.
+        job: the job; stands there too.
         func: its function, as `serialization.dump_function` gives it.
         path: where its modules are, for workers on this machine; empty for others, which have their own.
         timeout_s: how long one task may take, or None.
@@ -145,8 +146,18 @@ def tasks_of(batch: Batch) -> list[tuple[int, Any]]:
     return sorted(tasks, key=lambda task: task[0])
 
 
+def dump_batch(batch: Batch) -> bytes:
+    """Pickle a batch, without what stands in its header."""
+    return dump(batch[2:])
+
+
+def load_batch(header: Header, body: Any) -> Batch:
+    """Undo `dump_batch`. Only for an envelope that was opened."""
+    return Batch(header.reply_to, header.job, *load(body))
+
+
 def dump(content: Any) -> bytes:
-    """Pickle a batch, a report or a question."""
+    """Pickle a report or a question."""
     return pickle.dumps(tuple(content), 5)
 
 

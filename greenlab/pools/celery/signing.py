@@ -43,12 +43,14 @@ class Header(NamedTuple):
         job: the job that it is of; empty for what is of none.
         id: its own id.
         expires_s: until when it is valid, in seconds since the epoch.
+        reply_to: the queue that reports of it go to; empty where there are none.
     """
 
     queue: str
     job: str
     id: str
     expires_s: float
+    reply_to: str = ""
 
 
 def make_envelope(secret: bytes, header: Header, body: bytes) -> bytes:

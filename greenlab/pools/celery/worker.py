@@ -85,14 +85,15 @@ class WorkerSide:
             InvalidTaskError: it is refused. Celery says so in the log and drops it.
         """
         try:
-            header, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
+            header, _ = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
             self._seen.add(header)
-            queue = messages.Batch(*messages.load(body)).reply_queue
+            if not header.reply_to:
+                raise signing.RefusedError("it names no queue for reports")
         except signing.RefusedError as error:
             raise InvalidTaskError(f"greenlab refused a message: {error}") from None
         except Exception as error:
             raise InvalidTaskError(f"greenlab refused a message: {type(error).__name__}") from None
-        self._held[request.id] = queue
+        self._held[request.id] = header.reply_to
         self._tell_held()
 
     def forget(self, message: str) -> None:
@@ -107,8 +108,8 @@ class WorkerSide:
 
     def run(self, request: Any, envelope: bytes) -> None:
         """Run a batch: what Celery calls a task. Returns when each of its tasks has ended, or was returned."""
-        _, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
-        self._batches.run(str(request.id), messages.Batch(*messages.load(body)))
+        header, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
+        self._batches.run(str(request.id), messages.load_batch(header, body))
 
     def _tell_held(self) -> None:
         """Say now and then what is held, as long as anything is."""
