@@ -6,7 +6,7 @@ Must not import: anything of greenlab, IPython or eventlet, so that worker proce
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 
 class GreenlabError(Exception):
@@ -90,6 +90,11 @@ def _rebuild_worker_lost(pid: int, signal: int | None, exitcode: int | None, how
 
 class TaskTimeoutError(GreenlabError, TimeoutError):
     """A task ran longer than `--timeout`. It was stopped where it waited, or its worker was replaced."""
+
+    @classmethod
+    def after(cls, limit_s: float) -> Self:
+        """Make the error of a task that had so many seconds."""
+        return cls(f"the task ran longer than its timeout of {limit_s:g} s")
 
 
 class CancelledError(GreenlabError):

@@ -225,7 +225,7 @@ def _error_of(worker: WorkerGreenlet, index: int, error: BaseException) -> BaseE
 
 def _limited(func: Any, limit_s: float) -> Any:
     def call(item: Any) -> Any:
-        error = TaskTimeoutError(f"the task ran longer than its timeout of {limit_s:g} s")
+        error = TaskTimeoutError.after(limit_s)
         with eventlet.Timeout(limit_s, error):
             return func(item)
 

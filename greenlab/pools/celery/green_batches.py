@@ -220,6 +220,6 @@ def _call(batch: messages.Batch, owner: Any, item: Any) -> Any:
     func, item = prepare(batch, owner, item)
     if batch.timeout_s is None:
         return func(item)
-    error = TaskTimeoutError(f"the task ran longer than its timeout of {batch.timeout_s:g} s")
+    error = TaskTimeoutError.after(batch.timeout_s)
     with eventlet.Timeout(batch.timeout_s, error):
         return func(item)

@@ -129,7 +129,7 @@ def _limit(timeout_s: float | None) -> Iterator[Callable[[], None]]:
     if timeout_s is None:
         yield lambda: None
         return
-    error = TaskTimeoutError(f"the task ran longer than its timeout of {timeout_s:g} s")
+    error = TaskTimeoutError.after(timeout_s)
     started_s = perf_counter()
     if threading.current_thread() is not threading.main_thread():
 

@@ -320,7 +320,7 @@ class Warden:
         me = self._hub.owner()
         if isinstance(me, WorkerGreenlet) and perf_counter() >= me.until_s:
             me.until_s = inf
-            raise TaskTimeoutError(f"the task ran longer than its timeout of {me.job.timeout_s:g} s")
+            raise TaskTimeoutError.after(me.job.timeout_s)
 
 
 def main(sock_fd: int, page_fd: int) -> None:

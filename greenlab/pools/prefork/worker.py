@@ -167,7 +167,7 @@ class Worker:
         number = page.stop[0]
         if number and number == self._inside and not self._sending:
             page.stop[0] = 0
-            raise TaskTimeoutError(f"the task ran longer than its timeout of {page.limit_s[0]:g} s")
+            raise TaskTimeoutError.after(page.limit_s[0])
 
     def _weigh(self, job: int, now_s: float, parts: list[Bytes]) -> None:
         """Leave, after this result, if the process has grown above what the job allows."""

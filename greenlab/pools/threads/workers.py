@@ -298,7 +298,7 @@ class Workers:
             if index == _NONE:
                 continue
             if started_s + limit_s <= now_s:
-                self.give_up(index, TaskTimeoutError(f"the task ran longer than its timeout of {limit_s:g} s"))
+                self.give_up(index, TaskTimeoutError.after(limit_s))
             else:
                 left_s = min(left_s, started_s + limit_s - now_s)
         self._watch(left_s)
