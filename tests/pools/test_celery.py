@@ -180,11 +180,17 @@ def test_a_process_that_dies_costs_its_task_alone(started: Any, monkeypatch: pyt
     assert [0, 1, 3, 4, 5] == [one for one in made.outcomes if isinstance(one, int)]
 
 
-def test_a_worker_that_is_killed_costs_what_it_had_begun(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["known", "started too late to be asked"])
+def test_a_worker_that_is_killed_costs_what_it_had_begun(
+    known: bool, started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with celery_workers.working("-P", "eventlet", "-c", "10") as worker:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(worker.folder))
         with celery_workers.working("-P", "eventlet", "-c", "10", folder=worker.folder) as other:
             pool = pools.get(started, "celery")
+            if not known:
+                add = pool._workers.add
+                monkeypatch.setattr(pool._workers, "add", lambda facts: facts.pid != other.process.pid and add(facts))
             ledger = Ledger(nap, [0.3] * 100, concurrency=20)
             runner = eventlet.spawn(pool.run, ledger)
             wait_until(lambda: ledger.done >= 40, limit_s=30)

@@ -231,7 +231,8 @@ class CeleryPool:
 
     def heard(self, report: Report, offset_s: float) -> None:
         """A worker has told something."""
-        self._workers.note_heard(report.worker)
+        if self._workers.note_heard(report.worker) and self._connection is not None:
+            eventlet.spawn(self._connection.ask, messages.ASK_HELLO, self._connection.reply_queue)
         for kind, *about in report.told:
             if kind == messages.HELLO:
                 self._workers.add(WorkerFacts(*about[0]))

@@ -53,6 +53,7 @@ class Workers:
 
     def __init__(self) -> None:
         self._known: dict[str, Worker] = {}
+        self._strangers: dict[str, float] = {}  # when those were heard that have not said yet what they are
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._known.values())
@@ -68,23 +69,36 @@ class Workers:
     def add(self, facts: WorkerFacts) -> None:
         """Take note of what a worker says of itself."""
         self._known[facts.name] = Worker(facts)
+        self._strangers.pop(facts.name, None)
 
-    def note_heard(self, name: str) -> None:
-        """A worker has told something."""
-        if name in self._known:
-            self._known[name].seen_s = perf_counter()
+    def note_heard(self, name: str) -> bool:
+        """A worker has told something; return whether it is one that was never heard before.
+
+        One that was started after all were asked what they are takes messages like the others.
+        """
+        worker, now_s = self._known.get(name), perf_counter()
+        if worker is not None:
+            worker.seen_s = now_s
+            return False
+        is_new = name not in self._strangers
+        self._strangers[name] = now_s
+        return is_new
 
     def note_all_heard(self) -> None:
         """Begin to count the silence of all anew."""
+        now_s = perf_counter()
         for worker in self:
-            worker.seen_s = perf_counter()
+            worker.seen_s = now_s
+        self._strangers = dict.fromkeys(self._strangers, now_s)
 
     def remove_silent(self, holders: set[str | None]) -> set[str]:
         """Forget those that hold messages and count as dead; return their names."""
         now_s = perf_counter()
-        silent = {name for name, worker in self._known.items() if name in holders and now_s - worker.seen_s > DEAD_S}
+        heard_s = self._strangers | {name: worker.seen_s for name, worker in self._known.items()}
+        silent = {name for name, seen_s in heard_s.items() if name in holders and now_s - seen_s > DEAD_S}
         for name in silent:
-            del self._known[name]
+            self._known.pop(name, None)
+            self._strangers.pop(name, None)
         return silent
 
     @property
