@@ -12,6 +12,7 @@ import psutil
 import pytest
 from kernel import Kernel
 from live_doubles import Shown
+from scheduling import WholeFiles
 
 import greenlab
 from greenlab import greening, hub
@@ -19,6 +20,13 @@ from greenlab.live import DrawingClient, choose_display, displays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from xdist.scheduler import Scheduling
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """Share out whole files so that the run ends although a process dies."""
+    return WholeFiles(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

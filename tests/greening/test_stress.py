@@ -16,6 +16,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from typing import Any
 
 import pytest
@@ -251,7 +252,9 @@ def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started: Any) -> 
     def fails() -> Any:
         raise LookupError
 
-    gc.collect()
+    with warnings.catch_warnings():  # of what other tests left: loops that jupyter_client never closes
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     gc.disable()
     try:
         for _ in range(100):

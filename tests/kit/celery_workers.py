@@ -71,7 +71,7 @@ class Worker:
         """Wait until it takes messages."""
         end = time.monotonic() + PATIENCE_S
         while " ready." not in self.said:
-            if not self._alive or time.monotonic() > end:
+            if not self.is_alive or time.monotonic() > end:
                 raise AssertionError(f"the worker does not start: {self.said}")
             time.sleep(0.05)
 
@@ -86,12 +86,13 @@ class Worker:
         return [child.pid for child in self.process.children()]
 
     @property
-    def _alive(self) -> bool:
+    def is_alive(self) -> bool:
+        """Whether it runs."""
         return bool(self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE)
 
     def close(self) -> None:
         """End it, and wait until its embedded broker has gone too."""
-        if self._alive:
+        if self.is_alive:
             self.process.terminate()
             try:
                 self.process.wait(20)

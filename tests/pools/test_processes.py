@@ -291,12 +291,14 @@ def test_the_tasks_of_an_idle_process_that_was_killed_are_not_lost(pool: Process
 
 
 def test_the_pool_outlives_its_fork_server(pool: ProcessPool) -> None:
-    job = FakeJob(nap, [0.002] * 300)
+    job = FakeJob(nap, [0.1] * 60)
     thread = eventlet.spawn(pool.run, job)
     wait_until(lambda: job.values)
+    # In the middle of tasks: a process may also take results along that had not been sent yet.
+    eventlet.sleep(0.05)
     os.kill(server_pid(pool), signal.SIGKILL)
     thread.wait()
-    assert 300 == job.done
+    assert 60 == job.done
     assert len(job.errors) <= AT_ONCE[pool.name]
     assert [0, 1, 2] == run(pool, abs, range(3)).results
 
