@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from greenlab.children import count_cores as cores
-from greenlab.lab._feedhub import FeedHub, Stats
+from greenlab.lab._counting import Stats
+from greenlab.lab._feedhub import FeedHub
+from greenlab.lab._site import Site
 
 if TYPE_CHECKING:
     from greenlab.lab._computing import compute, parallel_share
     from greenlab.lab._prediction import Comparison, Prediction, predict
 
-__all__ = ["Comparison", "FeedHub", "Prediction", "Stats", "compute", "cores", "parallel_share", "predict"]
+__all__ = ["Comparison", "FeedHub", "Prediction", "Site", "Stats", "compute", "cores", "parallel_share", "predict"]
 
 # Late: the servers' processes import this folder too, and neither compute nor ask anybody anything.
 _WHERE = {

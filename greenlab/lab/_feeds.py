@@ -130,11 +130,11 @@ class Feeds:
         self.body = lru_cache(maxsize=_CACHED_BODIES)(self._build)
 
     def _build(self, index: int) -> bytes:
-        count, place, paper, minute, about = _numbers("feed", self._seed, index, count=5)
+        count, place, paper, minute, about = numbers_of("feed", self._seed, index, count=5)
         count = 27 + count % 7
         name = f"{_pick(_PLACES, place)} {_pick(_PAPERS, paper)}"
         site = f"{name.lower().replace(' ', '-')}-{index}.example"
-        draws = iter(_numbers("items", self._seed, index, count=5 * count))
+        draws = iter(numbers_of("items", self._seed, index, count=5 * count))
         minute %= 14 * _MINUTES_A_DAY
         items = []
         for number in range(count, 0, -1):
@@ -160,7 +160,7 @@ class Feeds:
 
 def _headline(seed: int, number: int) -> tuple[str, str]:
     """Return a headline, escaped for XML, and the same as a part of a link."""
-    who, did, what = _numbers("headline", seed, number, count=3)
+    who, did, what = numbers_of("headline", seed, number, count=3)
     text = f"{_pick(_WHO, who)} {_pick(_DID, did)} {_pick(_WHAT, what)}"
     slug = "-".join("".join(c for c in word if c.isalpha()) for word in text.lower().replace("& ", "").split())
     return html.escape(_capital(text), quote=False), slug
@@ -169,7 +169,7 @@ def _headline(seed: int, number: int) -> tuple[str, str]:
 def _paragraph(seed: int, number: int) -> str:
     """A few sentences, escaped for XML twice: a description holds HTML."""
     text = ""
-    draws = iter(_numbers("paragraph", seed, number, count=5 * 16))
+    draws = iter(numbers_of("paragraph", seed, number, count=5 * 16))
     while len(text) < _PARAGRAPH_CHARS:
         sentence = _pick(_SENTENCES, next(draws)).format(
             who=_pick(_WHO, next(draws)),
@@ -195,8 +195,8 @@ def _pick(choices: Sequence[_T], number: int) -> _T:
     return choices[number % len(choices)]
 
 
-def _numbers(*key: object, count: int) -> tuple[int, ...]:
-    """`count` numbers of 16 bits that depend on the key alone."""
+def numbers_of(*key: object, count: int) -> tuple[int, ...]:
+    """Return `count` numbers of 16 bits that depend on the key alone."""
     return struct.unpack(f"<{count}H", _digest(*key, size=2 * count))
 
 

@@ -19,6 +19,8 @@ MAX_HEAD_BYTES = 8192
 
 _REASONS = {
     200: b"OK",
+    301: b"Moved Permanently",
+    302: b"Found",
     400: b"Bad Request",
     404: b"Not Found",
     405: b"Method Not Allowed",
@@ -42,6 +44,7 @@ class Response(NamedTuple):
         kind: the media type.
         delay_s: seconds from the request's arrival to the answer.
         counted: whether the counters take notice.
+        location: where a redirect leads to.
     """
 
     body: bytes
@@ -49,6 +52,7 @@ class Response(NamedTuple):
     kind: bytes = b"text/plain; charset=utf-8"
     delay_s: float = 0.0
     counted: bool = True
+    location: bytes = b""
 
 
 @dataclass(slots=True)
@@ -171,6 +175,8 @@ class Connection(asyncio.Protocol):
             len(response.body),
             b"keep-alive" if self._keep else b"close",
         )
+        if response.location:
+            head = head[:-2] + b"Location: %b\r\n\r\n" % response.location
         data = head if self._method == b"HEAD" else head + response.body
         if response.counted:
             counters = self._counters

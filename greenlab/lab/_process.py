@@ -33,10 +33,12 @@ class ServerProcess:
     Args:
         module: the module that is run, such as "greenlab.lab._server". It gets one argument, the options as
             JSON, and announces itself by one line of JSON on stdout: {"port": 8080} or {"error": "why not"}.
+        name: what messages call it: "hub" for `hub.start()`.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, name: str) -> None:
         self._module = module
+        self._name = name
         self._process: subprocess.Popen[bytes] | None = None
         self._starter_pid = 0
         self._port = 0
@@ -112,10 +114,12 @@ class ServerProcess:
             UsageError: it was not started, or has died.
         """
         if self._process is None:
-            raise UsageError("start the hub first: hub.start()")
+            raise UsageError(f"start the {self._name} first: {self._name}.start()")
         status = self._status(self._process)
         if status is not None:
-            raise UsageError(f"the hub's server ended with status {status}: hub.start() starts it again")
+            raise UsageError(
+                f"the {self._name}'s server ended with status {status}: {self._name}.start() starts it again"
+            )
         return self._port
 
     def _status(self, process: subprocess.Popen[bytes]) -> int | None:

@@ -1,4 +1,4 @@
-"""The feed hub's server: `python -m greenlab.lab._server OPTIONS`, started by `ServerProcess`.
+"""The feed hub's server: `python -m greenlab.lab._server OPTIONS`, started by `ServerProcess`. Other sites serve as it.
 
 Guarantees: listens on 127.0.0.1 only; announces itself by one line on stdout; ignores SIGINT, which a front
 end sends to the whole process group; ends when its stdin does, or when its parent is gone.
@@ -16,16 +16,28 @@ import signal
 import socket
 import sys
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlab.lab._feeds import Feeds, latency_s
 from greenlab.lab._http import Connection, Counters, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BACKLOG = 4096  # a short one makes hundreds of clients that connect at once wait for a retry, 1 s and more
 _PARENT_CHECK_S = 0.5
 _STDIN, _STDOUT = 0, 1
 _RSS = b"application/rss+xml; charset=utf-8"
 _HELP = b"nothing here; there are /feeds/0.xml and on, /delay/SECONDS, /stats\n"
+
+
+class Served(Protocol):
+    """What is served: responses by path, and what is counted of them."""
+
+    counters: Counters
+
+    def respond(self, method: bytes, path: bytes) -> Response:
+        """Return the response to a request. `path` has no query."""
 
 
 class FeedSite:
@@ -80,19 +92,23 @@ class FeedSite:
         return Response(b"waited %b s\n" % text, delay_s=delay_s)
 
 
-def main() -> None:
-    """Serve until stdin ends."""
+def main(make_site: Callable[[dict[str, Any]], Served]) -> None:
+    """Serve until stdin ends.
+
+    Args:
+        make_site: makes what is served of the options, which come on the command line.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _raise_file_limit()
-    asyncio.run(_serve(json.loads(sys.argv[1])))
+    asyncio.run(_serve(make_site, json.loads(sys.argv[1])))
 
 
-async def _serve(options: dict[str, Any]) -> None:
+async def _serve(make_site: Callable[[dict[str, Any]], Served], options: dict[str, Any]) -> None:
     loop = asyncio.get_running_loop()
     parent_gone = asyncio.Event()
     loop.add_reader(_STDIN, _read_stdin, parent_gone)
     _watch_parent(loop, os.getppid(), parent_gone)
-    site = FeedSite(options)
+    site = make_site(options)
     try:
         listener = socket.create_server(("127.0.0.1", options["port"]), backlog=_BACKLOG)
     except OSError as error:
@@ -136,4 +152,4 @@ def _raise_file_limit() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(FeedSite)

@@ -27,6 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("api",),
     ("magics",),
     ("__init__", "__main__", "celery"),
+    ("examples",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # What each part of the pools may import of the pools, beside itself and the package's own few functions.

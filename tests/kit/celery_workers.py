@@ -29,7 +29,9 @@ OPTIONS = {
     "eventlet": ("-P", "eventlet", "-c", "100"),
     "prefork": ("-P", "prefork", "-c", "2"),
     "threads": ("-P", "threads", "-c", "10"),
+    "examples": ("-P", "eventlet", "-c", "100"),
 }
+APPS = {"examples": "greenlab.examples"}
 PATIENCE_S = 60.0
 _DETACH = """
 import subprocess, sys
@@ -49,14 +51,16 @@ class Worker:
         log: what it says.
     """
 
-    def __init__(self, options: Sequence[str], folder: Path | None = None, **environ: str) -> None:
+    def __init__(
+        self, options: Sequence[str], folder: Path | None = None, app: str = "greenlab.celery", **environ: str
+    ) -> None:
         # Not pytest's: the path of a Unix socket must be short.
         self.folder = folder or Path(tempfile.mkdtemp(prefix="gl-", dir="/tmp"))
         self._owns = folder is None
         name = f"w{time.monotonic_ns()}"
         self.log = self.folder / f"{name}.log"
         command = [
-            sys.executable, "-m", "celery", "-A", "greenlab.celery", "worker", *options, "-l", "info",
+            sys.executable, "-m", "celery", "-A", app, "worker", *options, "-l", "info",
             "--without-mingle", "--without-gossip", "-n", f"{name}@test",
         ]  # fmt: skip
         with self.log.open("wb") as log:
@@ -121,7 +125,7 @@ def working(*options: str, folder: Path | None = None, **environ: str) -> Iterat
 def shared(kind: str) -> Worker:
     """Return the worker of a kind that this process's tests share."""
     if kind not in _running:
-        _running[kind] = Worker(OPTIONS[kind])
+        _running[kind] = Worker(OPTIONS[kind], app=APPS.get(kind, "greenlab.celery"))
         atexit.register(_running[kind].close)
         _running[kind].wait_ready()
     return _running[kind]

@@ -289,6 +289,20 @@ def test_the_kernel_unpickles_no_report_that_is_not_signed(
     assert not (tmp_path / "harm").exists()
 
 
+def test_an_app_that_was_made_without_a_broker_finds_it_when_it_sends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    app = make_app(None)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    for need in (app.connection_for_write, app.connection_for_read, lambda: app.backend):
+        with pytest.raises(greenlab.UsageError, match="greenlab worker"):
+            need()
+    celery_workers.use("eventlet", monkeypatch)
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1)
+    assert app.backend.client.ping()
+
+
 def test_the_embedded_broker_ends_with_its_last_worker() -> None:
     with celery_workers.working("-P", "solo") as worker:
         socket = worker.folder / "greenlab" / "broker.sock"

@@ -25,13 +25,42 @@ RESULTS_EXPIRE_S: Final = 3600
 _KINDS_OF_POOL: Final = {"prefork": "cpu", "processes": "cpu", "solo": "cpu"}
 
 
+class GreenlabApp(Celery):  # type: ignore[misc]  # Celery ships no types
+    """Celery's application, which looks for its broker when it first needs one.
+
+    Workers, and the embedded broker with them, may be started after a module with tasks was imported.
+    """
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection for consumers.
+
+        Raises:
+            UsageError: no broker is configured, and the embedded one does not run.
+        """
+        _find_broker(self, url)
+        return super().connection_for_read(url, **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """Return a connection for producers.
+
+        Raises:
+            UsageError: no broker is configured, and the embedded one does not run.
+        """
+        _find_broker(self, url)
+        return super().connection_for_write(url, **options)
+
+    def _get_backend(self) -> Any:
+        _find_broker(self)
+        return super()._get_backend()
+
+
 def make_app(found: Settings | None) -> Celery:
     """Make the application.
 
     Args:
-        found: the settings of a broker; None where there is none yet: a worker will look again as it starts.
+        found: the settings of a broker; None where there is none yet: it is looked for when it is needed.
     """
-    app = Celery("greenlab", set_as_current=False)
+    app = GreenlabApp("greenlab", set_as_current=False)
     _configure(app)
     if found is not None:
         _connect(app, found)
@@ -74,6 +103,11 @@ def _configure(app: Celery) -> None:
         # The names of queues end in the version of Python, so each worker makes those that it reads.
         task_create_missing_queues=True,
     )
+
+
+def _find_broker(app: Celery, url: str | None = None) -> None:
+    if not (url or app.conf.broker_url):
+        _connect(app, settings.find())
 
 
 def _connect(app: Celery, found: Settings) -> None:
