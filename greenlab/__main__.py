@@ -1,4 +1,4 @@
-"""The command line: `greenlab lab` opens the course in JupyterLab, `greenlab worker` runs Celery workers."""
+"""The command line: the course in JupyterLab, Celery workers for this machine, a notebook's tasks as a project."""
 
 from __future__ import annotations
 
@@ -8,10 +8,24 @@ import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from greenlab.errors import UsageError
 
 COURSE = "greenlab-course"
+EXPORT_CELERY = """\
+Write a Celery project of the @greenlab.task functions and %%greenrun cells of a notebook, or of a module.
+
+The project has the tasks with what they need of the notebook (imports, functions, constants), their retries, rates and
+time limits, a route for each (tasks that wait to eventlet workers, tasks that compute to prefork workers), settings
+with their reasons, the commands that start the workers, requirements.txt, and a smoke test: the notebook's other cells.
+It runs without greenlab. Nothing of the notebook is run for it, and no file is written over.
+"""
+EXPORT_EXAMPLES = """\
+examples:
+  greenlab export celery feeds.ipynb            writes feeds-celery/
+  greenlab export celery shop.tasks -o project  of a module that can be imported from here
+"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,14 +43,56 @@ def main(arguments: list[str] | None = None) -> int:
                         help="tasks at a time of the eventlet worker (1000); 0 for none")  # fmt: skip
     worker.add_argument("-w", "--workers", type=int, default=None, metavar="N",
                         help="processes of the prefork worker (one a core); 0 for none")  # fmt: skip
+    _add_export(commands)
     known, rest = parser.parse_known_args(arguments)
     try:
+        if known.command == "export":
+            if rest:
+                parser.error(f"export takes one notebook or module, and not {' '.join(rest)}")
+            return export(known.source, known.output)
         if known.command == "worker":
             return run_workers(known.concurrency, known.workers, rest)
         open_lab(Path(known.folder), rest)
     except UsageError as error:
         print(f"greenlab: {error}", file=sys.stderr)  # noqa: T201 (a command line prints)
         return 2
+    return 0
+
+
+def _add_export(commands: Any) -> None:
+    parser = commands.add_parser("export", help="write a notebook's tasks as a project that needs no greenlab")
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="celery")
+    celery = kinds.add_parser(
+        "celery", help="a Celery project", formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=EXPORT_CELERY, epilog=EXPORT_EXAMPLES,
+    )  # fmt: skip
+    celery.add_argument("source", metavar="NOTEBOOK|MODULE",
+                        help="a notebook (.ipynb), a file of Python, or a module's importable name")  # fmt: skip
+    celery.add_argument("-o", "--output", type=Path, metavar="DIR",
+                        help="the folder to write, a new one (by default NAME-celery, here)")  # fmt: skip
+
+
+def export(source: str, folder: Path | None) -> int:
+    """Write a Celery project, and say what to do with it.
+
+    Args:
+        source: a notebook, a file of Python, or the name of a module.
+        folder: where to; None for a new one here, named after it.
+
+    Returns:
+        the exit status.
+
+    Raises:
+        UsageError: it cannot be exported; the message says what to change.
+    """
+    from greenlab.exporting import export_celery
+
+    where, project = export_celery(source, folder)
+    names = ", ".join(f"{task.name} ({task.kind})" for task in project.tasks)
+    print(f"{where}: {len(project.tasks)} task{'s' * (len(project.tasks) != 1)}: {names}")  # noqa: T201
+    for place, reason in project.left_out:
+        print(f"  left out of the smoke test, {place}: {reason}")  # noqa: T201
+    print(f"{where / 'README.md'} says how to start its workers and run smoke_test.py")  # noqa: T201
     return 0
 
 

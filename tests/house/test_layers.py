@@ -26,6 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("advising",),
     ("api",),
     ("magics",),
+    ("exporting",),
     ("__init__", "__main__", "celery"),
     ("examples",),
 )
