@@ -5,6 +5,7 @@ Must not import: IPython, celery.
 
 from __future__ import annotations
 
+import re
 import shutil
 import string
 from importlib.resources import files
@@ -57,11 +58,12 @@ class Project:
         self._all = tasks
         self._carried = carried
         self._smoke = smoke
+        self._title = re.sub(r'["\\\n]', "_", source.title)  # it stands in docstrings
         code, test = self._tasks_module(), self._smoke_test()
         found = requirements([code, test], source.folder, package)
         self.modules = found.local
         self.files = {
-            f"{package}/__init__.py": f'"""The tasks of {source.title} on Celery."""\n',
+            f"{package}/__init__.py": f'"""The tasks of {self._title} on Celery."""\n',
             f"{package}/celery.py": self._fill("celery.py", routes=self._routes()),
             f"{package}/running.py": self._fill("running.py"),
             f"{package}/tasks.py": code,
@@ -97,7 +99,7 @@ class Project:
 
     def _fill(self, name: str, **more: str) -> str:
         template = files("greenlab.exporting").joinpath("celery_project", f"{name}.template").read_text("utf-8")
-        return string.Template(template).substitute(package=self.package, title=self._source.title, **more)
+        return string.Template(template).substitute(package=self.package, title=self._title, **more)
 
     # --- tasks ---------------------------------------------------------------------------------------------
 
@@ -116,12 +118,12 @@ class Project:
             rest.append(text + ("\n" if "\n" in text else ""))
         body = "\n\n".join(rest)
         used = names_of(body).used
-        helpers = [name for name in ("on_worker", "within") if name in used]
+        helpers = [name for name in ("on_worker", "within") if self._all.helpers[name] in used]
         future = [text for text in imports if text.startswith("from __future__")]
-        ours = [f"from {self.package}.celery import app"]
+        ours = [f"from {self.package}.celery import {self._all.imported('app')}"]
         if helpers:
-            ours.append(f"from {self.package}.running import {', '.join(helpers)}")
-        title = f'"""The tasks of {self._source.title}.\n\nWritten by `greenlab export celery`; yours to change.\n"""'
+            ours.append(f"from {self.package}.running import {self._all.imported(*helpers)}")
+        title = f'"""The tasks of {self._title}.\n\nWritten by `greenlab export celery`; yours to change.\n"""'
         ours[:0] = [f"import greenlab.lab\nimport greenlab as {name}" if name != "greenlab" else "import greenlab.lab"
                     for name in sorted(self._greenlab.modules & used)]  # fmt: skip
         others = [text for text in dict.fromkeys(imports) if text not in future]
@@ -146,14 +148,16 @@ class Project:
                     f"    soft_time_limit={most_s},", f"    time_limit={most_s + _GRACE_S},",
                 ]  # fmt: skip
             elif task.kind == IO:
-                below = [f"@within({most_s})  # {said}; Celery's own limits do not hold in its eventlet pool"]
+                why = f"{said}; Celery's own limits do not hold in its eventlet pool"
+                below = [f"@{self._all.helpers['within']}({most_s})  # {why}"]
             else:
                 lines.append(f"    # {said}: Celery's threads pool keeps no time limit. Give the call itself one.")
         if rates:
             least = min(one.options["rate"] for one in rates)
             lines += [f"    # {_says('--rate', rates, 'rate')}. Of each worker, not of all together.",
                       f'    rate_limit="{least}/s",']  # fmt: skip
-        head = ["@app.task"] if not lines else ["@app.task(", *lines, ")"]
+        app = self._all.helpers["app"]
+        head = [f"@{app}.task"] if not lines else [f"@{app}.task(", *lines, ")"]
         return "\n".join([*head, *below])
 
     def _routes(self) -> str:
@@ -165,15 +169,20 @@ class Project:
 
     def _smoke_test(self) -> str:
         used = self._smoke.used
-        helpers = ["check_workers", *(name for name in ("on_worker", "send", "show") if name in used)]
+        helpers = [
+            "check_workers",
+            *(name for name in ("on_worker", "send", "show") if self._all.helpers[name] in used),
+        ]
         names = sorted(used & self._carried.names)
         future = [one.source for one in self._carried.statements if one.source.startswith("from __future__")]
-        imports = [*future, f"from {self.package}.running import {', '.join(helpers)}"]
+        imports = [*future, f"from {self.package}.running import {self._all.imported(*helpers)}"]
         if names:
             one = f"from {self.package}.tasks import {', '.join(names)}"
             many = f"from {self.package}.tasks import (\n" + "".join(f"    {name},\n" for name in names) + ")"
             imports.append(one if len(one) <= _WIDTH else many)
-        return self._fill("smoke_test.py", imports="\n".join(imports), body=self._smoke.body)
+        return self._fill(
+            "smoke_test.py", imports="\n".join(imports), body=self._smoke.body, check=self._all.helpers["check_workers"]
+        )
 
     # --- README --------------------------------------------------------------------------------------------
 

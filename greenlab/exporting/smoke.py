@@ -100,11 +100,12 @@ class Smoke:
         self._missing -= names.bound
         self._sent -= names.bound
         node = statement.node
-        if isinstance(node, ast.Assign) and text.partition("=")[2].lstrip().startswith("send("):
+        send = f"{self._tasks.helpers['send']}("
+        if isinstance(node, ast.Assign) and text.partition("=")[2].lstrip().startswith(send):
             self._sent |= names.bound
         after = statement.cell.text[statement.cell.span(node)[1] :].lstrip(b" ")[:1]
         if last and isinstance(node, ast.Expr) and after != b";" and not text.startswith("print("):
-            text = f"show({text})"
+            text = f"{self._tasks.helpers['show']}({text})"
         self._pieces.append((statement.above + text + statement.behind, statement))
 
     def _refuse(self, statement: Statement) -> None:
@@ -136,7 +137,7 @@ class Smoke:
         value: Any = ast.parse(items, mode="eval").body
         items = items if isinstance(value, SIMPLE) else f"({items})"
         name = f"{parsed.options.out} = _run" if parsed.options.out else "_run"
-        code = f"{name} = send({run.task.name}.s{run.arguments} for {target} in {items})"
+        code = f"{name} = {self._tasks.helpers['send']}({run.task.name}.s{run.arguments} for {target} in {items})"
         made = Cell.parse(cell.where, code).statements[0]
         self._pieces.append((f"# %%{cell.magic} {cell.line}", None))
         before = len(self.left_out)

@@ -8,6 +8,7 @@ Must not import: IPython.
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ RUN_MAGICS: Final = {"greenrun": "green", "preforkrun": "prefork"}
 KINDS: Final = {"prefork": "cpu", "threads": "blocking"}
 """The queue of the tasks of a pool; those of all others wait, and go to `io`."""
 IO: Final = "io"
+HELPERS: Final = ("app", "on_worker", "within", "send", "show", "check_workers")
+"""What the project's own modules define, and its tasks and smoke test use."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +105,19 @@ class Tasks:
         source: the notebook or module.
         greenlab: what greenlab is called there.
 
+    Attributes:
+        by_name: the tasks.
+        runs: the `%%greenrun` cells.
+        helpers: what each of `HELPERS` is called in tasks and smoke test.
+
     Raises:
         UsageError: a task cannot be one of a worker.
     """
 
     def __init__(self, source: Source, greenlab: Greenlab) -> None:
+        code = "\n".join(cell.text.decode() for cell in source.cells)
+        # By another name where the notebook has one of its own, or a parameter, of this name.
+        self.helpers = {name: f"celery_{name}" if re.search(rf"\b(?<!\.){name}\b", code) else name for name in HELPERS}
         self.by_name: dict[str, Task] = {}
         self.runs: dict[Cell, CellRun] = {}
         self._source = source
@@ -214,6 +225,12 @@ class Tasks:
         task = Task(name, made.statements[0], is_cell=True)
         self.by_name[name] = task
         return task, f"({target if single else 'item'})"
+
+    def imported(self, *helpers: str) -> str:
+        """Return what is written behind `import` for helpers."""
+        return ", ".join(
+            one if self.helpers[one] == one else f"{one} as {self.helpers[one]}" for one in sorted(helpers)
+        )
 
     def of(self, statement: Statement) -> Task | None:
         """Return the task that a statement defines."""

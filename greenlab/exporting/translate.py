@@ -74,6 +74,7 @@ class _Translator:
         self, tasks: Tasks, greenlab: Greenlab, edits: Edits, statement: Statement, *, in_task: bool, kind: str
     ) -> None:
         self._tasks = tasks.by_name
+        self._on_worker, self._send = tasks.helpers["on_worker"], tasks.helpers["send"]
         self._greenlab = greenlab
         self._edits = edits
         self._cell = statement.cell
@@ -110,11 +111,13 @@ class _Translator:
             elif name == "spawn":
                 self._replace_head(call, f"{task.name}.delay(")
             else:
-                self._replace_head(call, f"on_worker({task.name})(")
+                self._replace_head(call, f"{self._on_worker}({task.name})(")
                 if call.keywords:
                     end = self._cell.span(call.args[-1])[1] if call.args[1:] else None
                     begin, last = self._cell.span(call)
-                    self._edits.replace(*((end, last, ")") if end else (begin, last, f"on_worker({task.name})()")))
+                    self._edits.replace(
+                        *((end, last, ")") if end else (begin, last, f"{self._on_worker}({task.name})()"))
+                    )
             self._done |= {id(call.func), id(call.args[0])}
 
     def _task_of(self, call: ast.Call, name: str) -> Task:
@@ -138,11 +141,11 @@ class _Translator:
             if "count" not in options:
                 raise Untranslatable("calls greenlab.run in a way that cannot be read")
             count = self._cell.source(options["count"])
-            self._edits.replace(begin, end, f"send({task.name}.s(i) for i in range({count}))")
+            self._edits.replace(begin, end, f"{self._send}({task.name}.s(i) for i in range({count}))")
             return
         first, last = self._cell.span(items)
         opened, closed = ("", "") if isinstance(items, SIMPLE) else ("(", ")")
-        self._edits.replace(begin, first, f"send({task.name}.s(item) for item in {opened}")
+        self._edits.replace(begin, first, f"{self._send}({task.name}.s(item) for item in {opened}")
         self._edits.replace(last, end, f"{closed})")
 
     def _attribute(self, node: ast.Attribute, name: ast.Name) -> None:
@@ -159,4 +162,4 @@ class _Translator:
             return  # a plain call, as in greenlab
         if self._cell.source(node) != node.id:
             raise Untranslatable("calls a task within an f-string")  # whose places Python 3.11 does not know
-        self._edits.replace(*self._cell.span(node), f"on_worker({node.id})")
+        self._edits.replace(*self._cell.span(node), f"{self._on_worker}({node.id})")

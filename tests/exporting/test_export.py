@@ -195,6 +195,14 @@ def test_the_lessons_are_exported_or_refused_in_one_line(lesson: Path) -> None:
     assert project.tasks
 
 
+def test_a_name_of_the_notebooks_own_is_not_taken_for_one_of_the_projects() -> None:
+    files = export(IMPORT, "app = 3\ndef send(x): return x", "@greenlab.task\ndef fetch(x): return app",
+                   "greenlab.run(fetch, [1])\nsend(1)")  # fmt: skip
+    assert "import app as celery_app\n\n\napp = 3\n\n@celery_app.task\ndef fetch" in files["feeds/tasks.py"]
+    assert "import check_workers, send as celery_send, show\n" in files["smoke_test.py"]
+    assert "celery_send(fetch.s(item) for item in [1])\nshow(send(1))" in files["smoke_test.py"]
+
+
 # --- modules ----------------------------------------------------------------------------------------------
 
 MODULE = '''"""Tasks."""
