@@ -36,7 +36,7 @@ def fetch(number):
     words, process = count("word " * number)
     return words, process, os.getpid()
 """,
-    "@greenlab.task\ndef stuck(seconds):\n    time.sleep(seconds)\n    return seconds",
+    "@greenlab.task\ndef stuck(seconds):\n    if seconds:\n        time.sleep(seconds)\n    return seconds",
     "items = list(range(1, 31))\nfiles = !ls",
     "%%greenrun -c 50 -o run number in items\nfetch(number)",
     "%%greenrun --timeout 1 x in [30, 0]\nstuck(x)",
