@@ -97,11 +97,11 @@ class TaskTimeoutError(GreenlabError, TimeoutError):
         return cls(f"the task ran longer than its timeout of {limit_s:g} s")
 
 
-class CancelledError(GreenlabError):
+class CancelledError(_OneLineError):
     """The task was not finished because its run was cancelled. `run.resume()` runs what is missing."""
 
 
-class PendingError(GreenlabError):
+class PendingError(_OneLineError):
     """A result was asked for while its task had not ended. Call `run.wait()` first."""
 
 
@@ -114,11 +114,14 @@ class RunInterrupted(KeyboardInterrupt):
         run: the `Run`.
     """
 
-    def __init__(self, run: Any) -> None:
+    def __init__(self, run: Any, name: str = "the exception's attribute run") -> None:
         counts = run.counts
+        total = f"{counts['total']:,} task{'s' * (counts['total'] != 1)}"
+        failed = f" ({counts['failed']:,} failed)" if counts["failed"] else ""
+        resumed = f"{name}.resume()" if name.isidentifier() else "its resume()"
         super().__init__(
-            f"the run was interrupted after {counts['succeeded'] + counts['failed']:,} of {counts['total']:,} tasks; "
-            "what has ended is in _run, and _run.resume() does the rest"
+            f"the run was interrupted after {counts['succeeded'] + counts['failed']:,} of {total}{failed}; "
+            f"what has ended is in {name}, and {resumed} does the rest"
         )
         self.run = run
 

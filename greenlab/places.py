@@ -13,6 +13,7 @@ Place = tuple[str, int, str]
 """File name (a cell's is `Cell In[3]`), line number, function."""
 
 _PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+_PICKLER = f"{os.sep}cloudpickle{os.sep}"
 _LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
@@ -22,6 +23,11 @@ def is_own(filename: str) -> bool:
     if filename.startswith((_PACKAGE, _STDLIB, "<frozen")):
         return False
     return not any(name in filename for name in _LIBRARIES)
+
+
+def is_machinery(filename: str) -> bool:
+    """Return whether code is what runs and sends tasks, greenlab's or its pickler's, which no traceback need show."""
+    return filename.startswith(_PACKAGE) or _PICKLER in filename
 
 
 def user_place(frame: Any) -> Place | None:

@@ -16,7 +16,7 @@ from scheduling import WholeFiles
 
 import greenlab
 from greenlab import greening, hub
-from greenlab.live import DrawingClient, choose_display, displays
+from greenlab.live import DrawingClient, displays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,6 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[Shown]:
         seen.append(Shown(bundle, metadata or {}, display_id, update))
 
     monkeypatch.setattr(displays, "send_output", display)
-    monkeypatch.setattr(choose_display, "_in_kernel", lambda: True)
     return seen
 
 

@@ -30,7 +30,7 @@ from greenlab.advising.model import (
     plan_all,
     simplest_of_the_close,
 )
-from greenlab.text.format import rate, seconds
+from greenlab.text.format import counted, rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -235,9 +235,10 @@ def is_delayed(cost: TaskCost) -> bool:
 def _why_not(fastest: str, best: str, tried: Mapping[str, float], total_s: Mapping[str, float], tasks: int) -> str:
     """Return why the pool that was fastest on the sample is not the one that is advised."""
     more = f"{fastest} did {tried[fastest] / tried[best]:.2g} times as much on the sample"
+    all_tasks = counted(tasks, "task")
     if total_s[fastest] >= total_s[best]:
-        return f"{more}, but with its start-up {tasks:,} tasks do not end sooner there"
-    return f"{more}, but {tasks:,} tasks end at most {CLOSE - 1:.0%} sooner there, and {best} is simpler"
+        return f"{more}, but with its start-up {all_tasks} would not end sooner there"
+    return f"{more}, but {all_tasks} would end at most {CLOSE - 1:.0%} sooner there, and {best} is simpler"
 
 
 def _reasons(cost: TaskCost, plans: Sequence[Plan], tasks: int) -> list[str]:
@@ -248,7 +249,7 @@ def _reasons(cost: TaskCost, plans: Sequence[Plan], tasks: int) -> list[str]:
     if cost.blocked_gil_s > cost.blocked_s / 2 and cost.blocked_s >= cost.alone_s / 4:
         reasons.append("it keeps the GIL while it blocks, so that threads would wait too")
     for plan in plans:
-        about = f"{tasks:,} tasks in about {seconds(plan.total_s)}"
+        about = f"{counted(tasks, 'task')} in about {seconds(plan.total_s)}"
         reasons.append(f"{plan}: up to {rate(plan.ceiling)}, limited by {plan.limit}; {about}")
     if not cost.sendable:
         why = cost.unsendable or "the task cannot be sent"
@@ -260,7 +261,7 @@ def _confidence(cost: TaskCost, plans: Sequence[Plan]) -> tuple[str, list[str]]:
     """Return how sure the advice is, and why not more: what makes it a guess comes first."""
     guess, doubt = [], []
     if cost.sampled < FEW:
-        guess.append(f"the sample has {cost.sampled} tasks only")
+        guess.append(f"the sample has {counted(cost.sampled, 'task')} only")
     if cost.alone_s < SMALL_S:
         guess.append("a task is so short that the pools' own costs decide")
     explained = cost.cpu_s + cost.blocked_s + cost.wait_s

@@ -29,6 +29,7 @@ from greenlab.advising.cost_sample import CostSample
 from greenlab.errors import GreenlabError
 from greenlab.pools.partial_job import PartialJob
 from greenlab.pools.registry import spec_of
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -237,7 +238,7 @@ class _AutoJob:
             return
         if cold:
             owner.startup_s[plan.pool] = perf_counter() - begin_s
-        owner.record_decision(job, f"moved to {plan.pool} after {after:,} tasks: {self._why}")
+        owner.record_decision(job, f"moved to {plan.pool} after {counted(after, 'task')}: {self._why}")
         self.pool, self.part = pool, part
         pool.run(part)
 

@@ -32,7 +32,7 @@ from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInter
 from greenlab.pools.partial_job import PartialJob
 from greenlab.pools.registry import spec_of
 from greenlab.runs.resource_usage import LEAST_S, UsageMeter
-from greenlab.text.format import rate
+from greenlab.text.format import counted, rate
 from greenlab.text.tracebacks import first_line_of
 
 if TYPE_CHECKING:
@@ -190,7 +190,9 @@ class Advisor:
             advice = self._weigh(advice, trials, startup_s)
             advice = self._try_more_in_flight(advice, trials, items, cost)
         if failed:
-            advice = replace(advice, doubts=[*advice.doubts, f"{failed} of {done} tasks of the sample failed"])
+            advice = replace(
+                advice, doubts=[*advice.doubts, f"{failed:,} of {counted(done, 'task')} of the sample failed"]
+            )
         return self._annotated(advice, trials, items, cost)
 
     def _annotated(self, advice: Advice, trials: list[Trial], items: Sequence[Any], cost: TaskCost) -> Advice:
@@ -201,11 +203,13 @@ class Advisor:
             could = rate(len(items) / one.plan.duration_s(cost.alone_s, len(items)))
             first.append(f"it did {rate(one.throughput)}, not {could}: something that the tasks share is the limit")
         if advice.concurrency > len(items) and not spec_of(advice.pool).task_a_worker:
-            at_once = f"no more than {len(items)} tasks were in flight when it was tried"
+            at_once = f"no more than {counted(len(items), 'task')} in flight when it was tried"
             last.append(f"{at_once}: %%greensweep finds out how many help")
         much = max((one.foreign_cores for one in trials if one.foreign_cores > FOREIGN), default=0.0)
         if much:
-            doubts.append(f"something else took up to {much:.1f} of {self.cores} cores while pools were tried")
+            doubts.append(
+                f"something else took up to {much:.1f} of {counted(self.cores, 'core')} while pools were tried"
+            )
         sure = "likely" if doubts and advice.sure == "sure" else advice.sure
         reasons = [*first, *advice.reasons, *last]
         return replace(advice, reasons=reasons, sure=sure, doubts=doubts, evidence=tuple(trials))

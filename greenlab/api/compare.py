@@ -14,7 +14,7 @@ from greenlab import pools
 from greenlab.api.options import RunOptions, check_task, items_of, pool_names
 from greenlab.api.run import prepare
 from greenlab.api.session import start
-from greenlab.api.views import in_notebook
+from greenlab.api.views import series_views_for
 from greenlab.checks import positive_number, whole_number
 from greenlab.comparing.race import Race
 from greenlab.comparing.series import Series, read_once
@@ -70,7 +70,7 @@ def race(
         retries: how often a failed task is tried again.
         rate: tasks started a second at the most.
         fail_fast: whether the first failure stops the race and raises.
-        live: whether to show the race while it goes on; by default, in a notebook only.
+        live: whether to show the race while it goes on; by default, in a notebook and in IPython.
 
     Returns:
         the `Race`, ended. A pool that failed as a whole has its reason there.
@@ -121,7 +121,7 @@ def sweep(
         timeout: seconds that one task may take.
         retries: how often a failed task is tried again.
         fail_fast: whether the first failure stops the sweep and raises.
-        live: whether to show the sweep while it goes on; by default, in a notebook only.
+        live: whether to show the sweep while it goes on; by default, in a notebook and in IPython.
 
     Returns:
         the `Sweep`, ended. Its `concurrency` is the advised one, or None, and then `missing` says why.
@@ -171,7 +171,7 @@ def prepare_race(
         label=label or _label(func),
         make_run=make_run,
         warm_up=warm_up,
-        observers=_live_views(live),
+        observers=series_views_for(start(), live),
         figure=_static_figure,
     )
 
@@ -221,7 +221,7 @@ def prepare_sweep(
         label=label or _label(func),
         make_run=make_run,
         warm_up=warm_up,
-        observers=_live_views(live),
+        observers=series_views_for(start(), live),
         figure=_static_figure,
     )
 
@@ -266,15 +266,6 @@ def _widths(spec: PoolSpec, wanted: Sequence[int] | None) -> Sequence[int]:
 
 def _label(func: Callable[..., Any]) -> str:
     return str(getattr(func, "__name__", "tasks"))
-
-
-def _live_views(live: bool | None) -> Sequence[Any]:
-    if not in_notebook() or live is False:
-        return ()
-    from greenlab.live.drawing.client import DrawingClient
-    from greenlab.live.series_view import SeriesView
-
-    return (SeriesView(start().keep("drawing client", DrawingClient)),)
 
 
 def _static_figure(series: Series) -> Any:

@@ -11,6 +11,7 @@ from greenlab.advising.auto_pool import get_pool
 from greenlab.api.options import RunOptions, check_task, items_of
 from greenlab.api.session import start
 from greenlab.api.views import run_figure, timeline_figure, views_for
+from greenlab.errors import UsageError
 from greenlab.runs import AggregateLedger, Ledger, Run
 from greenlab.tracing.timeline import Tracing
 
@@ -59,7 +60,8 @@ def run(
         discard: whether to keep counts and latencies only: memory stays flat however many tasks there are.
         max_tasks: replace a prefork worker after so many tasks.
         max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
-        live: whether to show the live view; by default, in a notebook only.
+        live: whether to show how far the run is: the live view in a notebook, a line in a terminal or a log. By
+            default, in a notebook and in IPython; not in scripts.
         trace: whether to record every switch of the hub, for `run.timeline()`.
 
     Returns:
@@ -85,7 +87,7 @@ def prepare(
     *,
     count: int | None = None,
     label: str | None = None,
-    ledger: Ledger | None = None,
+    resumes: Ledger | None = None,
     observers: Sequence[Any] = (),
     runner: Pool | None = None,
     **options: Any,
@@ -97,33 +99,35 @@ def prepare(
         items: what to run it on.
         count: instead of items, how many times.
         label: the name of the run in views and reports.
-        ledger: instead of items, the ledger of a resumed run.
+        resumes: instead of items, the ledger of the run that is resumed.
         observers: further observers of the run, see `greenlab.runs.observers`.
         runner: the pool that runs the tasks, instead of the one that is called `pool`.
         options: the others of `run`.
     """
     chosen = RunOptions.of(**options)
     check_task(func)
-    if ledger is None:
-        ledger = (AggregateLedger if chosen.discard else Ledger)(
-            func,
-            items_of(items, count),
-            concurrency=chosen.width,
-            timeout_s=chosen.timeout,
-            retries=chosen.retries,
-            rate=chosen.rate,
-            max_tasks=chosen.max_tasks,
-            max_memory=chosen.max_bytes,
-        )
+    settings: dict[str, Any] = {
+        "concurrency": chosen.width,
+        "workers": chosen.processes,
+        "timeout_s": chosen.timeout,
+        "retries": chosen.retries,
+        "rate": chosen.rate,
+        "max_tasks": chosen.max_tasks,
+        "max_memory": chosen.max_bytes,
+    }
+    if resumes is None:
+        ledger = (AggregateLedger if chosen.discard else Ledger)(func, items_of(items, count), **settings)
+    elif chosen.discard != isinstance(resumes, AggregateLedger):
+        raise UsageError("a run that is resumed keeps or discards its results as it did before: leave out discard")
+    else:
+        ledger = resumes.resumed(**settings)
     here = start()
     pool = runner or get_pool(here, chosen.pool)
-    ledger.workers = chosen.processes
-    ledger.concurrency = chosen.width
     name = label or str(getattr(func, "__name__", "tasks"))
 
-    def repeated(ledger: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
+    def repeated(resumes: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
         label = changes.pop("label", name)
-        made = prepare(func, items, ledger=ledger, label=label, **vars(chosen.changed(**changes)))
+        made = prepare(func, items, resumes=resumes, label=label, **vars(chosen.changed(**changes)))
         return made.complete()
 
     return Run(

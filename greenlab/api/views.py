@@ -1,4 +1,4 @@
-"""The views of a run: the live view in a notebook, and its pictures. Everything heavy is imported late.
+"""The views of a run: live in a notebook, a line in a terminal, and pictures. Everything heavy is imported late.
 
 Must not import: magics; at the top: matplotlib, ipywidgets, IPython.
 """
@@ -14,29 +14,69 @@ if TYPE_CHECKING:
     from greenlab.runs import Run
     from greenlab.tracing.timeline import Timeline
 
-__all__ = ["in_notebook", "run_figure", "timeline_figure", "views_for"]
+__all__ = ["run_figure", "series_views_for", "timeline_figure", "views_for"]
 
 
 def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
-    """Return the observers that show a run; none where nothing is to be shown."""
-    if live is None:
-        live = in_notebook()
-    if not live:
+    """Return the observers that show a run; none where nothing is to be shown.
+
+    Args:
+        here: the hub.
+        live: whether to show it; None does in a notebook, and in IPython in a terminal.
+    """
+    shell = _shell()
+    if live is False:
         return ()
-    from greenlab.live import DrawingClient, View
+    if _is_kernel(shell):
+        from greenlab.live import DrawingClient, View
 
-    return (View(here.call_soon_threadsafe, client=here.keep("drawing client", DrawingClient)),)
+        return (View(here.call_soon_threadsafe, client=here.keep("drawing client", DrawingClient)),)
+    return _progress_lines(here, shell, live)
 
 
-def in_notebook() -> bool:
-    """Return whether the code runs in a kernel, whose front end shows rich output."""
+def series_views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
+    """Return the observers that show a series of runs, as `views_for` does those of a run."""
+    shell = _shell()
+    if live is False:
+        return ()
+    if _is_kernel(shell):
+        from greenlab.live.drawing.client import DrawingClient
+        from greenlab.live.series_view import SeriesView
+
+        return (SeriesView(here.keep("drawing client", DrawingClient)),)
+    return _progress_lines(here, shell, live)
+
+
+def _progress_lines(here: GuestHub, shell: Any, live: bool | None) -> Sequence[Any]:
+    """Return the observers for where there is no notebook: IPython in a terminal, which has a prompt, or a script."""
+    if live is None and shell is None:
+        return ()
+    from greenlab.live.progress import ProgressLine
+    from greenlab.live.terminal import TerminalLine
+
+    line = here.keep("terminal line", TerminalLine)
+    if live is None and not line.in_place:
+        return ()
+    if shell is None:
+        return (ProgressLine(line, may_write=lambda: True, says_end=lambda: True),)
+    # While a cell waits there is no prompt, and its report follows.
+    return (ProgressLine(line, may_write=lambda: here.blocking, says_end=lambda: not here.blocking),)
+
+
+def _shell() -> Any:
+    """Return IPython's shell, or None in a script."""
     import sys
 
     if "IPython" not in sys.modules:
-        return False
+        return None
     from IPython import get_ipython
 
-    return getattr(get_ipython(), "kernel", None) is not None
+    return get_ipython()
+
+
+def _is_kernel(shell: Any) -> bool:
+    """Return whether the code runs in a kernel, whose front end shows rich output."""
+    return getattr(shell, "kernel", None) is not None
 
 
 def run_figure(run: Run) -> Any:

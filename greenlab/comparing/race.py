@@ -18,6 +18,7 @@ from greenlab.comparing.race_analysis import RaceRun
 from greenlab.comparing.series import Series
 from greenlab.errors import RunError, RunInterrupted
 from greenlab.runs.resource_usage import UsageMeter
+from greenlab.text.format import counted
 from greenlab.text.tracebacks import first_line_of
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Race(Series):
     def _interrupt_message(self) -> str:
         missing = [pool for pool in self.pools if pool not in self.failures and not self.runs_of(pool)]
         again = [
-            f"{pool} ran {len(self.runs_of(pool))} of {self.repeat} times"
+            f"{pool} ran {len(self.runs_of(pool))} of {counted(self.repeat, 'time')}"
             for pool in self.pools
             if pool not in missing and pool not in self.failures and len(self.runs_of(pool)) < self.repeat
         ]

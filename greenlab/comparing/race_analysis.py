@@ -136,16 +136,18 @@ def _machine_limits(medians: list[RaceRun]) -> list[str]:
         (by_tasks if share > 0.5 else by_others)[one.pool] = share
     found = []
     if by_tasks:
-        found.append(
-            f"the machine was the limit of {joined([*by_tasks])}: its {cores} cores were busy, more would help"
-        )
+        found.append(f"the machine was the limit of {joined([*by_tasks])}: {_busy(cores)}, more would help")
     if by_others:
         found.append(
-            f"the machine was the limit, or near it, while {joined([*by_others])} ran: its {cores} cores were busy, "
+            f"the machine was the limit, or near it, while {joined([*by_others])} ran: {_busy(cores)}, "
             f"and the tasks took at most {max(by_others.values()):.0%} of that time; something else takes the rest, "
             "maybe what the tasks wait for"
         )
     return found
+
+
+def _busy(cores: int) -> str:
+    return f"its {cores} cores were busy" if cores > 1 else "its one core was busy"
 
 
 def _pools_at_shared_limit(runs: Sequence[RaceRun], medians: list[RaceRun]) -> list[str]:

@@ -20,7 +20,7 @@ from greenlab.comparing.race_analysis import (
 )
 from greenlab.errors import UsageError
 from greenlab.text import table
-from greenlab.text.format import rate, seconds
+from greenlab.text.format import counted, rate, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -84,7 +84,7 @@ def _row(race: RaceFacts, pool: str) -> list[str]:
         if pool in race.failures:
             return [pool, f"failed: {race.failures[pool]}"]
         if cut:
-            return [pool, f"interrupted after {cut[-1].run.done:,} of {len(race.items):,} tasks"]
+            return [pool, f"interrupted after {cut[-1].run.done:,} of {counted(len(race.items), 'task')}"]
         return [pool, "did not run"]
     run, latency = one.run, one.run.latency
     low, middle, high = found

@@ -22,6 +22,7 @@ from math import ceil, isnan
 from typing import TYPE_CHECKING
 
 from greenlab.comparing import usl
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,21 +116,21 @@ def _too_little_data(points: Sequence[Point]) -> tuple[str, ...]:
         if point.failed > MOST_FAILED * point.tasks:
             kinds = ", ".join(f"{count:,} {name}" for name, count in point.error_types)
             found.append(
-                f"at {point.concurrency:,} in flight {point.failed:,} of {point.tasks:,} tasks failed ({kinds}): "
-                "fix that, or leave this concurrency out"
+                f"at {point.concurrency:,} in flight {point.failed:,} of {counted(point.tasks, 'task')} failed "
+                f"({kinds}): fix that, or leave this concurrency out"
             )
         elif point.counted < least:
             need_s = point.elapsed_s * (least + point.concurrency) / max(point.counted, 1)
             found.append(
-                f"at {point.concurrency:,} in flight only {point.counted:,} tasks ended between the ramps, and "
-                f"{least:,} are needed: --seconds {_round(max(need_s, 1)):,}"
+                f"at {point.concurrency:,} in flight only {counted(point.counted, 'task')} ended between the ramps, "
+                f"and {least:,} are needed: --seconds {_round(max(need_s, 1)):,}"
             )
     return tuple(found)
 
 
 def _more_points(points: Sequence[Point]) -> str:
     have = len({point.concurrency for point in points})
-    return f"{LEAST_POINTS} concurrencies or more are needed, and there are {have}: such as -c 1,10,100,1000"
+    return f"{LEAST_POINTS} concurrencies or more are needed, not {have}: such as -c 1,10,100,1000"
 
 
 def _inconclusive(points: Sequence[Point], law: Usl) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from greenlab.hub.nested import owner_of
 from greenlab.hub.tasks import Task
 from greenlab.hub.waits import KINDS, wait_of
 from greenlab.hub.watchdog import watchdog_of
-from greenlab.hub.worker_greenlet import index_of, job_of
+from greenlab.hub.worker_greenlet import index_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 CAPACITY = 200_000
 """Holds kept of a recording, 40 bytes each."""
+GREEN_THREAD = "green thread"
+"""The name of a green thread that has none of its own."""
 COLUMNS = 5
 """Numbers a hold: start and end (`time.perf_counter()` seconds), lane, kind of the wait after it, index of the task."""
 
@@ -192,7 +194,7 @@ class Recorder:
             return "the cell"
         if isinstance(holder, Task):
             return f"Task {holder.id} ({holder.name})"
-        return "worker" if job_of(holder) is not None else "green thread"
+        return GREEN_THREAD
 
     def _fill(self, recording: Recording) -> None:
         kept = self._old + self._new

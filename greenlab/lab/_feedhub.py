@@ -95,7 +95,7 @@ class FeedHub(CountingServer):
         )
         failing = f", 1 in {self._fail_every} fails" if self._fail_every else ""
         state = "stopped" if self._process is None else "started"
-        return f"<FeedHub seed={self._seed}: {self._feeds} feeds, {latency}{failing}, {state}>"
+        return f"<FeedHub seed={self._seed}: {self._feeds} feed{'s' * (self._feeds != 1)}, {latency}{failing}, {state}>"
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -110,4 +110,4 @@ class FeedHub(CountingServer):
     def _check_count(self, n: int) -> None:
         check_whole("n", n, "0 or more, such as hub.urls(500)", low=0)
         if n > self._feeds:
-            raise UsageError(f"this hub has {self._feeds} feeds, not {n}: FeedHub(feeds={n}) makes as many")
+            raise UsageError(f"this hub's feeds are {self._feeds}, not {n}: FeedHub(feeds={n}) makes as many")

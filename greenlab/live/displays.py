@@ -1,4 +1,4 @@
-"""The displays of a view: a picture replaced in place, lines in a terminal, or widgets (`widget_display`).
+"""The displays of a view: a picture replaced in place, or widgets (`widget_display`).
 
 A display draws nothing and knows no run; it is given HTML, text and pictures. Each one shows something at once, and
 `finish` leaves an output that needs no kernel: a saved notebook shows the last picture and the numbers.
@@ -109,18 +109,6 @@ class Display:
 
     def close(self) -> None:
         """Release what the display holds. Safe to call twice."""
-
-
-class TerminalDisplay(Display):
-    """Two outputs, since a terminal cannot replace one: what is run, and the summary."""
-
-    def show(self, progress: Progress) -> None:
-        """Print what is run."""
-        send_output({"text/plain": progress.name})
-
-    def finish(self, final: Final) -> None:
-        """Print the summary."""
-        send_output({"text/plain": final.summary})
 
 
 class StillDisplay(Display):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenlab.live.words import format_count, format_duration
+from greenlab.text.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -211,4 +212,4 @@ def _stage(series: Any) -> str:
     if series.ended:
         return "interrupted" if series.interrupted else ""
     run = series.current
-    return series.stage if run is None else f"{series.stage}: {format_count(run.done)} tasks"
+    return series.stage if run is None else f"{series.stage}: {format_count(run.done)} {plural('task', run.done)}"

@@ -10,9 +10,11 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from greenlab.pools.registry import SPECS, spec_of
+from greenlab.text.format import counted, plural
 
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Facts
+    from greenlab.live.watched import Watched
 
 POOL_COLORS = {name: spec.color for name, spec in SPECS.items()}
 """One colour a pool, in every figure and widget."""
@@ -77,10 +79,8 @@ def shortened(words: str, most: int) -> str:
 
 def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     """Return a run's numbers as texts, each with whether it is a problem."""
-    of = "" if facts.total in {None, facts.done} else f" of {facts.total:,}"
-    noun = "task" if facts.done == 1 and not of else "tasks"
     line = [
-        (f"{facts.done:,}{of} {noun}", False),
+        (done_text(facts), False),
         (format_duration(facts.elapsed_s), False),
         (f"{format_count(facts.throughput)} tasks/s", False),
     ]
@@ -93,6 +93,13 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     return line
 
 
+def done_text(facts: Facts | Watched) -> str:
+    """Return how many tasks have ended, of how many: `3 of 8 tasks`, `8 tasks` when all have, or nobody knows."""
+    if facts.total in {None, facts.done}:
+        return counted(facts.done, "task")
+    return f"{facts.done:,} of {counted(facts.total or 0, 'task')}"
+
+
 def blocked_s(facts: Facts) -> float:
     """Return for how long the hub was blocked in all, in seconds."""
     return sum(end_s - start_s for start_s, end_s in facts.blocked)
@@ -103,14 +110,14 @@ def blocked_text(facts: Facts) -> str:
     worst, *more = facts.blocked_lines
     if not more:
         return worst
-    return f"{worst}; {len(more):,} more line{'s' if len(more) > 1 else ''}"
+    return f"{worst}; {counted(len(more), 'more line')}"
 
 
 def failures_text(facts: Facts) -> str:
     """Return the number of failures by type: the three most frequent ones, and the rest together."""
     named = [f"{count:,} {name[:_NAME_CHARS]}" for name, count in facts.error_types[:_TYPES_NAMED]]
     rest = sum(count for _, count in facts.error_types[_TYPES_NAMED:])
-    return ", ".join([*named, *([f"{rest:,} others"] if rest else [])])
+    return ", ".join([*named, *([counted(rest, "other")] if rest else [])])
 
 
 def problem_lines(facts: Facts, most: int) -> list[str]:
@@ -123,9 +130,8 @@ def problem_lines(facts: Facts, most: int) -> list[str]:
 
 def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
     """Return how far a run is, as a line of plain text."""
-    of = "" if facts.total is None else f" of {facts.total:,}"
     failed = f", {facts.failed:,} failed" if facts.failed else ""
-    return f"{name}: {facts.done:,}{of} tasks, {format_count(rate)} tasks/s, {in_flight:,} in flight{failed}"
+    return f"{name}: {done_text(facts)}, {format_count(rate)} tasks/s, {in_flight:,} in flight{failed}"
 
 
 def header_html(facts: Facts, in_flight: int, rate: float) -> str:
@@ -142,7 +148,7 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
     color = pool_color(facts.pool)
     of = "" if facts.total is None else f" / {facts.total:,}"
     numbers = [
-        f"<b>{facts.done:,}</b>{of} tasks",
+        f"<b>{facts.done:,}</b>{of} {plural('task', facts.done if facts.total is None else facts.total)}",
         f"<b>{format_count(rate)}</b> tasks/s",
         f"<b>{in_flight:,}</b> in flight",
         *(f"{name} <b>{format_duration(value)}</b>" for name, value in (("p50", facts.p50_s), ("p99", facts.p99_s))),

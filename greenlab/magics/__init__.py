@@ -10,7 +10,7 @@ from typing import Any
 from greenlab.api import explain
 from greenlab.api.run import prepare
 from greenlab.api.session import kill, ps, start, stop
-from greenlab.errors import UsageError
+from greenlab.errors import RunInterrupted, UsageError
 from greenlab.magics import advise, body, check, compare, options, trace
 from greenlab.magics.completion import make_matcher
 
@@ -18,6 +18,17 @@ _RUNS = {"greenrun": "green", "preforkrun": "prefork"}
 _CELLS = (*_RUNS, *compare.NAMES, advise.NAME, "greentrace", "greenspawn")
 _LINES = ("greenhub", "greenps", "greenkill", "greencheck", "greenstep")
 _KEY = "greenlab_magics"
+_FETCH = "import urllib.request\nlen(urllib.request.urlopen(url).read())"
+_EXAMPLES = {
+    "greenrun": f"%%greenrun -c 500 --timeout 10 url in urls\n{_FETCH}",
+    "preforkrun": "%%preforkrun -w 4 x in range(100)\nsum(i * i for i in range(x * 1000))",
+    "greenrace": f"%%greenrace -p green,threads -c 100 --repeat 3 url in urls\n{_FETCH}",
+    "greensweep": f"%%greensweep -c 1,10,100,1000 url in urls\n{_FETCH}",
+    "greenadvise": f"%%greenadvise --sample 50 url in urls\n{_FETCH}",
+    "greentrace": f"%%greentrace -c 10 url in urls[:30]\n{_FETCH}",
+    "greenspawn": "%greenspawn time.sleep(10) or print('ten seconds later')",
+}
+"""An example of each magic's use, which its help ends with. The value of the last expression is a task's result."""
 
 
 class Magics:
@@ -122,21 +133,30 @@ class Magics:
         namespace["_run"] = run
         if given.out:
             namespace[given.out] = run
-        return run.start() if given.detach else run.complete()
+        try:
+            return run.start() if given.detach else run.complete()
+        except RunInterrupted:
+            raise RunInterrupted(run, "_run") from None
 
     def help_of(self, name: str) -> str:
         """Return the help of a magic: what it does, and its options."""
         described: str = getattr(self, name).__doc__
         parser = self.parsers.get(name)
         if parser is None:
-            return described
+            return described + _example_of(name)
         if name == "greencheck":
             described = check.HELP
         elif name == "greenstep":
             described += "\n\n%greenstep [options] [STEPPER]\n\n"
         else:
             described += f"\n\n%%{name} [options] [TARGET in ITERABLE]\n\n"
-        return described + options.describe(parser)
+        return f"{described}{options.describe(parser)}{_example_of(name)}"
+
+
+def _example_of(name: str) -> str:
+    """Return the end of a magic's help: an example, if there is one."""
+    lines = _EXAMPLES[name].split("\n") if name in _EXAMPLES else []
+    return "\n".join(["\n\nFor example:\n", *(f"    {line}" for line in lines), ""]) if lines else ""
 
 
 def load(ip: Any, client: Any = None) -> None:

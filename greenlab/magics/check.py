@@ -82,7 +82,7 @@ def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
     words, rest = options._split(parser, line)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        raise UsageError(f"greencheck: no option {unknown[0]}; %greencheck? lists the options")
+        raise UsageError(f"greencheck: {options.no_option(parser, unknown[0])}; %greencheck? lists the options")
     names = [_library(ip.user_ns, word) for word in rest.split()]
     if all(names):
         return explain.check(*names)

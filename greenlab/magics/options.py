@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlab import pools
 from greenlab.api.options import FLAGS, RunOptions
-from greenlab.checks import positive_number, whole_number
+from greenlab.checks import did_you_mean, positive_number, whole_number
 from greenlab.errors import UsageError
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -118,7 +119,7 @@ class MagicLine:
     @property
     def label(self) -> str:
         """The name of the run in lists and reports."""
-        return f"{self.target} in {self.iterable}" if self.target else f"{self.options.count} calls"
+        return f"{self.target} in {self.iterable}" if self.target else counted(self.options.count, "call")
 
 
 _WORD = re.compile(r"\s*(\S+)")
@@ -154,7 +155,7 @@ def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
     words, rest = _split(parser, line)
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        raise UsageError(f"{parser.prog}: no option {unknown[0]}; %%{parser.prog}? lists the options")
+        raise UsageError(f"{parser.prog}: {no_option(parser, unknown[0])}; %%{parser.prog}? lists the options")
     if not rest:
         if options.count is None:
             raise UsageError(f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times")
@@ -163,6 +164,12 @@ def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
     if options.count is not None:
         raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
     return MagicLine(options, target, iterable)
+
+
+def no_option(parser: argparse.ArgumentParser, word: str) -> str:
+    """Return what is said of an option that does not exist, with the one that comes close, if there is one."""
+    name = word.partition("=")[0]
+    return f"no option {name}{did_you_mean(name, [known for known in option_names(parser) if known.startswith('--')])}"
 
 
 def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:

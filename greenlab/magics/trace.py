@@ -112,7 +112,7 @@ def step(ip: Any, parser: argparse.ArgumentParser, line: str) -> Stepper | None:
     words, rest = options._split(parser, line)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        raise UsageError(f"greenstep: no option {unknown[0]}; %greenstep? lists the options")
+        raise UsageError(f"greenstep: {options.no_option(parser, unknown[0])}; %greenstep? lists the options")
     stepper = _evaluate(ip, rest) if rest else latest(start())
     if not isinstance(stepper, Stepper):
         raise UsageError("greenstep: make a stepper first: s = greenlab.stepper(f, g), then %greenstep s")

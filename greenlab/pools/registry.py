@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab import patched
+from greenlab.checks import did_you_mean
 from greenlab.errors import UsageError
 from greenlab.pools.this_process import inside_worker
 
@@ -220,7 +221,7 @@ def check_name(name: str) -> None:
     """
     have = f"{', '.join(NAMES[:-1])} or {NAMES[-1]}"
     if name not in NAMES:
-        raise UsageError(f"there is no pool {name!r}: use {have}")
+        raise UsageError(f"there is no pool {name!r}: use {have}{did_you_mean(str(name), NAMES)}")
 
 
 def check_promises(name: str, asked: Iterable[str]) -> None:

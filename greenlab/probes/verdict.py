@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from greenlab.probes import judge, libraries
 from greenlab.probes.figures import DONE
 from greenlab.probes.words import percent, seconds
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from greenlab.probes.figures import Figures
@@ -101,7 +102,7 @@ def evidence(figures: Figures, kind: str) -> list[str]:
     if figures.place is not None and held:
         lines.append(f"it stood in {figures.place}")
     if figures.calls:
-        lines.append(f"called {figures.calls} times, for real")
+        lines.append(f"called {counted(figures.calls, 'time')}, for real")
     return lines
 
 

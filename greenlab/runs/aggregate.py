@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 from greenlab.errors import CancelledError, UsageError
 from greenlab.runs.latency import Histogram
 from greenlab.runs.ledger import Ledger
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,7 +41,7 @@ class AggregateLedger(Ledger):
         self._resumed_items: dict[int, Any] = {}  # of a resumed run, until they are in flight
         self._resumed = False
 
-    def resumed(self) -> Self:
+    def resumed(self, **changes: Any) -> Self:
         """Return a ledger for the tasks that have not succeeded; counts go on.
 
         Raises:
@@ -49,13 +50,13 @@ class AggregateLedger(Ledger):
         """
         if self.failed > len(self._failed):
             raise UsageError(
-                f"{self.failed:,} tasks failed, and a run that discards its results keeps the first {KEPT}: "
+                f"{counted(self.failed, 'task')} failed, and a run that discards its results keeps the first {KEPT}: "
                 "run it again, without discard"
             )
         if self._resumed and not self.source.complete:
             raise UsageError("this run was resumed before, and keeps no items: resume the run which that returned")
         self._resumed = True
-        new = self._empty_copy()
+        new = self._empty_copy(**changes)
         new._histogram = self._histogram
         new._resumed_items = {**self._failed, **self._in_flight}
         new._resume_first.extend(sorted(new._resumed_items))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from greenlab import greening
 from greenlab.runs.run import Run
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from greenlab.hub import GuestHub
@@ -55,11 +56,11 @@ class HubState:
         workers = [f"{name} ({_pids(pids)})" if pids else name for name, pids in self.pools.items()]
         return [
             ("hub", f"turned by {self.host}"),
-            ("turns", f"{self.turns:,}, with {self.switches:,} switches"),
-            ("greened", f"{sum(self.replaced.values())} names of {owners}" if self.replaced else "nothing"),
+            ("turns", f"{self.turns:,}, with {counted(self.switches, 'switch')}"),
+            ("greened", f"{counted(sum(self.replaced.values()), 'name')} of {owners}" if self.replaced else "nothing"),
             ("pools", ", ".join(workers) or "none used yet"),
             *[("worker", line) for line in self.remote],
-            ("running", f"{self.runs} runs, {self.tasks} background tasks: %greenps lists them"),
+            ("running", f"{counted(self.runs, 'run')}, {counted(self.tasks, 'background task')}: %greenps lists them"),
         ]
 
     def __repr__(self) -> str:

@@ -110,23 +110,26 @@ class Ledger:
         """How many tasks there are in all; None while that is not known."""
         return self.source.total
 
-    def _empty_copy(self) -> Self:
-        """Return an empty ledger with the same settings and the same source."""
-        return type(self)(
-            self.func,
-            self.source,
-            concurrency=self.concurrency,
-            timeout_s=self.timeout_s,
-            retries=self.retries,
-            rate=self.rate,
-            workers=self.workers,
-            max_tasks=self.max_tasks,
-            max_memory=self.max_memory,
-        )
+    def _empty_copy(self, **changes: Any) -> Self:
+        """Return an empty ledger with the same source, and the same settings but for some that change."""
+        settings: dict[str, Any] = {
+            "concurrency": self.concurrency,
+            "timeout_s": self.timeout_s,
+            "retries": self.retries,
+            "rate": self.rate,
+            "workers": self.workers,
+            "max_tasks": self.max_tasks,
+            "max_memory": self.max_memory,
+        }
+        return type(self)(self.func, self.source, **(settings | changes))
 
-    def resumed(self) -> Self:
-        """Return a ledger for the tasks that have not succeeded: results so far are kept, the rest is pulled again."""
-        new = self._empty_copy()
+    def resumed(self, **changes: Any) -> Self:
+        """Return a ledger for the tasks that have not succeeded: results so far are kept, the rest is pulled again.
+
+        Args:
+            changes: settings of the new one that differ from this one's.
+        """
+        new = self._empty_copy(**changes)
         new.values, new.state = list(self.values), bytearray(self.state)
         new.started_s, new.ended_s = array("d", self.started_s), array("d", self.ended_s)
         new._cursor = self._cursor

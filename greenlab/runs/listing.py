@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from greenlab.errors import UsageError
 from greenlab.places import format_place
 from greenlab.runs.run import Run
-from greenlab.text.format import seconds
+from greenlab.text.format import counted, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +66,7 @@ class Listing(list[Row]):
             (row.id, row.what, row.pool, row.state, seconds(row.age_s), row.where) for row in self._shown()
         ]
         left = len(self) - len(rows)
-        return [*rows, ("", f"and {left:,} more tasks", "", "", "", "")] if left else rows
+        return [*rows, ("", f"and {counted(left, 'more task')}", "", "", "", "")] if left else rows
 
     def _shown(self) -> list[Row]:
         """The first tasks of each run, and everything else."""

@@ -3,38 +3,37 @@
 from __future__ import annotations
 
 import html
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
+from greenlab.places import is_machinery
+from greenlab.pools.processes.serialization import RemoteTraceback
 from greenlab.pools.registry import spec_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
-from greenlab.text.format import rate, seconds
-from greenlab.text.tracebacks import message_of, traceback_of, visible
+from greenlab.text.format import counted, rate, seconds
+from greenlab.text.tracebacks import lines_of, message_of, traceback_of, visible
 
 if TYPE_CHECKING:
     from greenlab.runs.results import RunResults
 
-_PACKAGE = str(Path(__file__).parents[1]) + os.sep
 _STATES = {OK: "succeeded", FAILED: "failed", CANCELLED: "cancelled"}
 
 
 def lines(run: RunResults) -> list[str]:
     """Return the lines of the report: the first names the run, the rest are figures and failures."""
     named = spec_of(run.pool).size_name
-    width = f"{run.concurrency:,} workers" if named == "workers" else f"concurrency {run.concurrency:,}"
+    width = counted(run.concurrency, "worker") if named == "workers" else f"concurrency {run.concurrency:,}"
     if run.running:
         # All that varies is in one line, which test tools can leave out.
-        of = "" if run.total is None else f" of {run.total:,}"
+        of = counted(run.done, "task") if run.total is None else f"{run.done:,} of {counted(run.total, 'task')}"
         failed = f", {run.failed:,} failed" if run.failed else ""
-        so_far = f"{run.done:,}{of} tasks{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
+        so_far = f"{of}{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
         return [f"{run.pool} run of {run.label}: still running", f"  so far: {so_far}"]
     counts = run.counts
     cut_short = counts["cancelled"] or run.cancelled
-    total = f" of {counts['total']:,}" if counts["total"] != counts["succeeded"] else ""
+    of = f"{counts['succeeded']:,} of " if counts["total"] != counts["succeeded"] else ""
     out = [
-        f"{run.pool} run of {run.label}: {counts['succeeded']:,}{total} tasks succeeded",
+        f"{run.pool} run of {run.label}: {of}{counted(counts['total'], 'task')} succeeded",
         f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}",
         "  latency "
         + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
@@ -46,11 +45,11 @@ def lines(run: RunResults) -> list[str]:
     if run.discards:
         out.append("  results were discarded, as asked")
     if cut_short:
-        out.append(f"  cancelled: {counts['cancelled']:,} tasks cut short")
+        out.append(f"  cancelled: {counted(counts['cancelled'], 'task')} cut short")
     blocked = run.blocked_lines
     out += [f"  blocked: {line}" for line in blocked[:3]]
     if len(blocked) > 3:
-        out.append(f"  blocked at {len(blocked) - 3} more lines, see run.blocked_by_line")
+        out.append(f"  blocked at {counted(len(blocked) - 3, 'more line')}, see run.blocked_by_line")
     if run.source_error is not None:
         out.append(f"  the items ended early: {message_of(run.source_error)}")
     if counts["failed"]:
@@ -65,7 +64,10 @@ def first_traceback(run: RunResults) -> list[str]:
     if first is None:
         return []
     index, error = first
-    return [f"  the first, task {index}:", *(f"    {line}" for line in traceback_of(error, _PACKAGE))]
+    cause = error.__cause__
+    # The traceback in a worker process ends with the error itself.
+    trace = lines_of(str(cause)) if isinstance(cause, RemoteTraceback) else traceback_of(error, is_machinery)
+    return [f"  the first, task {index}:", *(f"    {line}" for line in trace)]
 
 
 def plain(run: RunResults) -> str:

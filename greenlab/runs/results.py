@@ -8,10 +8,10 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from greenlab.errors import PendingError, UsageError
+from greenlab.errors import CancelledError, PendingError, UsageError
 from greenlab.hub.blocks import by_line, folded
 from greenlab.runs.aggregate import AggregateLedger
-from greenlab.runs.ledger import OK, PENDING
+from greenlab.runs.ledger import CANCELLED, OK, PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from greenlab.pools.protocol import InFlight, Job, Pool
     from greenlab.runs.latency import Latency
     from greenlab.runs.ledger import Ledger
+
+_READABLE = "run.outcomes has what has ended, and run.resume() runs the rest"
 
 
 @runtime_checkable
@@ -103,14 +105,19 @@ class RunResults:
 
         Raises:
             PendingError: the run goes on.
+            CancelledError: the run was cancelled; `outcomes` has what has ended, and `resume` runs the rest.
             Exception: the error of the first task, in input order, that failed or was cancelled.
         """
         if self._ended_s is None:
             raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
         self._refuse_if_discarded("results")
         for index, state in enumerate(self.ledger.state):
+            if state == CANCELLED:
+                raise CancelledError(f"task {index:,} had not ended when the run was cancelled: {_READABLE}")
             if state != OK:
                 raise self.ledger.errors[index]
+        if self.cancelled and not self.ledger.exhausted and self.ledger.total != len(self.ledger.values):
+            raise CancelledError(f"the run was cancelled before all tasks had begun: {_READABLE}")
         return list(self.ledger.values)
 
     @property

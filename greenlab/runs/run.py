@@ -235,15 +235,18 @@ class Run(RunResults):
 
     # -- again ---------------------------------------------------------------------------------------------
 
-    def resume(self) -> Run:
-        """Run only what has not succeeded, and wait. The run returned has all results.
+    def resume(self, **changes: Any) -> Run:
+        """Run only what has not succeeded, with some options of `greenlab.run` changed, and wait.
+
+        Returns:
+            a run that has all results, those of this one too.
 
         Raises:
-            UsageError: the run still goes on.
+            UsageError: an unknown option; or the run still goes on.
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
-        return self._repeat(self.ledger.resumed())
+        return self._repeat(self.ledger, **changes)
 
     def rerun(self, **changes: Any) -> Run:
         """Run the same tasks again, with some options of `greenlab.run` changed, and wait.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from types import MethodType
 from typing import Any
 
 _OF_SYS = ("stdin", "stdout", "stderr", "displayhook", "excepthook")
@@ -39,11 +40,13 @@ class ShellStreams:
 
     @property
     def replaced(self) -> list[str]:
-        """The names of those that have been replaced since."""
+        """The names of those that have been replaced since; what a terminal's prompt replaces for its time is none."""
+        if type(sys.stdout).__module__.partition(".")[0] == "prompt_toolkit":
+            return []
         return [
             f"{'sys' if owner is sys else 'the shell'}.{name}"
             for owner, name, kept in self._kept
-            if getattr(owner, name, None) is not kept
+            if not _same(getattr(owner, name, None), kept)
         ]
 
     def put_back(self, task: int | None) -> None:
@@ -56,7 +59,7 @@ class ShellStreams:
         if not names:
             return
         for owner, name, kept in self._kept:
-            if getattr(owner, name, None) is not kept:
+            if not _same(getattr(owner, name, None), kept):
                 setattr(owner, name, kept)
         who = f"task {task}" if task is not None else "a task"
         warnings.warn(
@@ -65,6 +68,11 @@ class ShellStreams:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _same(one: Any, other: Any) -> bool:
+    # IPython sets `sys.excepthook` to a bound method in every cell, and that is another object each time.
+    return one is other or (isinstance(one, MethodType) and one == other)
 
 
 def _shell() -> Any:

@@ -11,6 +11,16 @@ def with_article(value: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the singular or the plural: `1 task`, `2,000 tasks`."""
+    return f"{number:,} {plural(noun, number)}"
+
+
+def plural(noun: str, number: int) -> str:
+    """Return a noun as it stands after a number: `task` after 1, otherwise `tasks`."""
+    return noun if number == 1 else f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+
+
 def seconds(value: float) -> str:
     """Format a duration in seconds with a unit that suits it: 12 µs, 3.4 ms, 120 ms, 2.31 s; nan is "none"."""
     if value != value:  # noqa: PLR0124 (nan)

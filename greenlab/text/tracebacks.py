@@ -11,7 +11,12 @@ Must not import: live, magics.
 from __future__ import annotations
 
 import traceback
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from greenlab.text.format import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_CHARS: Final = 4000
 """Characters of a message that are shown: two thirds from its beginning, one third from its end."""
@@ -33,7 +38,7 @@ def shortened(text: str, most_chars: int = MOST_CHARS, most_lines: int = MOST_LI
     if count > most_lines:
         head, tail = 2 * most_lines // 3, most_lines // 3
         begin, end = "\n".join(text.split("\n", head)[:head]), "\n".join(text.rsplit("\n", tail)[-tail:])
-        left_out = f"\n… {count - head - tail:,} lines left out …\n"
+        left_out = f"\n… {counted(count - head - tail, 'line')} left out …\n"
         return f"{_cut(begin, 2 * most_chars // 3)}{left_out}{_cut(end, most_chars // 3)}"
     return _cut(text, most_chars)
 
@@ -64,25 +69,41 @@ def first_line_of(error: BaseException, most_chars: int = 300) -> str:
     return visible(shortened(text[: 100 * most_chars].partition("\n")[0], most_chars))
 
 
-def traceback_of(error: BaseException, without: str) -> list[str]:
+def leave_out_frames(formatted: traceback.TracebackException, left_out: Callable[[str], bool]) -> None:
+    """Leave out the frames of files of which `left_out` is true, in the causes of an exception too."""
+    for one in _chain(formatted):
+        kept = [frame for frame in one.stack if not left_out(frame.filename)]
+        one.stack = traceback.StackSummary.from_list(kept)
+
+
+def _chain(formatted: traceback.TracebackException) -> list[traceback.TracebackException]:
+    """Return an exception, its causes and contexts, and the members of groups."""
+    seen = [formatted]
+    for one in seen:
+        seen += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
+    return seen
+
+
+def traceback_of(error: BaseException, left_out: Callable[[str], bool]) -> list[str]:
     """Return the traceback of an exception, line by line.
 
     Args:
         error: the exception. Its causes are shown before it.
-        without: frames of files whose path begins with this are left out.
+        left_out: returns of a file's name whether its frames are left out.
     """
     try:
         formatted = traceback.TracebackException.from_exception(error)
-        seen: list[traceback.TracebackException] = [formatted]
-        for one in seen:
-            seen += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
+        leave_out_frames(formatted, left_out)
+        for one in _chain(formatted):
             # `_str` holds the message (CPython 3.11 to 3.15). Cut here, five million lines are not formatted.
             if isinstance(getattr(one, "_str", None), str):
                 one._str = shortened(one._str)  # type: ignore[attr-defined]
-        formatted.stack = traceback.StackSummary.from_list(
-            [frame for frame in formatted.stack if not frame.filename.startswith(without)]
-        )
         text = "".join(formatted.format()).rstrip()
     except BaseException as failure:  # CPython's own formatting asks for the truth of an exception, which may raise
         text = f"{message_of(error)}\n(its traceback cannot be shown: {type(failure).__name__})"
-    return visible(shortened(text, 4 * MOST_CHARS, 4 * MOST_LINES)).split("\n")
+    return lines_of(text)
+
+
+def lines_of(text: str) -> list[str]:
+    """Return a traceback's text as lines, cut and cleaned."""
+    return visible(shortened(text.rstrip(), 4 * MOST_CHARS, 4 * MOST_LINES)).split("\n")

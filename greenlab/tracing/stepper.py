@@ -22,6 +22,7 @@ from greenlab.errors import UsageError
 from greenlab.greening.stepping import stepping
 from greenlab.hub import Task, spawn
 from greenlab.hub.stepping import StepHub
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,7 +127,7 @@ class Stepper:
                 return
             if not self._print_step():
                 return
-        _print(f"     stopped after {steps:,} steps, and there are more")
+        _print(f"     stopped after {counted(steps, 'step')}, and there are more")
 
     def __iter__(self) -> Iterator[Step]:
         """Make a step for each iteration, print nothing, and stop when no task can go on."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import itertools
 import json
 import os
 from dataclasses import dataclass, field
@@ -18,18 +19,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from greenlab.errors import UsageError
 from greenlab.hub.blocks import folded
-from greenlab.hub.trace import COLUMNS, record
+from greenlab.hub.trace import COLUMNS, GREEN_THREAD, record
 from greenlab.hub.waits import KINDS
-from greenlab.text.format import seconds
+from greenlab.text.format import counted, plural, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
     from greenlab.hub.trace import Recording
 
 _ENDED = "end"
+_TASKS_NAMED = 3
 
 
 class TimelineHold(NamedTuple):
@@ -53,7 +55,8 @@ class Lane:
     """One green thread.
 
     Attributes:
-        name: what it is called: "the cell", "Task 3 (fetch)", "worker 2", "green thread 5".
+        name: what it is called: "the cell", "Task 3 (fetch)", "task 7" of a run, "tasks 7, 17, 27" if a green thread
+            ran these one after another, "green thread 5".
         held: when it held the hub.
         waited: when it waited, and for what.
     """
@@ -131,8 +134,8 @@ class Timeline:
         """Return a few lines of plain text: what held the hub, and what was waited for."""
         held_s = sum(lane.held_s for lane in self.lanes)
         part = held_s / self.duration_s if self.duration_s else 0.0
-        counts = f"{len(self.lanes):,} green threads, {self.switches:,} switches in {seconds(self.duration_s)}"
-        lines = [repr(self), f"  {counts}, the hub was held for {part:.0%} of it"]
+        counts = f"{counted(len(self.lanes), 'green thread')}, {counted(self.switches, 'switch')}"
+        lines = [repr(self), f"  {counts} in {seconds(self.duration_s)}, the hub was held for {part:.0%} of it"]
         busiest = sorted(self.lanes, key=lambda lane: -lane.held_s)[:3]
         lines += [f"  held by {lane.name}: {seconds(lane.held_s)}" for lane in busiest]
         lines += [f"  waited for {kind}: {seconds(sum_s)} in all" for kind, sum_s in self.waited_s.items()]
@@ -207,13 +210,11 @@ def _lanes(recording: Recording) -> list[Lane]:
     zero_s, end_s = recording.started_s, recording.ended_s
     lanes: dict[int, Lane] = {}
     waiting: dict[int, tuple[float, str]] = {}
-    names = _Names()
     rows = iter(recording.holds)
     for start, end, number, kind, task in zip(*[rows] * COLUMNS, strict=True):
         lane = lanes.get(int(number))
         if lane is None:
-            name = recording.names.get(int(number), "green thread")
-            lane = lanes[int(number)] = Lane(names.of(name))
+            lane = lanes[int(number)] = Lane(recording.names.get(int(number), GREEN_THREAD))
         start_s, stop_s = max(0.0, start - zero_s), end - zero_s
         if int(number) in waiting:
             since_s, what = waiting.pop(int(number))
@@ -225,7 +226,23 @@ def _lanes(recording: Recording) -> list[Lane]:
         # A green thread that held the hub until the end is cut off there; it did not begin a wait.
         if since_s < end_s - zero_s - 1e-4:
             lanes[number].waits.append(TimelineWait(since_s, end_s - zero_s, what))
+    _name(lanes.values())
     return list(lanes.values())
+
+
+def _name(lanes: Iterable[Lane]) -> None:
+    """Name the green threads that have no name: by the tasks that they ran, or by a number."""
+    numbers = itertools.count(1)
+    for lane in lanes:
+        if lane.name == GREEN_THREAD:
+            lane.name = _words_of(lane) or f"{GREEN_THREAD} {next(numbers)}"
+
+
+def _words_of(lane: Lane) -> str:
+    tasks = list(dict.fromkeys(hold.task for hold in lane.holds if hold.task >= 0))
+    if len(tasks) > _TASKS_NAMED:
+        return f"tasks {tasks[0]}, {tasks[1]} … {tasks[-1]}"
+    return f"{plural('task', len(tasks))} {', '.join(map(str, tasks))}" if tasks else ""
 
 
 class Tracing:
@@ -269,16 +286,3 @@ class Tracing:
         if self._timeline is None:
             raise UsageError("there is no timeline yet: it is made when what is traced has ended")
         return self._timeline
-
-
-class _Names:
-    """Numbers the names that several lanes have."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-
-    def of(self, name: str) -> str:
-        if name not in {"worker", "green thread"}:
-            return name
-        self._counts[name] = count = self._counts.get(name, 0) + 1
-        return f"{name} {count}"

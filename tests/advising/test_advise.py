@@ -145,7 +145,7 @@ def test_a_lock_of_its_own_does_not_keep_a_task_from_processes(started: Any) -> 
 def test_an_advice_of_more_in_flight_than_were_tried_says_so(started: Any) -> None:
     advice = greenlab.advise(lambda _: time.sleep(0.1), range(1000), sample=20)
     assert advice.concurrency > 20
-    assert "no more than 20 tasks were in flight when it was tried: %%greensweep" in str(advice)
+    assert "no more than 20 tasks in flight when it was tried: %%greensweep" in str(advice)
     assert "in flight when" not in str(greenlab.advise(lambda _: time.sleep(0.1), range(10), sample=10))
 
 

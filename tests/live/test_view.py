@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import struct
-import subprocess
 import sys
-import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,7 +12,7 @@ from live_doubles import FakeRun, Shown, not_posted
 from waiting import wait_until
 
 from greenlab.hub import eventlet
-from greenlab.live import View, choose_display, displays, name_line, widget_display
+from greenlab.live import View, displays, name_line, widget_display
 from greenlab.live import view as live_view
 from greenlab.live.drawing.client import Drawing, DrawingClient
 
@@ -189,49 +185,6 @@ def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], warm: DrawingCl
     view.run_started(FakeRun())
     assert isinstance(view._display, displays.StillDisplay)
     view.close()
-
-
-def test_a_terminal_is_told_at_the_start_and_at_the_end_and_nothing_is_drawn(
-    shown: list[Shown], client: DrawingClient, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr(choose_display, "_in_kernel", lambda: False)
-    run, view = FakeRun(), View(not_posted, client=client)
-    view.run_started(run)
-    run.go_on(5.0, 4)
-    view.tick()
-    run.end(6.0)
-    view.run_ended(run)
-    assert ["green run: url in feeds", "4 tasks ended"] == [one.bundle["text/plain"] for one in shown]
-    assert client.pid is None
-
-
-def test_a_run_seen_by_ipython_ends_as_one_output_line_and_a_summary() -> None:
-    code = """
-        from IPython.core.interactiveshell import InteractiveShell
-        from IPython.utils.capture import capture_output
-        from greenlab.live import View
-        from greenlab.hub import eventlet
-        import live_doubles
-        InteractiveShell.instance()
-        run = live_doubles.FakeRun()
-        with capture_output() as seen:
-            view = View(lambda f: f())
-            view.run_started(run)
-            run.go_on(0.4, 3)
-            eventlet.sleep(0.4)
-            run.end(0.5)
-            view.run_ended(run)
-        print([output.data for output in seen.outputs], repr(seen.stderr))
-    """
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "kit")},
-    )
-    assert "" == done.stderr
-    assert "[{'text/plain': 'green run: url in feeds'}, {'text/plain': '3 tasks ended'}] ''" == done.stdout.strip()
 
 
 def test_failures_appear_once_unfold_and_stay_in_what_is_saved(shown: list[Shown], warm: DrawingClient) -> None:

@@ -105,7 +105,7 @@ def test_greenhub_shows_what_is_greened_and_the_pools_with_their_workers(kernel:
     assert "hub      turned by the running event loop" in shown.value
     assert "names of" in shown.value
     assert "prefork (workers " in shown.value
-    assert "0 runs, 1 background tasks" in shown.value
+    assert "0 runs, 1 background task:" in shown.value
     assert "<table>" in shown.result["text/html"]
     kernel.run("task.kill()")
 

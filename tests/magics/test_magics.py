@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from kernel import Kernel
 
 from greenlab import UsageError, pools
-from greenlab.magics import options
+from greenlab.magics import _EXAMPLES, Magics, options
 
 PARSER = options.make_parser("greenrun")
 
@@ -51,11 +52,14 @@ def test_options_have_the_values_that_were_given() -> None:
         ("", "say what to run over"),
         ("-z x in y", "no option -z"),
         ("--conc 5 x in y", "no option --conc"),
+        ("--concurency 200 x in y", "no option --concurency; did you mean --concurrency?"),
+        ("--time-out=5 x in y", "no option --time-out; did you mean --timeout?"),
         ("-c 0 x in y", "1 or more"),
         ("-c five x in y", "whole number"),
         ("-c", "expected one argument"),
         ("--timeout -1 x in y", "greater than 0"),
         ("-p grn x in y", "no pool 'grn': use green, threads"),
+        ("-p prefrk x in y", "did you mean prefork?"),
         ("-o 3x x in y", "name of a variable"),
         ("-n 5 x in y", "two ways"),
         ("x in urls -c 5", "options come first: %%greenrun -c 5 x in items"),
@@ -182,6 +186,7 @@ def test_an_interrupt_stops_the_cell_and_what_has_ended_can_be_resumed(kernel: K
     cell = kernel.run(code, interrupt_after=0.35)
     assert "RunInterrupted" == cell.ename
     assert "KeyboardInterrupt: the run was interrupted after" in (cell.error or "")
+    assert "of 40 tasks; what has ended is in _run, and _run.resume() does the rest" in (cell.error or "")
     assert "True" == kernel.run("0 < r.done < 40").value
     assert "True" == kernel.run("r.resume().results == list(range(40))").value
 
@@ -327,6 +332,21 @@ def test_help_lists_the_options(kernel: Kernel) -> None:
     text = message["content"]["payload"][0]["data"]["text/plain"]
     assert "--concurrency N" in text
     assert "tasks in flight" in text
+    example = textwrap.dedent("\n".join(re.findall("^    .*$", text.partition("For example:")[2], re.MULTILINE)))
+    kernel.run("urls = ['data:,abc'] * 20")
+    assert kernel.run(example).error is None
+    assert str([3] * 20) == kernel.run("_run.results").value
+
+
+def test_every_example_in_the_help_is_a_line_that_its_magic_takes(kernel: Kernel) -> None:
+    magics: Any = Magics(None)
+    for name, parser in magics.parsers.items():
+        line = _EXAMPLES[name].partition("\n")[0] if name in _EXAMPLES else ""
+        if line:
+            assert line.startswith(f"%%{name} ")
+            options.parse(parser, line.partition(" ")[2])
+            assert line in magics.help_of(name)
+    assert "For example:" in kernel.run("get_ipython().find_line_magic('greenspawn').__doc__").value
 
 
 def test_unload_puts_the_kernel_back_and_load_works_again() -> None:

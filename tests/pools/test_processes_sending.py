@@ -191,7 +191,8 @@ def test_a_result_that_cannot_be_sent_fails_alone_and_is_named(pool: ProcessPool
     assert {0: 0, 2: 2, 4: 4} == job.values
     assert [NotSendableError] * 2 == [type(job.errors[i]) for i in (1, 3)]
     what = "the task's result (a generator) cannot be sent back from a worker"
-    assert f"{what}: return plain data, or use -p green" == str(job.errors[1])
+    why = "(TypeError: cannot pickle 'generator' object)"
+    assert f"{what}: return plain data, or use -p green {why}" == str(job.errors[1])
     assert "the task's result (a " in str(job.errors[3])
 
 

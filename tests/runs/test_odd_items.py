@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -186,8 +187,47 @@ def test_a_message_and_a_traceback_come_of_every_exception() -> None:
     assert "NoWordsError: its __str__ raised SystemExit" == message_of(NoWordsError())
     assert "KeyError" == message_of(KeyError())
     assert ["NoTruthError: x", "(its traceback cannot be shown: RuntimeError)"] == traceback_of(
-        NoTruthError("x"), "/nowhere"
+        NoTruthError("x"), lambda _: False
     )
+
+
+def make_lock() -> Any:
+    return threading.Lock()
+
+
+def divide() -> Any:
+    return 1 // 0
+
+
+class UnsendableError(Exception):
+    def __reduce__(self) -> Any:
+        raise ValueError("of the task's own class")
+
+
+@pytest.mark.parametrize("pool", ["prefork", "hybrid"])
+@pytest.mark.parametrize(
+    ("result", "frames", "words"),
+    [
+        (make_lock, 0, "return plain data, or use -p green (TypeError: "),
+        (UnsendableError, 1, "use -p green (ValueError: of the task's own class)"),
+        (divide, 2, "ZeroDivisionError: integer division"),
+    ],
+    ids=["lock", "error", "raises"],
+)
+def test_the_report_says_once_what_a_worker_raised_and_shows_no_frame_but_the_users(
+    started: Any, pool: str, result: Any, frames: int, words: str
+) -> None:
+    run = greenlab.run(lambda item: result() if item else 0, [0, 1], pool=pool, workers=1, live=False)
+    told = run.first_failure
+    assert 1 == told.count(words), told
+    assert frames == told.count("  File "), told
+    assert "greenlab.pools" not in told
+
+
+def test_the_report_shows_no_frame_but_the_users_for_an_item_that_cannot_be_sent(started: Any) -> None:
+    told = greenlab.run(abs, [1, threading.Lock()], pool="prefork", workers=1, live=False).first_failure
+    assert 1 == told.count("make it inside the task, or use -p green (TypeError: ")
+    assert 0 == told.count("  File "), told
 
 
 # -- streams that tasks replace ----------------------------------------------------------------------------

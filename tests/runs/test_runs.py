@@ -116,10 +116,40 @@ def test_cancel_keeps_what_has_ended_and_resume_does_the_rest() -> None:
     assert not run.running
     before = run.counts["succeeded"]
     assert 8 <= before < 40
+    with pytest.raises(greenlab.CancelledError, match=r"run\.outcomes has what has ended, and run\.resume\(\) runs"):
+        _ = run.results
     whole = run.resume()
     assert list(range(40)) == whole.results
     assert before == run.counts["succeeded"]
     assert len(calls) == 40 + run.counts["cancelled"]
+
+
+def test_results_of_a_cancelled_run_are_no_shorter_list_although_nothing_was_in_flight() -> None:
+    run = greenlab.api.run.prepare(lambda x: x, iter(range(40)), rate=100).start()
+    while run.done < 2:
+        eventlet.sleep(0.005)
+    run.cancel()
+    assert 0 == run.counts["cancelled"]
+    with pytest.raises(greenlab.CancelledError, match=r"before all tasks had begun: run\.outcomes has"):
+        _ = run.results
+    assert list(range(run.done)) == run.outcomes
+    assert list(range(40)) == run.resume(rate=None).results
+
+
+@pytest.mark.parametrize("discard", [False, True])
+def test_resume_takes_the_options_of_a_run(discard: bool) -> None:
+    waited: list[int] = []
+    first = greenlab.run(lambda _: waited.append(1) or 1 / 0 if len(waited) < 60 else 1, range(90), discard=discard)
+    second = first.resume(concurrency=7, retries=1, timeout=5.0, rate=10_000, pool="threads", workers=3)
+    assert (90, "threads") == (second.counts["succeeded"], second.pool)
+    ledger = second.ledger
+    given = (ledger.concurrency, ledger.retries, ledger.timeout_s, ledger.rate, ledger.workers)
+    assert (7, 1, 5.0, 10_000, 3) == given
+    assert 7 == second.concurrency
+    with pytest.raises(greenlab.UsageError, match=r"no option 'concurency'.*did you mean concurrency"):
+        first.resume(concurency=2)
+    with pytest.raises(greenlab.UsageError, match="leave out discard"):
+        first.resume(discard=not discard)
 
 
 def test_resume_runs_failed_tasks_again_and_no_other() -> None:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import itertools
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from greenlab.text import format as texts
 from greenlab.text import table
+
+PACKAGE = Path(texts.__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -17,6 +23,39 @@ from greenlab.text import table
 )  # fmt: skip
 def test_a_time_has_the_unit_that_suits_it(value: float, expected: str) -> None:
     assert expected == texts.seconds(value)
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "expected"),
+    [(0, "task", "0 tasks"), (1, "task", "1 task"), (2000, "task", "2,000 tasks"), (1, "switch", "1 switch"),
+     (2, "switch", "2 switches"), (2, "green thread", "2 green threads"), (1, "more line", "1 more line")],
+)  # fmt: skip
+def test_a_noun_agrees_with_its_number(number: int, noun: str, expected: str) -> None:
+    assert expected == texts.counted(number, noun)
+
+
+# Numbers that are never 1, or that are no whole numbers.
+_NEVER_ONE = {
+    "{figures.loops}", "{race.repeat}", "{times}", "{cores}", "{probes.TIMES}", "{ratio:,.0f}", "{ratio:.1f}",
+    "{ratio:.2f}", "{tried[fastest] / tried[best]:.2g}", "{last.throughput / before.throughput:.2g}", "{much:.1f}",
+    "{self.dropped:,}", "{self.name}",
+}  # fmt: skip
+_NOUNS = re.compile(
+    r"(?:</b>)? (?:green |more |background )?"
+    r"(tasks|runs|calls|times|lines|switches|steps|feeds|workers|cores|threads|others|items|points|blocks|errors)\b(?!/s)"
+)
+
+
+def test_no_message_counts_with_a_plural_of_its_own() -> None:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for number, words in itertools.pairwise(node.values if isinstance(node, ast.JoinedStr) else ()):
+                if isinstance(number, ast.FormattedValue) and isinstance(words, ast.Constant):
+                    shown = ast.unparse(ast.JoinedStr([number])).removeprefix("f")[1:-1]
+                    if isinstance(words.value, str) and _NOUNS.match(words.value) and shown not in _NEVER_ONE:
+                        found.append(f"{path.name}:{number.lineno}: {shown}{words.value!r}")
+    assert [] == found
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import queue
+import re
 import socket
 import threading
 import time
@@ -109,7 +110,7 @@ def test_green_threads_of_every_make_have_a_lane_and_a_name() -> None:
     assert 1 == len([name for name in names if name.endswith("(sleep)")])
 
 
-def test_the_tasks_of_a_run_stand_in_the_holds_of_their_worker() -> None:
+def test_the_tasks_of_a_run_stand_in_the_holds_of_their_green_thread_and_name_it() -> None:
     job = object()
 
     def work() -> None:
@@ -125,8 +126,17 @@ def test_the_tasks_of_a_run_stand_in_the_holds_of_their_worker() -> None:
     hub, ended = greenlab.start(), eventlet.event.Event()
     worker = WorkerGreenlet(job, work, hub.greenlet)
     timeline = traced(body)
-    lane = lane_of(timeline, "worker 1")
+    lane = lane_of(timeline, "tasks 0, 1, 2")
     assert [0, 1, 2, 2] == [holds.task for holds in lane.holds]
+
+
+def test_a_green_thread_is_named_by_the_tasks_that_it_ran() -> None:
+    timeline = greenlab.run(lambda _: time.sleep(0.001), range(40), concurrency=5, trace=True, live=False).timeline()
+    names = [lane.name for lane in timeline.lanes]
+    assert not [name for name in names if "worker" in name]
+    assert 5 == len([name for name in names if re.fullmatch(r"tasks \d+, \d+ … \d+", name)])
+    alone = greenlab.run(lambda _: time.sleep(0.001), range(3), trace=True, live=False).timeline()
+    assert {"task 0", "task 1", "task 2"} <= {lane.name for lane in alone.lanes}
 
 
 def test_a_block_is_marked_from_its_exact_start_to_its_end() -> None:

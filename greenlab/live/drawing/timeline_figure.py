@@ -26,6 +26,7 @@ from greenlab.live.drawing.style import (
     write,
 )
 from greenlab.live.words import RED, format_count, format_duration, shortened
+from greenlab.text.format import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -105,7 +106,8 @@ def _draw_head(figure: CardFigure, timeline: Drawable, shown: int) -> None:
     x = write(figure, INDENT_PX, 22, "timeline", weight="bold", fontsize=13 * PT, gid="label")
     count = len(timeline.lanes)
     of = f"{shown} of {format_count(count)}" if shown < count else f"{count}"
-    words = f"{of} green threads, {format_count(timeline.switches)} switches in {format_duration(timeline.duration_s)}"
+    switches = f"{format_count(timeline.switches)} {plural('switch', timeline.switches)}"
+    words = f"{of} {plural('green thread', count)}, {switches} in {format_duration(timeline.duration_s)}"
     if timeline.dropped:
         words += f"; {format_count(timeline.dropped)} before them dropped"
     write(figure, x + 12, 22, words, color=MUTED, gid="number")

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from greenlab import __version__
+from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,7 @@ class Worker:
         facts = self.facts
         what = f"{facts.name}: {facts.pool} -c {facts.capacity:,}, takes {', '.join(facts.queues)}"
         versions = f"Python {facts.python}, greenlab {facts.greenlab}"
-        seen = f"{facts.running:,} tasks running, seen {perf_counter() - self.seen_s:.0f} s ago"
+        seen = f"{counted(facts.running, 'task')} running, seen {perf_counter() - self.seen_s:.0f} s ago"
         return f"{what}; {versions}; {seen}{f'; refused: it {self.refused}' if self.refused else ''}"
 
     @property

@@ -32,6 +32,7 @@ import cloudpickle
 from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
+from greenlab.places import is_machinery
 from greenlab.pools.processes import culprits, shell
 from greenlab.pools.processes.framing import (
     ERROR,
@@ -44,12 +45,14 @@ from greenlab.pools.processes.framing import (
     split_buffers,
     with_buffers,
 )
+from greenlab.text.tracebacks import leave_out_frames, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 PLAIN = frozenset({int, float, bool, complex, type(None), str, bytes})
 _NOTHING = Parcel(NOTHING, [])
+_WHY_CHARS = 200
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is a cause to read, not an error to handle
@@ -249,7 +252,8 @@ def dump_function(func: Any) -> bytes:
         name, value = find_culprit(func)
         what = f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
         hint = "make it inside the task, or use -p green"
-        raise NotSendableError(f"cannot send {what} to a worker process: {hint}") from error
+        failure = _unsendable(f"cannot send {what} to a worker process: {hint}", error)
+        raise failure from failure.__cause__
     return pickle.dumps((_sources(func), data), 5)
 
 
@@ -303,18 +307,22 @@ def _is_sendable(value: object) -> bool:
 def unsendable_item(index: int, item: object, cause: BaseException) -> NotSendableError:
     """Make the error of a task whose item cannot be pickled."""
     what = f"item {index} ({type_name(item)})"
-    return _caused(f"cannot send {what} to a worker process: make it inside the task, or use -p green", cause)
+    hint = "make it inside the task, or use -p green"
+    return _unsendable(f"cannot send {what} to a worker process: {hint} ({message_of(cause, _WHY_CHARS)})", cause)
 
 
 def unsendable_result(value: object, cause: BaseException) -> NotSendableError:
     """Make the error of a task whose result cannot be pickled."""
     what = f"the task's result (a {type_name(value)}) cannot be sent back from a worker"
-    return _caused(f"{what}: return plain data, or use -p green", cause)
+    return _unsendable(f"{what}: return plain data, or use -p green ({message_of(cause, _WHY_CHARS)})", cause)
 
 
-def _caused(message: str, cause: BaseException) -> NotSendableError:
+def _unsendable(message: str, cause: BaseException) -> NotSendableError:
+    """Make an error whose cause is kept where code of the user's raised it: other frames say nothing."""
     error = NotSendableError(message)
-    error.__cause__ = cause
+    if any(not is_machinery(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(cause.__traceback__)):
+        error.__cause__ = cause
+    error.__suppress_context__ = True
     return error
 
 
@@ -326,7 +334,9 @@ def dump_error(error: BaseException) -> Parcel:
     trace = error.__traceback__.tb_next if error.__traceback__ else None
     name, message = type_name(error), _message(error)
     try:
-        text = "".join(traceback.format_exception(type(error), error, trace))
+        formatted = traceback.TracebackException(type(error), error, trace)
+        leave_out_frames(formatted, is_machinery)
+        text = "".join(formatted.format())
     except BaseException:  # its `str()` raised what traceback lets through
         text = "".join(["Traceback (most recent call last):\n", *traceback.format_tb(trace), f"{name}: {message}\n"])
     try:
@@ -363,7 +373,9 @@ def load_end(index: int, kind: int, form: int, buffers: int, body: Bytes) -> tup
 
 def unreadable(index: int, cause: BaseException) -> NotSendableError:
     """Make the error of a task whose end cannot be read in the kernel."""
-    return _caused(f"the result of task {index} cannot be read here: {_message(cause) or type_name(cause)}", cause)
+    error = NotSendableError(f"the result of task {index} cannot be read here: {_message(cause) or type_name(cause)}")
+    error.__cause__ = cause
+    return error
 
 
 def set_traceback(error: BaseException, trace: TracebackType | None) -> None:
