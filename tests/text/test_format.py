@@ -38,7 +38,7 @@ def test_a_noun_agrees_with_its_number(number: int, noun: str, expected: str) ->
 _NEVER_ONE = {
     "{figures.loops}", "{race.repeat}", "{times}", "{cores}", "{probes.TIMES}", "{ratio:,.0f}", "{ratio:.1f}",
     "{ratio:.2f}", "{tried[fastest] / tried[best]:.2g}", "{last.throughput / before.throughput:.2g}", "{much:.1f}",
-    "{self.dropped:,}", "{self.name}",
+    "{self.dropped:,}", "{self.name}", "{statement.where}",
 }  # fmt: skip
 _NOUNS = re.compile(
     r"(?:</b>)? (?:green |more |background )?"
