@@ -153,9 +153,10 @@ def names_of(code: str) -> Names:
     """Return the names in a piece of code, by the compiler's own account of scopes."""
     try:
         top = symtable.symtable(code, "<exported>", "exec")
-    except SyntaxError:  # an `await` outside of functions, which a notebook may have
-        names = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
-        return Names(frozenset(names))
+    except SyntaxError:  # an `await` outside of functions, which a notebook may have; CPython 3.14 looks for it here
+        names = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
+        read, stored = ({node.id for node in names if isinstance(node.ctx, kind)} for kind in (ast.Load, ast.Store))
+        return Names(frozenset(read), frozenset(stored))
     used, bound, written, local = set(), set(), set(), set()
     for table in _tables(top):
         for symbol in table.get_symbols():
@@ -172,7 +173,19 @@ def names_of(code: str) -> Names:
                     written.add(name)
             else:
                 local.add(name)
-    return Names(frozenset(used), frozenset(bound), frozenset(written), frozenset(local))
+    # Comprehensions at the top level have no table of their own since CPython 3.12, nor annotations since 3.14.
+    inlined = bound & _bound_in_comprehensions(code)
+    used -= {*inlined, "__conditional_annotations__"}
+    return Names(frozenset(used), frozenset(bound - inlined), frozenset(written), frozenset(local))
+
+
+def _bound_in_comprehensions(code: str) -> set[str]:
+    """Return the names that comprehensions bind, and nothing else does."""
+    tree = ast.parse(code)
+    targets = [one.target for one in ast.walk(tree) if isinstance(one, ast.comprehension)]
+    inside = {id(node) for target in targets for node in ast.walk(target)}
+    stored = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+    return {node.id for node in stored if id(node) in inside} - {node.id for node in stored if id(node) not in inside}
 
 
 def _tables(table: symtable.SymbolTable) -> Iterator[symtable.SymbolTable]:

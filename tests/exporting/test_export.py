@@ -80,6 +80,16 @@ def test_the_last_definition_counts_and_what_was_set_in_an_object_goes_along() -
     assert "return 1" not in code
 
 
+def test_names_of_comprehensions_and_annotations_are_nobodys() -> None:
+    code = tasks_of(
+        "x = 1",
+        "SQUARES: list = [x * x for x in range(3)]\nif True:\n    LIMIT: int = 2",
+        "@greenlab.task\ndef fetch(y):\n    return SQUARES[y], LIMIT, x",
+    )
+    assert "x = 1\n\nSQUARES: list = [x * x for x in range(3)]" in code
+    assert "LIMIT: int = 2" in code
+
+
 def test_the_queue_is_that_of_the_declared_pool_then_of_a_pattern_then_of_the_run() -> None:
     routes = export(
         "from greenlab import task\nimport greenlab as gl",
