@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlab.exporting.requirements import Requirements, imported, requirements
 from greenlab.exporting.source import names_of
 from greenlab.exporting.tasks import IO
-from greenlab.exporting.translate import task_text
+from greenlab.exporting.translate import import_text, task_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,11 +108,10 @@ class Project:
         imports, rest = [], []
         for statement in self._carried.statements:
             task = by_statement.get(id(statement))
-            text = task_text(task, statement, self._all, self._greenlab)
             if statement.is_import:
-                if not statement.names.bound & self._greenlab.own:
-                    imports.append(text)
+                imports.append(import_text(statement, self._greenlab.own))
                 continue
+            text = task_text(task, statement, self._all, self._greenlab)
             if task is not None:
                 text = f"{self._decoration(task)}\n{text}"
             rest.append(text + ("\n" if "\n" in text else ""))
@@ -126,7 +125,7 @@ class Project:
         title = f'"""The tasks of {self._title}.\n\nWritten by `greenlab export celery`; yours to change.\n"""'
         ours[:0] = [f"import greenlab.lab\nimport greenlab as {name}" if name != "greenlab" else "import greenlab.lab"
                     for name in sorted(self._greenlab.modules & used)]  # fmt: skip
-        others = [text for text in dict.fromkeys(imports) if text not in future]
+        others = [text for text in dict.fromkeys(imports) if text and text not in future]
         parts = [title, *future[:1], "\n".join(others), "\n".join(ours)]
         return "\n\n".join(part for part in parts if part) + "\n\n\n" + body.strip() + "\n"
 

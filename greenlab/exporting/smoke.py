@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.exporting.source import Cell, Statement, names_of
 from greenlab.exporting.tasks import RUN_MAGICS
-from greenlab.exporting.translate import SENT, SIMPLE, Untranslatable, smoke_text
+from greenlab.exporting.translate import SENT, SIMPLE, Untranslatable, import_text, smoke_text
 
 if TYPE_CHECKING:
     from greenlab.exporting.carrying import Carried
@@ -73,6 +73,7 @@ class Smoke:
                 names = statement.names.bound
                 if not (used & names or "*" in text) or _is_future(statement):
                     continue
+                text = import_text(statement, self._greenlab.own - used)  # noqa: PLW2901
             out.append(text)
         titled = [
             text for text, after in zip(out, [*out[1:], "# --- "], strict=True)

@@ -58,6 +58,16 @@ def task_text(task: Task | None, statement: Statement, tasks: Tasks, greenlab: G
     return statement.above + edits.apply(begin, end) + statement.behind
 
 
+def import_text(statement: Statement, unwanted: set[str]) -> str:
+    """Return the text of an import without the names that are not wanted; empty if it has no others."""
+    node = statement.node
+    kept = [one for one in node.names if (one.asname or one.name.partition(".")[0]) not in unwanted]
+    if len(kept) == len(node.names):
+        return statement.above + statement.source + statement.behind
+    again = ast.Import(kept) if isinstance(node, ast.Import) else ast.ImportFrom(node.module, kept, node.level)
+    return ast.unparse(again) if kept else ""
+
+
 def smoke_text(statement: Statement, tasks: Tasks, greenlab: Greenlab) -> str:
     """Return the text of a statement of the smoke test.
 

@@ -69,6 +69,14 @@ def test_a_task_takes_along_what_it_needs_and_nothing_else() -> None:
         assert word not in code.partition('"""\n\n')[2]
 
 
+def test_greenlab_is_taken_out_of_an_import_of_several() -> None:
+    files = export("import greenlab, os as system, json", "@greenlab.task\ndef fetch(x):\n    return system.sep",
+                   "greenlab.run(fetch, [1])\nprint(json)")  # fmt: skip
+    for name in ("feeds/tasks.py", "smoke_test.py"):
+        assert "\nimport os as system, json\n" in files[name]
+        assert "import greenlab" not in files[name]
+
+
 def test_the_last_definition_counts_and_what_was_set_in_an_object_goes_along() -> None:
     code = tasks_of(
         "LIMITS = dict()\ndef size():\n    return 1",
