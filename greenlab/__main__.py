@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from greenlab.errors import UsageError
 
 COURSE = "greenlab-course"
+_PLACES = (
+    "--notebook-dir",
+    "--ServerApp.root_dir",
+    "--ServerApp.notebook_dir",
+    "--LabApp.default_url",
+    "--ServerApp.sock",
+)
+"""Options of JupyterLab that say where it opens: then it is given the file alone."""
+_SAYS_ROOT = re.compile("allow[-_]root|^--config")
 EXPORT_CELERY = """\
 Write a Celery project of the @greenlab.task functions and %%greenrun cells of a notebook, or of a module.
 
@@ -44,7 +55,8 @@ def main(arguments: list[str] | None = None) -> int:
     worker.add_argument("-w", "--workers", type=int, default=None, metavar="N",
                         help="processes of the prefork worker (one a core); 0 for none")  # fmt: skip
     _add_export(commands)
-    known, rest = parser.parse_known_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    known, rest = parser.parse_known_args(given)
     try:
         if known.command == "export":
             if rest:
@@ -52,7 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
             return export(known.source, known.output)
         if known.command == "worker":
             return run_workers(known.concurrency, known.workers, rest)
-        open_lab(Path(known.folder), rest)
+        # Not what argparse found: of `lab --port 9999` it takes 9999 for the folder.
+        named = given[1:2] and not given[1].startswith("-")
+        open_lab(Path(given[1] if named else COURSE), given[2 if named else 1 :])
     except UsageError as error:
         print(f"greenlab: {error}", file=sys.stderr)  # noqa: T201 (a command line prints)
         return 2
@@ -131,6 +145,7 @@ def open_lab(folder: Path, options: list[str]) -> None:
     """
     if find_spec("jupyterlab") is None:
         raise UsageError('JupyterLab is not installed: pip install "jupyter-greenlab[lab]"')
+    _refuse_root(options)
     lessons = sorted(lessons_folder().glob("*.ipynb"))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +155,31 @@ def open_lab(folder: Path, options: list[str]) -> None:
                 shutil.copyfile(lesson, copy)
     except OSError as error:
         raise UsageError(f"cannot keep the course in {folder}: {error.strerror}; name another folder") from None
-    first = folder / lessons[0].name
-    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", str(first), *options])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "jupyterlab", *_page(folder / lessons[0].name, options), *options])  # noqa: S606
+
+
+def _page(lesson: Path, options: list[str]) -> list[str]:
+    """Return the arguments by which JupyterLab opens a lesson, and prints the lesson's own address."""
+    if any(option.partition("=")[0] in _PLACES for option in options):
+        return [str(lesson)]
+    # With the file alone JupyterLab 4 opens it in a browser, but the address that it prints is the launcher's.
+    folder = lesson.absolute().parent
+    return [f"--ServerApp.root_dir={folder}", f"--LabApp.default_url=/lab/tree/{quote(lesson.name)}"]
+
+
+def _refuse_root(options: list[str]) -> None:
+    """Raise where JupyterLab would refuse to start for root, in a message that says less.
+
+    Raises:
+        UsageError: the user is root, and neither an option nor a configuration file speaks of that.
+    """
+    if os.geteuid() != 0 or any(_SAYS_ROOT.search(one) for one in options):
+        return
+    from jupyter_core.paths import jupyter_config_path
+
+    files = [file for folder in jupyter_config_path() for file in Path(folder).glob("jupyter_*config.*")]
+    if not any("allow_root" in file.read_text(encoding="utf-8", errors="replace") for file in files):
+        raise UsageError("JupyterLab does not start for root: use another user, or greenlab lab --allow-root")
 
 
 def lessons_folder() -> Path:

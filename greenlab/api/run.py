@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from greenlab.advising.auto_pool import get_pool
 from greenlab.api.options import RunOptions, check_task, items_of
 from greenlab.api.session import start
-from greenlab.api.views import run_figure, timeline_figure, views_for
+from greenlab.api.views import report_maker, run_figure, timeline_figure, views_for
 from greenlab.errors import UsageError
 from greenlab.runs import AggregateLedger, Ledger, Run
 from greenlab.tracing.timeline import Tracing
@@ -143,4 +143,5 @@ def prepare(
         ),
         make_repeated=repeated,
         figure=run_figure,
+        make_report=report_maker(),
     )

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from greenlab.hub import GuestHub
     from greenlab.runs import Run
     from greenlab.tracing.timeline import Timeline
 
-__all__ = ["run_figure", "series_views_for", "timeline_figure", "views_for"]
+__all__ = ["report_maker", "run_figure", "series_views_for", "timeline_figure", "views_for"]
 
 
 def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
@@ -77,6 +77,15 @@ def _shell() -> Any:
 def _is_kernel(shell: Any) -> bool:
     """Return whether the code runs in a kernel, whose front end shows rich output."""
     return getattr(shell, "kernel", None) is not None
+
+
+def report_maker() -> Callable[[], Any] | None:
+    """Return what makes the report of a run that goes on; None where an output cannot be replaced."""
+    if not _is_kernel(_shell()):
+        return None
+    from greenlab.live.running_report import RunningReport
+
+    return RunningReport
 
 
 def run_figure(run: Run) -> Any:

@@ -62,6 +62,10 @@ class Observers:
         """Return the first observer of a class, if there is one."""
         return next((observer for observer in self._observers if isinstance(observer, kind)), None)
 
+    def add(self, observer: Any) -> None:
+        """Add an observer, while the run goes on: of what has been it is told nothing."""
+        self._observers.append(observer)
+
     def notify(self, hook: Hook, *args: Any) -> None:
         """Call a hook of every observer that has it."""
         for observer in list(self._observers):

@@ -51,6 +51,7 @@ class Run(RunResults):
         observers: Sequence[Any] = (),
         make_repeated: Callable[..., Run] | None = None,
         figure: Callable[[Run], Any] | None = None,
+        make_report: Callable[[], Any] | None = None,
     ) -> None:
         super().__init__(pool, ledger, label)
         self.fail_fast = fail_fast
@@ -58,6 +59,7 @@ class Run(RunResults):
         self._observers = Observers(observers)
         self._make_repeated = make_repeated
         self._figure = figure
+        self._make_report = make_report
         self._finished = eventlet.event.Event()
         self._pool_error: BaseException | None = None
         self._driver: Any = None
@@ -283,6 +285,18 @@ class Run(RunResults):
 
     def __repr__(self) -> str:
         return report.plain(self)
+
+    def _ipython_display_(self) -> None:
+        """Show the report of a run that goes on as an output which is replaced when it has ended.
+
+        Raises:
+            NotImplementedError: it has ended, or outputs cannot be replaced here; IPython then shows it as usual.
+        """
+        if not self.running or self._make_report is None:
+            raise NotImplementedError
+        report = self._make_report()
+        report.show(self)
+        self._observers.add(report)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
         return {"text/plain": report.plain(self), "text/html": report.rich(self)}

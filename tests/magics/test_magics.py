@@ -241,9 +241,28 @@ def test_a_cell_that_computes_is_named_in_the_report_of_a_detached_run(kernel: K
     assert re.search(told, cell.stdout), cell.stdout
 
 
+@pytest.mark.parametrize("options", ["--no-live", ""])
+def test_the_report_in_a_detached_runs_cell_becomes_that_of_its_end(kernel: Kernel, options: str) -> None:
+    kernel.run("import eventlet; go_on = eventlet.event.Event()")
+    cell = kernel.run(f"%%greenrun {options} --detach -n 5 -o r\ngo_on.wait()")
+    assert {} == cell.result
+    going = cell.displays[-1]
+    assert "green run of 5 calls: still running" in going["text/plain"]
+    assert "still running" in going["text/html"]
+    ended: list[str] = []
+    kernel.client.execute("go_on.send(1); r.wait()", silent=False)
+    while not any("green run of 5 calls: 5 tasks succeeded" in text for text in ended):
+        message = kernel.client.get_iopub_msg(timeout=60)
+        if message["msg_type"] == "update_display_data" and message["parent_header"].get("msg_id") == cell.msg_id:
+            data = message["content"]["data"]
+            ended += [data["text/html"]] if "greenlab-run" in data.get("text/html", "") else []
+    # Once it has ended it is a result like any other.
+    assert "5 tasks succeeded" in kernel.run("r").value
+
+
 def test_a_detached_run_returns_at_once_and_ends_while_the_kernel_idles(kernel: Kernel) -> None:
     cell = kernel.run("%%greenrun --no-live --detach -n 5 -o r\nimport time\ntime.sleep(0.2)\ni")
-    assert "still running" in cell.value
+    assert "still running" in cell.displays[-1]["text/plain"]
     kernel.run("import asyncio; await asyncio.sleep(0.5)")
     assert "[0, 1, 2, 3, 4]" == kernel.run("r.results").value
 
