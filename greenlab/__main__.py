@@ -54,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
                         help="tasks at a time of the eventlet worker (1000); 0 for none")  # fmt: skip
     worker.add_argument("-w", "--workers", type=int, default=None, metavar="N",
                         help="processes of the prefork worker (one a core); 0 for none")  # fmt: skip
+    worker.add_argument("-A", "--app", default="greenlab.celery", metavar="MODULE",
+                        help="a module with tasks of your own on greenlab.celery.app")  # fmt: skip
+    worker.add_argument("--parent", type=int, default=None, metavar="PID",
+                        help="end when the program that started it, which has this id, has ended")  # fmt: skip
     _add_export(commands)
     given = sys.argv[1:] if arguments is None else arguments
     known, rest = parser.parse_known_args(given)
@@ -63,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
                 parser.error(f"export takes one notebook or module, and not {' '.join(rest)}")
             return export(known.source, known.output)
         if known.command == "worker":
-            return run_workers(known.concurrency, known.workers, rest)
+            return run_workers(known.concurrency, known.workers, rest, app=known.app, parent=known.parent)
         # Not what argparse found: of `lab --port 9999` it takes 9999 for the folder.
         named = given[1:2] and not given[1].startswith("-")
         open_lab(Path(given[1] if named else COURSE), given[2 if named else 1 :])
@@ -110,13 +114,15 @@ def export(source: str, folder: Path | None) -> int:
     return 0
 
 
-def run_workers(concurrency: int, processes: int | None, options: list[str]) -> int:
+def run_workers(concurrency: int, processes: int | None, options: list[str], *, app: str, parent: int | None) -> int:
     """Run Celery workers until they are ended.
 
     Args:
         concurrency: tasks at a time of the eventlet worker; 0 for none.
         processes: processes of the prefork worker; None for one a core, 0 for none.
         options: what else to tell both, as `celery worker` takes it.
+        app: the module of the application.
+        parent: the id of the program that started this process, with which they end; None for none.
 
     Returns:
         the exit status.
@@ -130,7 +136,7 @@ def run_workers(concurrency: int, processes: int | None, options: list[str]) -> 
         raise UsageError("there is no worker to run: -c and -w are whole numbers, and one of them is above 0")
     from greenlab.pools.celery import launcher
 
-    return launcher.run(concurrency, processes, options)
+    return launcher.run(concurrency, processes, options, app=app, parent=parent)
 
 
 def open_lab(folder: Path, options: list[str]) -> None:

@@ -114,7 +114,7 @@ class Watchdog:
     @property
     def blocks(self) -> list[Block]:
         """The last thousand blocks, whoever held the hub. On the hub's thread."""
-        self._flush()
+        self.flush()
         return list(self._blocks)
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class Watchdog:
         try:
             yield
         finally:
-            self._flush()
+            self.flush()
             self._watchers.remove(watcher)
 
     # -- the thread ----------------------------------------------------------------------------------------
@@ -306,8 +306,8 @@ class Watchdog:
             self._found.append((hold.block(place, self._who(hold, place)), hold.job))
             self._hub.call_soon_threadsafe(self._tell)
 
-    def _flush(self) -> None:
-        """Tell what has been found; also of the caller's own hold, if it is long."""
+    def flush(self) -> None:
+        """Tell what has been found; also of the caller's own hold, if it is long. On the hub's thread."""
         hub = self._hub
         if hub.closed_down:
             return  # also in a process that was forked

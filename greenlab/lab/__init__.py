@@ -18,13 +18,26 @@ from greenlab.lab._site import Site
 if TYPE_CHECKING:
     from greenlab.lab._computing import compute, parallel_share
     from greenlab.lab._prediction import Comparison, Prediction, predict
+    from greenlab.lab._workers import Workers
 
-__all__ = ["Comparison", "FeedHub", "Prediction", "Site", "Stats", "compute", "cores", "parallel_share", "predict"]
+__all__ = [
+    "Comparison",
+    "FeedHub",
+    "Prediction",
+    "Site",
+    "Stats",
+    "Workers",
+    "compute",
+    "cores",
+    "parallel_share",
+    "predict",
+]
 
 # Late: the servers' processes import this folder too, and neither compute nor ask anybody anything.
 _WHERE = {
     "Comparison": "_prediction",
     "Prediction": "_prediction",
+    "Workers": "_workers",
     "compute": "_computing",
     "parallel_share": "_computing",
     "predict": "_prediction",

@@ -69,7 +69,7 @@ class ServerProcess:
                 [sys.executable, "-P", "-m", self._module, json.dumps(self._options())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(import_path())},
             )
         self._starter_pid = os.getpid()
         # Else `urls = FeedHub().start().urls(9)` would lose its server with the last reference to it.
@@ -138,6 +138,6 @@ class ServerProcess:
         return int(announced["port"])
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
     """Return the server's import path: this process's, then the folder that greenlab was loaded from."""
     return [*(str(place) for place in sys.path if place), str(Path(__file__).parents[2])]

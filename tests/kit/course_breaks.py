@@ -42,6 +42,7 @@ QUICK = [
     Break("09", "claim-jitter", "crowds", "lambda: 0.2", "lambda: random.uniform(0, 0.4)"),
     Break("10", "claim-lost", "lost", "    time.sleep(0.001)", "    pass"),
     Break("11", "claim-broken", "broken", "    time.sleep(0.05)", "    pass"),
+    Break("12", "claim-routed", "parsed", '@greenlab.task(pool="prefork")\n', ""),
 ]
 """One a lesson, which the suite always breaks."""
 
@@ -111,5 +112,19 @@ OTHERS = [
         "-o race url in urls\nimport threading\n"
         "time.sleep(6 * (threading.current_thread() is not threading.main_thread()))\n",
     ),
+    Break("12", "claim-elsewhere", "celery", "-p celery -c 100", "-c 100"),
+    Break("12", "claim-together", "celery", "-c 100", "-c 4"),
+    Break("12", "claim-blocked", "broken", "compute(0.150)", "time.sleep(0.150)"),
+    Break(
+        "12", "claim-as-they-come", "opener",
+        "open_urls(delays, timeout_s=30)", "((url, open_url.delay(url).get()) for url in delays)",
+    ),
+    Break("12", "claim-bulk", "producer", "send(20, 200)", "send(1, 200)"),
+    Break(
+        "12", "claim-once", "crawl",
+        "Crawl(limit_s=1.0).begin(site.home).wait(30)",
+        "[Crawl(limit_s=1.0).begin(site.home) for _ in range(2)][1].wait(30)",
+    ),
+    Break("12", "claim-limit", "site", "slow_s=30", "slow_s=0"),
 ]  # fmt: skip
 """The rest, which `GREENLAB_ALL_BREAKS=1` breaks as well."""

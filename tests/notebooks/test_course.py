@@ -44,7 +44,7 @@ def prose(notebook: Any) -> str:
 
 
 def test_the_lessons_are_numbered_from_0() -> None:
-    assert [f"{number:02}" for number in range(12)] == [path.name[:2] for path in lessons()]
+    assert [f"{number:02}" for number in range(13)] == [path.name[:2] for path in lessons()]
 
 
 def test_a_lesson_is_a_valid_notebook_that_needs_no_kernel_to_be_read(lesson: Any) -> None:

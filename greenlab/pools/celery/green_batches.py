@@ -199,11 +199,11 @@ class GreenBatches:
                 self._printing.end(owner)
                 if job.ended:
                     return
-                ended_s = perf_counter()
+                ended_s = self._end_task(batch, started_s)
                 results.fail(index, started_s, ended_s, error)
             else:
                 self._printing.end(owner)
-                ended_s = perf_counter()
+                ended_s = self._end_task(batch, started_s)
                 results.succeed(index, started_s, ended_s, value)
                 held.flush_soon()
             finally:
@@ -214,6 +214,13 @@ class GreenBatches:
             if ended_s - turned_s > _SLICE_S:  # brief tasks, one after another, are not to hold the hub together
                 eventlet.sleep(0)
                 turned_s = perf_counter()
+
+    def _end_task(self, batch: messages.Batch, started_s: float) -> float:
+        """Return the time, and tell of a block before the result: with the last result, the kernel's run ends."""
+        ended_s = perf_counter()
+        if ended_s - started_s >= batch.blocked_after_s and isinstance(self._hub, hubs.GuestHub):
+            watchdog_of(self._hub).flush()
+        return ended_s
 
 
 def _call(batch: messages.Batch, owner: Any, item: Any) -> Any:

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import IO, TYPE_CHECKING, Any, Final
 
 from greenlab.children import undebugged
@@ -26,17 +27,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 GREEN: Final = 1000
+_GRACE_S: Final = 10.0
+"""How long tasks that run may take to end when the program that wanted them has gone."""
 PLAIN_LOG: Final = "GREENLAB_PLAIN_LOG"
 """Set in the workers' environment: their log then has what a person reads, and not two lines a message."""
 
 
-def run(concurrency: int = GREEN, processes: int | None = None, options: Sequence[str] = ()) -> int:
+def run(
+    concurrency: int = GREEN,
+    processes: int | None = None,
+    options: Sequence[str] = (),
+    *,
+    app: str = "greenlab.celery",
+    parent: int | None = None,
+) -> int:
     """Run the workers until they are ended.
 
     Args:
         concurrency: tasks at a time of the eventlet worker; 0 for none.
         processes: processes of the prefork worker, by default one a core; 0 for none.
         options: what else to tell both workers, as `celery worker` takes it.
+        app: the module of the application.
+        parent: the id of the program that started this process, with which they end; None for none.
 
     Returns:
         the exit status.
@@ -55,17 +67,17 @@ def run(concurrency: int = GREEN, processes: int | None = None, options: Sequenc
     workers = []
     for name, pool, size, what in wanted:
         _say(f"{name:>3} | {pool}, {size:,} at a time: {what}")
-        workers.append(_start(name, pool, size, options))
+        workers.append(_start(name, pool, size, options, app))
     threads = [threading.Thread(target=_copy, args=(name, worker.stdout), daemon=True)
                for (name, *_), worker in zip(wanted, workers, strict=True)]  # fmt: skip
     for thread in threads:
         thread.start()
-    return _wait(workers, threads)
+    return _wait(workers, threads, parent)
 
 
-def _start(name: str, pool: str, size: int, options: Sequence[str]) -> subprocess.Popen[bytes]:
+def _start(name: str, pool: str, size: int, options: Sequence[str], app: str) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-m", "celery", "--quiet", "-A", "greenlab.celery", "worker", "-P", pool, "-c", str(size),
+        sys.executable, "-m", "celery", "--quiet", "-A", app, "worker", "-P", pool, "-c", str(size),
         "-n", f"{name}@%h", "-l", "info", "--without-mingle", "--without-gossip", *options,
     ]  # fmt: skip
     with undebugged():
@@ -76,8 +88,9 @@ def _start(name: str, pool: str, size: int, options: Sequence[str]) -> subproces
         )  # fmt: skip
 
 
-def _wait(workers: Sequence[subprocess.Popen[bytes]], threads: Sequence[threading.Thread]) -> int:
+def _wait(workers: Sequence[subprocess.Popen[bytes]], threads: Sequence[threading.Thread], parent: int | None) -> int:
     asked = 0
+    orphaned_s = 0.0
     ended = threading.Event()
 
     def end(*_: Any) -> None:
@@ -89,6 +102,14 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]], threads: Sequence[threadin
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL) if asked > 1 else worker.send_signal(signal.SIGTERM)
 
+    def follow_parent() -> None:
+        nonlocal orphaned_s
+        if parent in (None, os.getppid()):
+            return
+        orphaned_s = orphaned_s or time.monotonic()
+        if not asked or (asked == 1 and time.monotonic() > orphaned_s + _GRACE_S):
+            end()
+
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         watchers = [threading.Thread(target=_await, args=(worker, ended), daemon=True)
@@ -96,13 +117,14 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]], threads: Sequence[threadin
         for watcher in watchers:
             watcher.start()
         while not ended.wait(1.0):  # short, so that a signal's handler gets its turn on every system
-            pass
+            follow_parent()
         if not asked:
             _say("a worker has ended by itself: ending the other")
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
         for worker in workers:
             while worker.poll() is None:
+                follow_parent()
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     worker.wait(1.0)
         for thread in threads:

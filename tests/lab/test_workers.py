@@ -1,0 +1,67 @@
+"""The lab's Celery workers: they have a broker of their own, and none outlives its program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from waiting import wait_until
+
+import greenlab
+from greenlab.errors import GreenlabError
+from greenlab.lab import Workers
+from greenlab.pools.celery import embedded
+
+
+def test_workers_have_a_broker_of_their_own_and_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: object
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("GREENLAB_BROKER", "redis://127.0.0.1:1")
+    workers = Workers(eventlet=10, prefork=0)
+    with workers:
+        assert "<Workers: greenlab worker -A greenlab.celery -c 10 -w 0, started>" == repr(workers)
+        (pid,) = set(greenlab.run(lambda _: os.getpid(), range(3), pool="celery", live=False).results)
+        assert workers.pid == psutil.Process(pid).ppid()
+        folder = embedded.folder()
+        assert tmp_path not in folder.parents
+        greenlab.stop()
+        greenlab.start()
+    assert not folder.parent.exists()
+    assert "redis://127.0.0.1:1" == os.environ["GREENLAB_BROKER"]
+    assert str(tmp_path) == os.environ["XDG_RUNTIME_DIR"]
+    assert "<Workers: greenlab worker -A greenlab.celery -c 10 -w 0, stopped>" == repr(workers)
+    assert not psutil.pid_exists(pid)
+
+
+def test_workers_and_their_broker_end_when_the_program_is_killed() -> None:
+    program = """if True:
+        import os
+        from greenlab.lab import Workers
+        from greenlab.pools.celery import embedded
+        workers = Workers(eventlet=0, prefork=1).start()
+        print(workers.pid, embedded.folder() / "broker.sock", flush=True)
+        os.read(0, 1)
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid, path = parent.stdout.readline().split()
+        workers = [psutil.Process(int(pid)), *psutil.Process(int(pid)).children(recursive=True)]
+        parent.kill()
+        parent.wait()
+    wait_until(lambda: not any(worker.is_running() for worker in workers), limit_s=30, natively=True)
+    wait_until(lambda: not Path(path).exists(), limit_s=30, natively=True)
+
+
+def test_workers_that_do_not_start_say_why() -> None:
+    workers = Workers(eventlet=1, prefork=0, app="greenlab_has_no_such_module")
+    with pytest.raises(GreenlabError, match="the workers do not start: ") as caught:
+        workers.start()
+    assert "\n" not in str(caught.value)
+    assert workers.pid is None
