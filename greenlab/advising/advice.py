@@ -207,7 +207,7 @@ def weigh_trials(
     best = min((plan for plan in known if total_s[plan.pool] <= CLOSE * soonest), key=complexity)
     fastest = max(known, key=lambda plan: tried[plan.pool])
     results = ", ".join(f"{plan.pool} {rate(tried[plan.pool])}" for plan in known)
-    reasons = [f"tried on a sample: {results}", *advice.reasons]
+    reasons = [f"{advice_report.TRIED}{results}", *advice.reasons]
     if fastest is not best:
         reasons.insert(0, _why_not(fastest.pool, best.pool, tried, total_s, count))
     ordered = (best, *(plan for plan in advice.plans if plan is not best))

@@ -45,7 +45,9 @@ class AdviceFacts(Protocol):
     def evidence(self) -> Sequence[TrialFacts]: ...  # noqa: D102
 
 
-_HEADER = ("tried on the sample", "throughput", "start-up", "up to", "limited by")
+TRIED = "tried on a sample: "
+"""How the reason begins that tells what each pool did on the sample."""
+_HEADER = ("tried on the sample", "throughput", "start-up")
 
 
 def headline(advice: AdviceFacts) -> str:
@@ -56,7 +58,7 @@ def headline(advice: AdviceFacts) -> str:
 
 def plain(advice: AdviceFacts) -> str:
     """Return the plain-text report: the advice, its reasons and the evidence."""
-    lines = [headline(advice), *(f"  {reason}" for reason in advice.reasons)]
+    lines = [headline(advice), *(f"  {reason}" for reason in _reasons(advice))]
     if advice.evidence:
         lines += table.plain(_HEADER, _rows(advice))
     return "\n".join(lines)
@@ -64,12 +66,17 @@ def plain(advice: AdviceFacts) -> str:
 
 def rich(advice: AdviceFacts) -> str:
     """Return the same report as HTML."""
-    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in advice.reasons)
+    reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in _reasons(advice))
     evidence = table.rich(_HEADER, _rows(advice)) if advice.evidence else ""
     return (
         f'<div class="greenlab-advice"><b>{html.escape(headline(advice))}</b>'
         f'<ul style="margin:4px 0">{reasons}</ul>{evidence}</div>'
     )
+
+
+def _reasons(advice: AdviceFacts) -> list[str]:
+    """Return the reasons, but for the throughputs that the table below them has."""
+    return [reason for reason in advice.reasons if not (advice.evidence and reason.startswith(TRIED))]
 
 
 def _rows(advice: AdviceFacts) -> Sequence[tuple[str, ...]]:
@@ -79,5 +86,5 @@ def _rows(advice: AdviceFacts) -> Sequence[tuple[str, ...]]:
             rows.append((str(one.plan), one.why_not))
             continue
         startup = "" if one.startup_s is None else seconds(one.startup_s)
-        rows.append((str(one.plan), rate(one.throughput), startup, rate(one.plan.ceiling), one.plan.limit))
+        rows.append((str(one.plan), rate(one.throughput), startup))
     return rows

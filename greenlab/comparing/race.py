@@ -168,5 +168,5 @@ class Race(Series):
         """Return the report as plain text: which pool won, a table, and warnings."""
         return race_report.plain(self)
 
-    def _html(self) -> str:
-        return race_report.rich(self)
+    def _html(self, *, below_picture: bool) -> str:
+        return race_report.rich(self, below_picture=below_picture)

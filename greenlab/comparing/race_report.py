@@ -120,13 +120,16 @@ def plain(race: RaceFacts) -> str:
     return "\n".join([race.name, f"  {verdict(race)}", *table.plain(_HEADER, rows(race)), *warnings])
 
 
-def rich(race: RaceFacts) -> str:
-    """Return the report as HTML."""
-    warnings = "".join(f"<br>⚠ {html.escape(warning)}" for warning in limits(race.all_runs, race.pools))
-    return (
-        f'<div class="greenlab-race"><b>{html.escape(race.name)}</b><br>{html.escape(verdict(race))}{warnings}'
-        f"{table.rich(_HEADER, rows(race))}</div>"
-    )
+def rich(race: RaceFacts, *, below_picture: bool = False) -> str:
+    """Return the report as HTML.
+
+    Args:
+        race: the race.
+        below_picture: whether its picture, which says who won and the warnings, stands above it.
+    """
+    said = [] if below_picture else [verdict(race), *(f"⚠ {text}" for text in limits(race.all_runs, race.pools))]
+    words = "".join(f"<br>{html.escape(text)}" for text in said)
+    return f'<div class="greenlab-race"><b>{html.escape(race.name)}</b>{words}{table.rich(_HEADER, rows(race))}</div>'
 
 
 def frame(race: RaceFacts) -> Any:

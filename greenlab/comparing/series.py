@@ -133,14 +133,14 @@ class Series:
         """Return the report as plain text."""
         raise NotImplementedError
 
-    def _html(self) -> str:
+    def _html(self, *, below_picture: bool) -> str:
         raise NotImplementedError
 
     def __repr__(self) -> str:
         return self.summary()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        return {"text/plain": self.summary(), "text/html": self._html()}
+        return {"text/plain": self.summary(), "text/html": self._html(below_picture=self._observers.stand_in())}
 
 
 def read_once(items: Iterable[Any], most: int | None = None) -> Sequence[Any]:

@@ -206,5 +206,5 @@ class Sweep(Series):
         """Return the report as plain text: the advice, a table, and Little's law as a check."""
         return sweep_report.plain(self)
 
-    def _html(self) -> str:
-        return sweep_report.rich(self)
+    def _html(self, *, below_picture: bool) -> str:
+        return sweep_report.rich(self, below_picture=below_picture)

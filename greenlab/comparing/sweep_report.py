@@ -111,8 +111,8 @@ def check_littles_law(points: Sequence[Point]) -> list[str]:
 
 
 def notes(sweep: SweepFacts) -> list[str]:
-    """Return the lines below the advice: what is missing, the law, and the check."""
-    found = list(sweep.missing) if sweep.ended else []
+    """Return the lines below the advice and what is missing for one: how to narrow it down, the law, and the check."""
+    found = []
     if sweep.interval is not None and sweep.interval[1] > WIDE * sweep.interval[0]:
         found.append(f"to narrow it down: {option(sweep)} {_closer_concurrencies(sweep, *sweep.interval)}")
     if words := law_text(sweep):
@@ -150,16 +150,25 @@ def _row(point: Point) -> list[str]:
 
 def plain(sweep: SweepFacts) -> str:
     """Return the plain-text report."""
-    below = [f"  {note}" for note in notes(sweep)]
+    below = [f"  {note}" for note in [*_missing(sweep), *notes(sweep)]]
     return "\n".join([sweep.name, f"  {advice(sweep)}", *below, *table.plain(_HEADER, rows(sweep))])
 
 
-def rich(sweep: SweepFacts) -> str:
-    """Return the report as HTML."""
-    below = "".join(f"<br>{html.escape(note)}" for note in notes(sweep))
+def _missing(sweep: SweepFacts) -> list[str]:
+    return list(sweep.missing) if sweep.ended else []
+
+
+def rich(sweep: SweepFacts, *, below_picture: bool = False) -> str:
+    """Return the report as HTML.
+
+    Args:
+        sweep: the sweep.
+        below_picture: whether its picture, which says the advice or what is missing for one, stands above it.
+    """
+    said = [] if below_picture else [advice(sweep), *_missing(sweep)]
+    words = "".join(f"<br>{html.escape(text)}" for text in [*said, *notes(sweep)])
     return (
-        f'<div class="greenlab-sweep"><b>{html.escape(sweep.name)}</b><br>{html.escape(advice(sweep))}{below}'
-        f"{table.rich(_HEADER, rows(sweep))}</div>"
+        f'<div class="greenlab-sweep"><b>{html.escape(sweep.name)}</b>{words}{table.rich(_HEADER, rows(sweep))}</div>'
     )
 
 

@@ -168,3 +168,16 @@ def send_output(
     from IPython.display import display
 
     display(bundle, raw=True, metadata=metadata or {}, display_id=display_id, update=update)
+
+
+def cell_number() -> int | None:
+    """Return the number of the cell that runs now; None outside of a shell."""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    return None if shell is None else int(shell.execution_count)
+
+
+def is_cell(number: int | None, cell: int | None) -> bool:
+    """Return whether `number` is that of a cell; of the one that runs now, if that is None."""
+    return number is not None and number == (cell_number() if cell is None else cell)

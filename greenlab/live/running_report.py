@@ -18,11 +18,12 @@ class RunningReport:
 
     def __init__(self) -> None:
         self._id = uuid.uuid4().hex
+        self._cell = displays.cell_number()
 
     def show(self, run: Any) -> None:
         """Show how far the run is."""
-        displays.send_output(run._repr_mimebundle_(), display_id=self._id)
+        displays.send_output(run.bundle(), display_id=self._id)
 
     def run_ended(self, run: Any) -> None:
         """Replace that by how the run went."""
-        displays.send_output(run._repr_mimebundle_(), display_id=self._id, update=True)
+        displays.send_output(run.bundle(self._cell), display_id=self._id, update=True)

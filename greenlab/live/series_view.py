@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
+from greenlab.live.displays import cell_number, is_cell
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.series_snapshot import snapshot_of
 
@@ -40,9 +41,16 @@ class SeriesView:
         self._times_cache: dict[int, Any] = {}
         self._drawing = False
         self._ended = False
+        self._cell: int | None = None
+        self._left_picture = False
+
+    def stands_in(self, cell: int | None) -> bool:
+        """Return whether the last picture stands in a cell; None for the one that runs now."""
+        return self._left_picture and is_cell(self._cell, cell)
 
     def series_started(self, series: Any) -> None:
         """Show the first output under the cell."""
+        self._cell = cell_number()
         self._show({"text/plain": series.name})
         self._client.start()
         self._ticker = eventlet.spawn(self._draw_repeatedly, series)
@@ -55,6 +63,7 @@ class SeriesView:
         if drawing is None:
             drawing = Drawing(*import_module(source.drawn_by).render(source, FINAL_SCALE)[1:])
         self._show_picture(drawing, series.summary(), alt=series.summary())
+        self._left_picture = True
 
     def close(self) -> None:
         """Stop drawing. Safe to call twice."""

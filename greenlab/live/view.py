@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
 from greenlab.live.choose_display import choose_display
-from greenlab.live.displays import Controls, Display, Final, Progress, Slider
+from greenlab.live.displays import Controls, Display, Final, Progress, Slider, cell_number, is_cell
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Samples, facts_of, records_of
@@ -93,10 +93,17 @@ class View:
         self._drawing = False
         self._stopping = False
         self._failure = ""
+        self._cell: int | None = None
+        self._left_picture = False
+
+    def stands_in(self, cell: int | None) -> bool:
+        """Return whether the picture of the run that has ended stands in a cell; None for the one that runs now."""
+        return self._left_picture and is_cell(self._cell, cell)
 
     def run_started(self, run: Watched) -> None:
         """Show the first output under the cell, and begin to sample."""
         self._run = run
+        self._cell = cell_number()
         controls = Controls(
             lambda: self._soon(self._stop), lambda value: self._soon(lambda: self._set_concurrency(value))
         )
@@ -122,6 +129,7 @@ class View:
             text = self._saved_text(run) if self._saved_text else _joined(name_line(run), summary)
             failure = failure_html(run.first_failure if run.failed else "")
             self._display.finish(Final(text, summary, drawing, failure))
+            self._left_picture = drawing is not None
         finally:
             self.close()
 

@@ -1,7 +1,7 @@
 """Observers: objects that are told what happens in a run, or in a series of runs.
 
 `Observer` and `SeriesObserver` have all the hooks that there are; every hook is optional. They are called on the hub's
-thread and must not wait long.
+thread and must not wait long. One that leaves a picture may have a method `stands_in(cell)`, see `Observers.stand_in`.
 
 Guarantees:
 
@@ -65,6 +65,14 @@ class Observers:
     def add(self, observer: Any) -> None:
         """Add an observer, while the run goes on: of what has been it is told nothing."""
         self._observers.append(observer)
+
+    def stand_in(self, cell: int | None = None) -> bool:
+        """Return whether the picture of an observer stands in a cell, above a report there.
+
+        Args:
+            cell: its number; None for the cell that runs now.
+        """
+        return any(observer.stands_in(cell) for observer in self._observers if hasattr(observer, "stands_in"))
 
     def notify(self, hook: Hook, *args: Any) -> None:
         """Call a hook of every observer that has it."""

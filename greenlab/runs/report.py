@@ -30,32 +30,41 @@ def lines(run: RunResults) -> list[str]:
         so_far = f"{of}{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
         return [f"{run.pool} run of {run.label}: still running", f"  so far: {so_far}"]
     counts = run.counts
-    cut_short = counts["cancelled"] or run.cancelled
     of = f"{counts['succeeded']:,} of " if counts["total"] != counts["succeeded"] else ""
     out = [
         f"{run.pool} run of {run.label}: {of}{counted(counts['total'], 'task')} succeeded",
         f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}",
-        "  latency "
-        + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in ("p50", "p90", "p99", "max")),
+        f"  {_latency(run, 'p50', 'p90', 'p99', 'max')}",
+        *(f"  {remark}" for remark in _remarks(run)),
     ]
-    if run.moved:
-        out.append(f"  {run.moved}")
-    if run.startup_s > 0.001:
-        out.append(f"  start-up of the pool, not counted above: {seconds(run.startup_s)}")
-    if run.discards:
-        out.append("  results were discarded, as asked")
-    if cut_short:
-        out.append(f"  cancelled: {counted(counts['cancelled'], 'task')} cut short")
-    blocked = run.blocked_lines
-    out += [f"  blocked: {line}" for line in blocked[:3]]
-    if len(blocked) > 3:
-        out.append(f"  blocked at {counted(len(blocked) - 3, 'more line')}, see run.blocked_by_line")
-    if run.source_error is not None:
-        out.append(f"  the items ended early: {message_of(run.source_error)}")
-    if counts["failed"]:
-        by_type = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items())
-        out.append(f"  failed: {by_type}")
     return [visible(line) for line in out]
+
+
+def _latency(run: RunResults, *names: str) -> str:
+    return "latency " + ", ".join(f"{name} {seconds(getattr(run.latency, name))}" for name in names)
+
+
+def _remarks(run: RunResults, *, below_picture: bool = False) -> list[str]:
+    """Return what else there is to say of a run that has ended; below its picture, what that does not say."""
+    counts = run.counts
+    out = [run.moved] if run.moved else []
+    if run.startup_s > 0.001:
+        out.append(f"start-up of the pool, not counted above: {seconds(run.startup_s)}")
+    if run.discards:
+        out.append("results were discarded, as asked")
+    if counts["cancelled"] or run.cancelled:
+        out.append(f"cancelled: {counted(counts['cancelled'], 'task')} cut short")
+    blocked = run.blocked_lines
+    if len(blocked) > 1 or not below_picture:
+        out += [f"blocked: {line}" for line in blocked[:3]]
+    if len(blocked) > 3:
+        out.append(f"blocked at {counted(len(blocked) - 3, 'more line')}, see run.blocked_by_line")
+    if run.source_error is not None:
+        out.append(f"the items ended early: {message_of(run.source_error)}")
+    if counts["failed"] and not below_picture:
+        by_type = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items())
+        out.append(f"failed: {by_type}")
+    return out
 
 
 def first_traceback(run: RunResults) -> list[str]:
@@ -75,10 +84,19 @@ def plain(run: RunResults) -> str:
     return "\n".join(lines(run) + _trace(run))
 
 
-def rich(run: RunResults) -> str:
-    """Return the report as HTML, with the first traceback folded in."""
+def rich(run: RunResults, *, below_picture: bool = False) -> str:
+    """Return the report as HTML, with the first traceback folded in.
+
+    Args:
+        run: the run.
+        below_picture: whether its picture stands above it: what that says, with the first failure below it, is left
+            out.
+    """
     head, *rest = lines(run)
-    trace = _trace(run)
+    trace = [] if below_picture else _trace(run)
+    if below_picture:
+        figures = [_latency(run, "p90", "max"), *_remarks(run, below_picture=True)]
+        head, *rest = [visible(line) for line in (f"{run.pool} run of {run.label}", *figures)]
     folded = (
         f"<details><summary>first failure</summary><pre>{html.escape(chr(10).join(trace))}</pre></details>"
         if trace

@@ -298,8 +298,17 @@ class Run(RunResults):
         report.show(self)
         self._observers.add(report)
 
+    def bundle(self, cell: int | None = None) -> dict[str, str]:
+        """Return the report as plain text and as HTML, which leaves out what a picture above it in its cell says.
+
+        Args:
+            cell: the number of the cell that shows it; None for the one that runs now.
+        """
+        below_picture = self._observers.stand_in(cell)
+        return {"text/plain": report.plain(self), "text/html": report.rich(self, below_picture=below_picture)}
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        return {"text/plain": report.plain(self), "text/html": report.rich(self)}
+        return self.bundle()
 
     def plot(self) -> Any:
         """Return a matplotlib Figure of throughput and tasks in flight over time.

@@ -83,3 +83,18 @@ def test_a_cell_magic_is_typed_line_by_line_and_its_report_has_the_number_of_its
     # Without a body it says what is missing, once blank lines have ended it.
     shell.send("%%greenrun -n 5\r\r\r")
     shell.expect("the cell is empty")
+
+
+def test_a_run_has_a_line_while_its_cell_waits_and_a_detached_one_says_how_it_ended(shell: pexpect.spawn) -> None:
+    say(shell, "import time", r"In \[\d+\]")
+    shell.send("%%greenrun -c 5 -n 50\rtime.sleep(0.1)\r\r\r")
+    shell.expect(r"green: 50 calls +\d+% .*5 in flight")
+    shell.expect("50 tasks succeeded")
+    shell.expect(r"In \[\d+\]:")
+    shell.send("%%greenrun --detach -c 5 -n 20\rtime.sleep(0.1); print('of a task')\r\r\r")
+    shell.expect("still running")
+    shell.expect(r"green run of 20 calls: 20 tasks, ")
+    # The prompt has streams of its own, and IPython other hooks in a cell: no task has replaced them.
+    assert "Warning" not in shell.before
+    say(shell, "6 * 7", "42")
+    assert "Warning" not in shell.before

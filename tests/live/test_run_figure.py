@@ -220,7 +220,7 @@ def test_a_limit_that_was_changed_is_a_step_at_its_time() -> None:
 def test_failures_are_counted_by_type_below_the_numbers() -> None:
     kinds = (("ValueError", 40), ("KeyError", 20), ("OSError", 2), ("TypeError", 1))
     some, none = records(500, 2.0, failed=63, error_types=kinds), records(500, 2.0)
-    assert "40 ValueError, 20 KeyError, 2 OSError, 1 others" in written(run_figure.draw(curves.picture_of(some)))
+    assert "40 ValueError, 20 KeyError, 2 OSError, 1 other" in written(run_figure.draw(curves.picture_of(some)))
     assert run_figure.size_px(curves.picture_of(some)) > run_figure.size_px(curves.picture_of(none))
 
 

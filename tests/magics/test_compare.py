@@ -180,4 +180,13 @@ def test_help_lists_the_options(kernel: Kernel, magic: str, option: str) -> None
     assert f"%%{magic} [options]" in text
 
 
+def test_a_verdict_stands_on_the_picture_and_in_the_report_where_there_is_none(kernel: Kernel) -> None:
+    cell = kernel.run("%%greenrace -p green,threads -n 20\nimport time\ntime.sleep(0.005)")
+    verdict = kernel.run("print(_race.verdict)").stdout.strip()
+    assert verdict in cell.updates[-1]["text/plain"]
+    assert verdict not in cell.result["text/html"]
+    assert "<table" in cell.result["text/html"]
+    assert verdict in kernel.run("_race").result["text/html"]
+
+
 # -- saved notebooks -----------------------------------------------------------------------------------------

@@ -241,8 +241,21 @@ def test_a_cell_that_computes_is_named_in_the_report_of_a_detached_run(kernel: K
     assert re.search(told, cell.stdout), cell.stdout
 
 
-@pytest.mark.parametrize("options", ["--no-live", ""])
-def test_the_report_in_a_detached_runs_cell_becomes_that_of_its_end(kernel: Kernel, options: str) -> None:
+def test_a_report_says_what_its_picture_does_not_and_all_where_there_is_none(kernel: Kernel) -> None:
+    cell = kernel.run("%%greenrun -n 30\nimport time\ntime.sleep(0.01)\nif i == 3: raise ValueError(i)\ni")
+    below = cell.result["text/html"]
+    assert below.startswith('<div class="greenlab-run"><b>green run of 30 calls</b><br>latency p90 ')
+    assert not re.search("tasks/s|succeeded|ValueError|p99", below)
+    assert "29 of 30 tasks succeeded" in cell.value
+    elsewhere = kernel.run("_run").result["text/html"]
+    assert re.search("29 of 30 tasks succeeded.*tasks/s.*p99.*1 ValueError.*first failure", elsewhere, re.DOTALL)
+    assert "tasks/s" in kernel.run("%%greenrun --no-live -n 3\ni").result["text/html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "end"), [("--no-live", "calls: 5 tasks succeeded</b>"), ("", "calls</b><br>latency p90")]
+)
+def test_the_report_in_a_detached_runs_cell_becomes_that_of_its_end(kernel: Kernel, options: str, end: str) -> None:
     kernel.run("import eventlet; go_on = eventlet.event.Event()")
     cell = kernel.run(f"%%greenrun {options} --detach -n 5 -o r\ngo_on.wait()")
     assert {} == cell.result
@@ -251,7 +264,7 @@ def test_the_report_in_a_detached_runs_cell_becomes_that_of_its_end(kernel: Kern
     assert "still running" in going["text/html"]
     ended: list[str] = []
     kernel.client.execute("go_on.send(1); r.wait()", silent=False)
-    while not any("green run of 5 calls: 5 tasks succeeded" in text for text in ended):
+    while not any(f"green run of 5 {end}" in text for text in ended):
         message = kernel.client.get_iopub_msg(timeout=60)
         if message["msg_type"] == "update_display_data" and message["parent_header"].get("msg_id") == cell.msg_id:
             data = message["content"]["data"]
