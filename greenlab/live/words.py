@@ -82,7 +82,7 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     line = [
         (done_text(facts), False),
         (format_duration(facts.elapsed_s), False),
-        (f"{format_count(facts.throughput)} tasks/s", False),
+        _speed(facts),
     ]
     if math.isfinite(facts.p50_s):
         line += [(f"p50 {format_duration(facts.p50_s)}", False), (f"p99 {format_duration(facts.p99_s)}", False)]
@@ -91,6 +91,13 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     if facts.blocked:
         line.append((f"hub blocked {format_duration(blocked_s(facts))}", True))
     return line
+
+
+def _speed(facts: Facts) -> tuple[str, bool]:
+    """Return the throughput; where every task failed, what it is a throughput of."""
+    if facts.failed and facts.failed == facts.done:
+        return f"{format_count(facts.throughput)} failures/s", True
+    return f"{format_count(facts.throughput)} tasks/s", False
 
 
 def done_text(facts: Facts | Watched) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 
 from greenlab.live import POOL_COLORS, static_figure, words
 from greenlab.live.drawing import curves, run_figure, style
-from greenlab.live.snapshot import Samples
+from greenlab.live.snapshot import Records, Samples
 
 
 def test_every_axis_names_its_unit() -> None:
@@ -247,3 +247,25 @@ def test_a_png_holds_the_pixels_that_were_drawn() -> None:
     drawn: Any = run_figure.draw(curves.picture_of(samples()), 1.0)
     decoded = np.asarray(Image.open(io.BytesIO(style.to_png(drawn))))
     assert np.array_equal(np.asarray(drawn.canvas.buffer_rgba()), decoded)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_where_no_task_has_ended_the_axes_have_no_figure_but_zero_and_that_is_said(ended: bool) -> None:
+    noted = columns((0.25, 0, 0, 4), (2.0, 0, 0, 4))
+    going = Samples(facts(running=True, done=0, total=200), noted)
+    source = Records(facts(done=0), 0.0, [], [], noted) if ended else going
+    drawn = run_figure.draw(curves.picture_of(source))
+    throughput, in_flight, *latency = drawn.axes
+    for axes in (throughput, *latency):
+        assert [0] == list(axes.get_yticks())
+    assert [0, 2, 4] == [tick for tick in in_flight.get_yticks() if tick <= 4], "tasks are whole numbers"
+    assert ("no task has ended" if ended else "no task has ended yet") in written(drawn)
+    assert not [words for words in written(drawn) if "µs" in words]
+
+
+def test_the_rate_of_a_run_in_which_every_task_failed_is_one_of_failures() -> None:
+    drawn = run_figure.draw(curves.picture_of(records(2000, 0.08, failed=2000, error_types=(("ValueError", 2000),))))
+    assert "25,000 failures/s" in written(drawn)
+    assert not [words for words in written(drawn) if words.startswith("mean 25")]
+    partly = run_figure.draw(curves.picture_of(records(2000, 0.08, failed=1000, error_types=(("ValueError", 1000),))))
+    assert {"25,000 tasks/s", "mean 25,000"} <= set(written(partly))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib.patches import Rectangle, StepPatch
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from greenlab.live.drawing.cached_text import CachedTextCanvas
 from greenlab.live.drawing.style import (
@@ -47,6 +47,7 @@ from greenlab.live.words import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.ticker import Locator
 
     from greenlab.live.drawing.curves import Floats, Picture
     from greenlab.live.drawing.style import CardFigure
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
 _CAPTION, _GAP, _FOOT = 22, 12, 42
 _TITLE, _NO_TITLE, _LINE = 66, 8, 22
 _HEIGHTS = {"throughput": 138, "in flight": 50, "latency": 50}
-_MIN_SPAN_S = 1e-6
+_MIN_SPAN_S = 1e-3
+"""A run that never began took no time at all."""
 _UNITS = ((7200.0, 3600.0, "h"), (180.0, 60.0, "min"), (1.0, 1.0, "s"), (0.0, 1e-3, "ms"))
 
 
@@ -231,9 +233,10 @@ def _draw_legend(axes: Axes, keys: list[tuple[str, str, str]]) -> None:
             x -= text.get_window_extent().width * DPI / figure.dpi + gap
 
 
-def _set_y_scale(axes: Axes, top: float, formatter: Any, ticks: int) -> None:
+def _set_y_scale(axes: Axes, top: float, formatter: Any, locator: Locator) -> None:
+    """Scale the axis from 0 to `top`; where nothing is known yet, it has no figure but the 0."""
     axes.set_ylim(0, top * 1.06 if top > 0 else 1)
-    axes.yaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
+    axes.yaxis.set_major_locator(locator if top > 0 else FixedLocator([0]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: formatter(value)))
 
 
@@ -241,10 +244,10 @@ def _draw_throughput(axes: Axes, picture: Picture) -> None:
     facts, edges = picture.facts, picture.edges_s / _unit_s(picture)
     _draw_area(axes, picture.throughput, edges, pool_color(facts.pool), "throughput")
     top = _maximum(picture.throughput)
-    _set_y_scale(axes, top, format_count, 4)
+    _set_y_scale(axes, top, format_count, MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
     one_bin = len(picture.throughput) == 1
     keys = []
-    if not facts.running and not one_bin and facts.throughput:
+    if not facts.running and not one_bin and facts.throughput and facts.failed < facts.done:
         axes.axhline(facts.throughput, color=TEXT_COLOR, linewidth=PT, linestyle=(0, (1, 2.5)), gid="mean")
         keys.append(("┈", f"mean {format_count(facts.throughput)}", TEXT_COLOR))
     if facts.failed:
@@ -255,9 +258,16 @@ def _draw_throughput(axes: Axes, picture: Picture) -> None:
     _draw_caption(
         axes,
         "throughput, tasks/s",
-        "mean over the whole run" if one_bin else f"mean of each {format_duration(picture.bin_s)}",
+        _nothing(facts) or ("mean over the whole run" if one_bin else f"mean of each {format_duration(picture.bin_s)}"),
     )
     _draw_legend(axes, keys)
+
+
+def _nothing(facts: Facts) -> str:
+    """Return that there is nothing to be seen; empty if there is."""
+    if facts.done:
+        return ""
+    return "no task has ended yet" if facts.running else "no task has ended"
 
 
 def _draw_failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> None:
@@ -284,7 +294,8 @@ def _draw_in_flight(axes: Axes, picture: Picture) -> None:
         axes.axhline(picture.limit[0], color=MUTED, **dashes)
     else:
         _draw_steps(axes, picture.limit, picture.limit_edges_s / _unit_s(picture), edgecolor=MUTED, **dashes)
-    _set_y_scale(axes, max(_maximum(picture.limit), _maximum(picture.in_flight)), format_count, 2)
+    top = max(_maximum(picture.limit), _maximum(picture.in_flight))
+    _set_y_scale(axes, top, format_count, MaxNLocator(2, steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=2))
     _draw_caption(axes, "in flight, tasks")
     _draw_legend(axes, [("╌", f"limit {limit_text(picture.facts)}", MUTED)])
 
@@ -296,9 +307,11 @@ def _draw_latency(axes: Axes, picture: Picture) -> None:
     _draw_steps(axes, picture.p50_s, edges, edgecolor=color, linewidth=2.2 * PT, gid="p50")
     top = _maximum(picture.p99_s)
     unit_s, unit = (1.0, "s") if top >= 1 else (1e-3, "ms") if top >= 1e-3 else (1e-6, "µs")
-    _set_y_scale(axes, top, lambda value: format_count(value / unit_s), 2)
-    axes.yaxis.set_major_locator(_UnitLocator(unit_s))
-    _draw_caption(axes, f"latency, {unit}", "of the tasks that ended then")
+    _set_y_scale(axes, top, lambda value: format_count(value / unit_s), _UnitLocator(unit_s))
+    if top > 0:
+        _draw_caption(axes, f"latency, {unit}", "of the tasks that ended then")
+    else:
+        _draw_caption(axes, "latency", _nothing(picture.facts))
     _draw_legend(axes, [("━", "p50", color), ("─", "p99", color)])
 
 
