@@ -4,7 +4,8 @@ The first tasks run in green, few at a time: what is in flight doubles as long a
 few tasks block it. As soon as the sample is large enough, the model estimates when the remaining tasks would end in
 each pool, its start-up included. If another pool ends clearly sooner, no further task
 begins in green, those in flight end there, and the rest runs in the other pool: threads for what blocks without
-computing, prefork for what computes, hybrid for both.
+computing, prefork for what computes, hybrid for both. Where this machine's processors are the limit, and
+Celery workers of other machines are up that would end clearly sooner, they get the rest.
 
 Guarantees: no task is lost, and none is run twice: both pools take from the one job. What was decided, and why, is
 reported in a sentence; so is what prevents the use of worker processes.
@@ -18,6 +19,7 @@ Must not import: live, magics.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from weakref import WeakKeyDictionary
 from greenlab import patched, pools
 from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, describe_cost, estimate, simplest_of_the_close
 from greenlab.advising.cost_sample import CostSample
+from greenlab.advising.model import plan_elsewhere
 from greenlab.errors import GreenlabError
 from greenlab.pools.partial_job import PartialJob
 from greenlab.pools.registry import spec_of
@@ -52,6 +55,8 @@ GROW_S = 0.25
 """If none ends for so long, and the hub has time to spare, what is in flight doubles all the same."""
 SPARE = 0.5
 """The hub has time to spare while tasks hold it for less than this share of the time."""
+BUSY = 0.8
+"""This machine is the limit where the best plan keeps so much of its processors busy."""
 MARGIN = 1.25
 LEAST_GAIN_S = 0.2
 """The rest is moved if it would take this many times as long in green, and so many seconds longer."""
@@ -154,6 +159,7 @@ class _AutoJob:
         self._begun_s = perf_counter()
         self._decided = False
         self._plan: Plan | None = None
+        self._cost: TaskCost | None = None
         self._why = ""
         self._timer: Any = None
         self._last_look = (0, 0.0, self._begun_s)
@@ -218,15 +224,19 @@ class _AutoJob:
             self.part.most = None
             self.pool.adjust(self.part)
         else:
-            self._plan = plan
+            self._plan, self._cost = plan, cost
             self.part.close()
 
     def _move(self, plan: Plan) -> None:
         """Run the rest in another pool."""
         owner, job = self._owner, self.job
-        after = self.part.pulled
+        after, kind = self.part.pulled, None
+        elsewhere = self._find_elsewhere(plan)
+        if elsewhere is not None:
+            plan, kind = elsewhere
+            self._why += "; the processors of this machine are the limit"
         pool = pools.get(owner.hub, plan.pool)
-        part = PartialJob(job, most=_bound(spec_of(plan.pool), job))
+        part = PartialJob(job, most=_bound(spec_of(plan.pool), job), kind=kind)
         cold = not pool.pids
         begin_s = perf_counter()
         try:
@@ -242,12 +252,36 @@ class _AutoJob:
         self.pool, self.part = pool, part
         pool.run(part)
 
+    def _find_elsewhere(self, plan: Plan) -> tuple[Plan, str] | None:
+        """Return a clearly better plan for Celery workers of other machines, if there is one, and the kind of tasks."""
+        cost, left = self._cost, self.job.size_hint()
+        if cost is None or plan.ceiling * cost.cpu_s < BUSY * pools.count_cores():
+            return None
+        found = []
+        with contextlib.suppress(GreenlabError):  # Celery is not installed, or no broker is configured, or it is away
+            celery: Any = pools.get(self._owner.hub, "celery")
+            for kind in ("cpu", "io"):
+                has = celery.strength(kind)
+                if has.elsewhere:
+                    tasks = TASKS if left is None else left
+                    other = plan_elsewhere(cost, tasks, self.job.concurrency, has.capacity, has.cores)
+                    found.append((other.total_s, kind, other))
+        if not found:
+            return None
+        _, kind, best = min(found, key=lambda one: one[:2])
+        return (best, kind) if _gains(plan, best) else None
+
+
+def _gains(plan: Plan, other: Plan) -> bool:
+    """Tell whether another plan is better by enough to move."""
+    return plan.total_s > MARGIN * other.total_s and plan.total_s - other.total_s > LEAST_GAIN_S
+
 
 def _bound(spec: PoolSpec, job: Job) -> int | None:
     """Return how many tasks of a job a pool may have in flight, or None for as many as the job may have."""
     if spec.task_a_worker:
         return job.workers
-    return None if spec.on_hub or spec.own_hubs else MOST_THREADS
+    return None if spec.on_hub or spec.own_hubs or spec.leaves_machine else MOST_THREADS
 
 
 def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:
@@ -272,5 +306,4 @@ def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:
     )
     green = next(plan for plan in plans if spec_of(plan.pool).on_hub)
     best = simplest_of_the_close(plans)
-    gains = green.total_s > MARGIN * best.total_s and green.total_s - best.total_s > LEAST_GAIN_S
-    return best if gains else green
+    return best if _gains(green, best) else green

@@ -46,9 +46,14 @@ MORE_IN_FLIGHT: Final = 4
 STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.1, "hybrid": 0.3}
 """What a pool of two processes costs before its first task, where the caller has no measurement: 65 to 85 ms and 220 to
 260 ms were measured, on a server's idle processor."""
-SENDING_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6}
+SENDING_S: Final[Mapping[str, float]] = {
+    "green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6, "celery": 65e-6,
+}  # fmt: skip
 """What the parent spends on a task in a process: the serial part, which by Amdahl's law (AFIPS 1967) no number of
-workers makes smaller. From 38,700 no-op tasks a second with one in flight a worker, and more with a window."""
+workers makes smaller. From 38,700 no-op tasks a second with one in flight a worker, and more with a window; by a
+broker, from 15,400."""
+STARTUP_ELSEWHERE_S: Final = 0.2
+"""What Celery workers that are up cost before the first task: two ways by the broker, and the function's import."""
 SWITCHING = 1.25
 """What OS threads cost more than green ones for the same work: 2,350 fetches a second against 2,900."""
 LEAST_SHARE = 0.005
@@ -181,6 +186,11 @@ def _most(spec: PoolSpec, workers: int) -> int:
     if spec.task_a_worker:
         return workers
     return MOST_GREEN if spec.on_hub or spec.own_hubs else MOST_THREADS
+
+
+def plan_elsewhere(cost: TaskCost, tasks: int, concurrency: int, capacity: int, cores: int) -> Plan:
+    """Return the plan for Celery workers that run `capacity` tasks at a time on so many processors."""
+    return _plan("celery", cost, tasks, cores, None, {"celery": STARTUP_ELSEWHERE_S}, min(concurrency, capacity))
 
 
 def with_more_in_flight(plan: Plan, most: int, cores: int) -> Plan | None:

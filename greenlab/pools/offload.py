@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from greenlab.errors import CancelledError, GreenlabError, NotSendableError, UsageError
 from greenlab.hub import eventlet
 from greenlab.pools import registry
-from greenlab.pools.this_process import count_cores
+from greenlab.pools.this_process import count_cores, offloads_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from greenlab.hub import GuestHub
     from greenlab.hub.blocks import Block
+    from greenlab.pools.protocol import Pool
 
 POOLS = ("prefork", "threads")
 THREADS = 100
@@ -46,8 +47,21 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
         raise UsageError(f"offload takes a function and its arguments, not {func!r}: write offload(f, x)")
     if pool not in POOLS:
         raise UsageError(f"offload goes to {' or '.join(POOLS)}, not to {pool!r}")
+    if offloads_to() is not None and not _processes_serve(hub, pool):
+        return func(*args)
     desk: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))
     return desk.call(func, args)
+
+
+def _processes_serve(hub: GuestHub, pool: str) -> bool:
+    """Tell, in a task of a Celery eventlet worker, whether a prefork worker takes calls that compute.
+
+    Where none does, the call is made where it is; that it holds the hub is then reported like any other block.
+    """
+    if pool != "prefork":
+        return False
+    celery: Any = registry.keep(hub, "celery")
+    return bool(celery.serves("cpu"))
 
 
 class _Call:
@@ -66,11 +80,14 @@ class OffloadJob:
 
     def __init__(self, hub: GuestHub, pool: str) -> None:
         self.pool = pool
+        self.kind = "cpu" if pool == "prefork" else "io"
         self.timeout_s: float | None = None
         self.max_tasks: int | None = None
         self.max_memory: int | None = None
         self.workers = count_cores()
-        self.concurrency = THREADS if pool == "threads" else self.workers
+        self._pool_name = offloads_to() or pool
+        # What a pool of other machines can take, it says itself.
+        self.concurrency = self.workers if self._pool_name == "prefork" else THREADS
         self.func: Callable[[Any], Any] = _call_here if pool == "threads" else _packed_call()
         self._hub = hub
         self._todo: deque[tuple[int, Any]] = deque()
@@ -109,13 +126,18 @@ class OffloadJob:
         waiting = len(self._todo)
         self._todo = deque(task for task in self._todo if task[0] != index)
         if len(self._todo) == waiting:
-            registry.get(self._hub, self.pool).kill(self, index, CancelledError("its caller was stopped"))
+            self._find_pool().kill(self, index, CancelledError("its caller was stopped"))
+
+    def _find_pool(self) -> Pool:
+        if self._pool_name == self.pool:
+            return registry.get(self._hub, self.pool)
+        return registry.keep(self._hub, self._pool_name)
 
     def _serve(self) -> None:
         """Run the standing job, until nobody has called for a while."""
         error: BaseException = GreenlabError("the offloaded call was stopped before it ended")
         try:
-            registry.get(self._hub, self.pool).run(self)
+            self._find_pool().run(self)
         except GreenlabError as trouble:
             error = trouble
         finally:

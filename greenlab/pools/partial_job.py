@@ -24,6 +24,7 @@ class PartialJob:
 
     Attributes:
         whole: the job that it is a part of.
+        kind: what its tasks mostly do, where that was measured.
         most: how many tasks it may have in flight at the most; None for as many as the whole may have.
         pulled: how many tasks it has taken.
         closed: whether it takes no more.
@@ -31,8 +32,9 @@ class PartialJob:
             value or the exception, and whether it succeeded); or None.
     """
 
-    def __init__(self, whole: Job, most: int | None = None) -> None:
+    def __init__(self, whole: Job, most: int | None = None, kind: str | None = None) -> None:
         self.whole = whole
+        self.kind = kind or whole.kind
         self.most = most
         self.pulled = 0
         self.closed = False

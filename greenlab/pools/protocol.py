@@ -37,10 +37,11 @@ class Job(Protocol):
         timeout_s: how long one task may take, or None.
         max_tasks: after how many tasks a worker process is replaced, or None for never.
         max_memory: above how many bytes of resident memory a worker process is replaced, or None for never.
+        kind: what its tasks mostly do, "io" or "cpu", for pools that have workers for each; None if that is not known.
     """
 
     @property
-    def concurrency(self) -> int: ...  # noqa: D102 (see Attributes, as the four below)
+    def concurrency(self) -> int: ...  # noqa: D102 (see Attributes, as the five below)
     @property
     def workers(self) -> int: ...  # noqa: D102
     @property
@@ -49,6 +50,8 @@ class Job(Protocol):
     def max_tasks(self) -> int | None: ...  # noqa: D102
     @property
     def max_memory(self) -> int | None: ...  # noqa: D102
+    @property
+    def kind(self) -> str | None: ...  # noqa: D102
 
     @property
     def func(self) -> Any:

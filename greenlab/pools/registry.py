@@ -132,10 +132,11 @@ def _make_hybrid(hub: GuestHub) -> Any:
 def _make_celery(hub: GuestHub) -> Any:
     from greenlab.hub.watchdog import watchdog_of
     from greenlab.pools.celery import CeleryPool
+    from greenlab.pools.routes import place_of
 
     if find_spec("celery") is None:
         raise UsageError('Celery is not installed here: pip install "jupyter-greenlab[celery]"')
-    return CeleryPool(lambda: watchdog_of(hub).after_s)
+    return CeleryPool(lambda: watchdog_of(hub).after_s, lambda func: place_of(hub, func))
 
 
 AUTO: Final = "auto"
@@ -255,8 +256,7 @@ def get(hub: GuestHub, name: str) -> Pool:
             knows what tasks cost: see `greenlab.advising.auto_pool.get_pool`.
     """
     spec = spec_of(name)
-    make = spec.make
-    if make is None:
+    if spec.make is None:
         raise UsageError(f"{name} is made of the other pools: use greenlab.run(..., pool={name!r})")
     if not spec.on_hub:
         patched.refuse_natively(f"the {name} pool")
@@ -265,5 +265,11 @@ def get(hub: GuestHub, name: str) -> Pool:
             "a task in a worker process cannot start worker processes: "
             "run the outer tasks in green, or the inner ones with pool='green'"
         )
+    return keep(hub, name)
+
+
+def keep(hub: GuestHub, name: str) -> Pool:
+    """Return the pool called `name` as `get` does, without asking whether a run may have it in this process."""
+    make: Any = SPECS[name].make
     pool: Pool = hub.keep(f"pool {name}", lambda: make(hub))
     return pool

@@ -17,7 +17,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from greenlab.errors import UsageError
-from greenlab.pools.this_process import inside_worker
+from greenlab.pools.this_process import inside_worker, offloads_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -54,7 +54,7 @@ class Routed(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kw: P.kwargs) -> R:
         """Call it, where its route leads."""
-        hub = None if inside_worker() else _hub_to_wait_on()
+        hub = None if inside_worker() and not offloads_to() else _hub_to_wait_on()
         pool = self.pool if hub is None or self.pool is not None else routes_of(hub).find(self.__wrapped__)
         if hub is None or pool is None or pool == HERE:
             return self.__wrapped__(*args, **kw)
@@ -125,6 +125,11 @@ def routes_of(hub: GuestHub) -> Routes:
     """Give the patterns of a hub, which end with it."""
     routes: Routes = hub.keep(_KEY, Routes)
     return routes
+
+
+def place_of(hub: GuestHub, func: Any) -> str | None:
+    """Return where the tasks of a run that calls this function go, by its route or the patterns; None for nowhere."""
+    return (func.pool or routes_of(hub).find(func.__wrapped__)) if isinstance(func, Routed) else None
 
 
 def name_of(func: Callable[..., Any]) -> str:

@@ -55,6 +55,7 @@ class Ledger:
     """
 
     _KEEPS_ITEMS = True
+    kind: str | None = None  # nothing is known of the tasks of a run before it runs
 
     def __init__(
         self,

@@ -23,6 +23,7 @@ from greenlab.advising import auto_pool
 from greenlab.advising.advice import Plan, TaskCost
 from greenlab.api.run import prepare
 from greenlab.hub import eventlet
+from greenlab.pools.celery.workers import Strength
 from greenlab.runs import Ledger
 
 
@@ -270,6 +271,27 @@ def test_a_pool_that_cannot_be_started_leaves_the_rest_in_green(monkeypatch: pyt
     pool.run(ledger)
     assert list(range(20)) == ledger.values
     assert "but prefork cannot be started: no process could be started" in pool.decision(ledger)
+
+
+@pytest.mark.parametrize(("elsewhere", "pool"), [(True, "celery"), (False, "prefork")])
+def test_where_this_machine_is_the_limit_workers_of_others_get_the_rest(
+    monkeypatch: pytest.MonkeyPatch, elsewhere: bool, pool: str
+) -> None:
+    here, kinds = greenlab.start(), []
+    celery, prefork = pools.get(here, "celery"), pools.get(here, "prefork")
+    monkeypatch.setattr(celery, "strength", lambda kind: Strength(40, 20, elsewhere and kind == "cpu"))
+
+    def start(part: Any) -> None:
+        kinds.append(part.kind)
+        prefork.start(part)
+
+    monkeypatch.setattr(celery, "start", start)
+    monkeypatch.setattr(celery, "run", prefork.run)
+    run = greenlab.run(compute, range(150), pool="auto", live=False)
+    assert list(range(150)) == [x for x, _ in run.results]
+    assert run.moved.startswith(f"moved to {pool} after ")
+    assert (["cpu"] if elsewhere else []) == kinds
+    assert elsewhere == ("the processors of this machine are the limit" in run.moved)
 
 
 def test_in_a_worker_process_auto_stays_in_it() -> None:

@@ -53,6 +53,7 @@ class CountingJob:
     timeout_s: float | None = None
     max_tasks: int | None = None
     max_memory: int | None = None
+    kind: str | None = None
 
     def __init__(self, func: Callable[[Any], Any], items: Iterable[Any]) -> None:
         self.func = func

@@ -37,6 +37,8 @@ class FakeJob:
         stopped: whether nothing more is pulled.
     """
 
+    kind: str | None = None
+
     def __init__(
         self,
         func: Any,

@@ -17,13 +17,13 @@ from waiting import wait_until
 import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
-from greenlab.pools.celery import embedded, messages, settings, signing
+from greenlab.pools.celery import embedded, messages, recovery, settings, signing, workers
 from greenlab.pools.celery.app import make_app
 from greenlab.runs import Ledger
 from greenlab.runs.hub_state import state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KINDS = ("eventlet", "prefork")
 
@@ -174,6 +174,39 @@ def test_functions_of_a_kernel_travel_by_value(worker: celery_workers.Worker) ->
     assert [0, 3, 6] == run(names["triple"], range(3)).results
 
 
+# --- where tasks go -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mix(started: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[celery_workers.Worker, celery_workers.Worker]]:
+    """An eventlet worker, and a prefork worker beside it on the same broker."""
+    green = celery_workers.use("eventlet", monkeypatch)
+    with celery_workers.working("-P", "prefork", "-c", "2", folder=green.folder) as processes:
+        yield green, processes
+
+
+def test_tasks_go_where_their_route_leads(
+    mix: tuple[celery_workers.Worker, celery_workers.Worker], started: Any
+) -> None:
+    green, processes = mix
+    assert {green.process.pid} == set(run(whose, range(4)).results)
+    to_processes = greenlab.task(pool="prefork")(whose)
+    assert set(run(to_processes, range(4)).results) <= set(processes.children)
+    greenlab.route({"whose": "prefork"})
+    assert set(run(greenlab.task(whose), range(4)).results) <= set(processes.children)
+    calls = run(lambda x: greenlab.offload(whose, x), range(20), concurrency=20)
+    assert set(calls.results) <= set(processes.children)
+    calls = run(lambda x: to_processes(x) + 0, range(20), concurrency=20)
+    assert set(calls.results) <= set(processes.children)
+    halves = run(lambda x: greenlab.offload(divide, x), [0, 2])
+    assert [ZeroDivisionError, float] == [type(one) for one in halves.outcomes]
+
+
+def test_a_call_is_made_where_it_is_if_no_worker_has_processes(green_worker: celery_workers.Worker) -> None:
+    made = run(lambda x: greenlab.offload(whose, x), range(2))
+    assert {green_worker.process.pid} == set(made.results)
+
+
 # --- what goes wrong ---------------------------------------------------------------------------------------
 
 
@@ -211,6 +244,30 @@ def test_a_worker_that_is_killed_costs_what_it_had_begun(
     assert 100 == ledger.done
     assert {greenlab.WorkerLostError} == {type(error) for error in ledger.errors.values()}
     assert 0 < ledger.failed <= 20
+
+
+def test_a_queue_that_has_lost_its_last_worker_is_named_and_waited_for(
+    green_worker: celery_workers.Worker, started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (workers, recovery):
+        monkeypatch.setattr(module, "DEAD_S", 5.0)
+    ledger, pool = Ledger(greenlab.task(pool="prefork")(nap), [1.0] * 3, concurrency=1), pools.get(started, "celery")
+    processes = "-P", "prefork", "-c", "1"
+    with celery_workers.working(*processes, folder=green_worker.folder) as lost:
+        pool.start(ledger)
+        runner = eventlet.spawn(pool.run, ledger)
+        wait_until(lambda: ledger.done == 1 and pool.in_flight, limit_s=30)
+        for process in [lost.process, *lost.process.children()]:
+            process.kill()
+
+        def go_on() -> None:
+            wait_until(lambda: ledger.failed, limit_s=30)
+            with celery_workers.working(*processes, folder=green_worker.folder):
+                runner.wait()
+
+        with pytest.warns(RuntimeWarning, match="no Celery worker that takes from greenlab.cpu.* is left"):
+            go_on()
+    assert (3, 1) == (ledger.done, ledger.failed)
 
 
 def test_no_worker_is_one_line_that_says_what_to_do(

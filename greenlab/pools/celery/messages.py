@@ -67,6 +67,8 @@ class WorkerFacts(NamedTuple):
         pid: its process id.
         running: tasks that run there.
         on_hub: whether its tasks are green threads of one process.
+        host: the machine that it runs on.
+        cores: how many processors of it the worker may use.
     """
 
     name: str
@@ -78,6 +80,8 @@ class WorkerFacts(NamedTuple):
     pid: int
     running: int
     on_hub: bool
+    host: str = ""
+    cores: int = 1
 
 
 class Batch(NamedTuple):

@@ -18,6 +18,8 @@ Must not import: runs, live, magics.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import warnings
 from dataclasses import replace
 from time import perf_counter
@@ -25,12 +27,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import CancelledError, UsageError, WorkerLostError
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages
+from greenlab.pools.celery import messages, settings
 from greenlab.pools.celery.dispatch import Dispatcher
 from greenlab.pools.celery.job import ActiveJob, Message
 from greenlab.pools.celery.messages import Report, WorkerFacts
 from greenlab.pools.celery.recovery import Recovery
-from greenlab.pools.celery.workers import Worker, Workers
+from greenlab.pools.celery.workers import Strength, Worker, Workers
 from greenlab.pools.processes import serialization
 from greenlab.pools.protocol import InFlight
 
@@ -47,6 +49,8 @@ _ANSWER_S: Final = 0.2
 _MORE_S: Final = 0.05
 """How long to wait for further workers after the first has answered."""
 _END_S: Final = 10.0
+_ASK_AGAIN_S: Final = 1.0
+"""For how long it is taken as known which workers there are, while no job runs."""
 
 
 class CeleryPool:
@@ -54,18 +58,24 @@ class CeleryPool:
 
     Args:
         blocked_after_s: returns how long a task may hold a hub before that is reported.
+        place_of: returns where a function's route leads, see `greenlab.pools.routes`.
     """
 
     name = "celery"
     pids: tuple[int, ...] = ()  # workers are processes of others, on whatever machine
 
-    def __init__(self, blocked_after_s: Callable[[], float]) -> None:
+    def __init__(
+        self, blocked_after_s: Callable[[], float], place_of: Callable[[Any], str | None] = lambda _: None
+    ) -> None:
+        self._place_of = place_of
         self._connection: Connection | None = None
         self._workers = Workers()
         self._dispatcher = Dispatcher(self._workers, self._open, blocked_after_s)
         self._jobs: dict[str, ActiveJob] = {}
         self._arrived = eventlet.event.Event()
         self._watcher: Any = None
+        self._asking = eventlet.semaphore.Semaphore(1)
+        self._asked_s = -math.inf
         self._recovery = Recovery(self._jobs, self._workers, self._dispatcher, self._open)
 
     # --- what a run calls
@@ -111,6 +121,28 @@ class CeleryPool:
             raise UsageError(f"no Celery worker can run this kernel's tasks: {refused}")
         how = "`greenlab worker`" if connection.settings.embedded else "`celery -A greenlab.celery worker -P eventlet`"
         raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}")
+
+    def serves(self, kind: str) -> bool:
+        """Tell whether a worker takes tasks of a kind, "io" or "cpu"; asks them, where that is not known.
+
+        Waits cooperatively.
+        """
+        with self._asking:  # the others that want to know wait for the answer
+            stale = not self._jobs or not self._workers.serving(kind)
+            if stale and perf_counter() > self._asked_s + _ASK_AGAIN_S:
+                with contextlib.suppress(UsageError):
+                    self.find_workers()
+                self._asked_s = perf_counter()
+        return bool(self._workers.serving(kind))
+
+    def strength(self, kind: str) -> Strength:
+        """Return what the workers that take tasks of a kind can do; nothing of those of the embedded broker, all local.
+
+        Asks them, as `serves` does.
+        """
+        if settings.find().embedded or not self.serves(kind):
+            return Strength(0, 0, elsewhere=False)
+        return self._workers.strength(kind)
 
     def describe_workers(self) -> list[str]:
         """Return a line for each worker that answers: its name, pool, `-c`, queues, versions, tasks, when it was seen.
@@ -190,9 +222,9 @@ class CeleryPool:
             connection.close()
 
     def _kind_of(self, job: Job) -> str:
-        """Choose the queue: of tasks that compute where a route says so, of those that wait otherwise."""
-        routed = getattr(job.func, "pool", None) == "prefork"
-        kinds = ("cpu", "io") if routed else ("io", "cpu")
+        """Choose the queue: for tasks that compute where that is known or a route says so, else for those that wait."""
+        computes = job.kind == "cpu" or (job.kind is None and self._place_of(job.func) == "prefork")
+        kinds = ("cpu", "io") if computes else ("io", "cpu")
         return kinds[0] if self._workers.serving(kinds[0]) else kinds[1]
 
     def _count(self, active: ActiveJob) -> int:
@@ -236,7 +268,7 @@ class CeleryPool:
         for kind, *about in report.told:
             if kind == messages.HELLO:
                 self._workers.add(WorkerFacts(*about[0]))
-                self._recovery.alone = False
+                self._recovery.note_worker()
                 arrived, self._arrived = self._arrived, eventlet.event.Event()
                 arrived.send()
             elif kind in (messages.PRINTED, messages.BLOCKED, messages.ENDED):

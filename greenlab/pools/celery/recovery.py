@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from greenlab.errors import WorkerLostError
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages
+from greenlab.pools.celery import messages, settings
 from greenlab.pools.celery.workers import DEAD_S
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class Recovery:
         connect: returns the connection to workers.
 
     Attributes:
-        alone: whether no worker is left, and that was said.
         states: what workers have answered to `messages.ASK_AGAIN`: messages that they have, and that they ever got.
     """
 
@@ -61,7 +60,7 @@ class Recovery:
         self._catching_up = False
         self._asked_s = math.inf  # since when all are asked whether they are there
         self._death_s = -math.inf  # when a worker was last found dead
-        self.alone = False
+        self._missing: set[str] = set()  # kinds that nobody takes, of which that was said
         self.states: dict[str, tuple[list[str], list[str]]] = {}
 
     def catch_up(self) -> None:
@@ -112,8 +111,9 @@ class Recovery:
             if silent:
                 self._death_s = perf_counter()
             self._lose_unclaimed()
-            if not self._workers.able:
-                self._ask_for_workers()
+            missing = {active.kind for active in self._jobs.values() if not self._workers.serving(active.kind)}
+            if missing:
+                self._ask_for_workers(missing)
 
     def _expected_to_speak(self) -> set[str | None]:
         """Return the names of workers that would not be silent if they lived.
@@ -148,11 +148,17 @@ class Recovery:
                 message.begun = True
                 self.lose(active, message, WorkerLostError(0, how="it took the message and has been silent since"))
 
-    def _ask_for_workers(self) -> None:
-        """Look for others, when all that were there have gone: the run waits for them."""
-        if not self.alone:
-            self.alone = True
-            warnings.warn("no Celery worker is left, and the run waits for one", RuntimeWarning, stacklevel=2)
+    def note_worker(self) -> None:
+        """A worker has come: what it takes is no longer missing."""
+        self._missing = {kind for kind in self._missing if not self._workers.serving(kind)}
+
+    def _ask_for_workers(self, kinds: set[str]) -> None:
+        """Look for others, when all that took what jobs have sent are gone: the runs wait for them."""
+        for kind in kinds - self._missing:
+            which = "" if not self._workers.able else f" that takes from {settings.queue_of(kind)}"
+            said = f"no Celery worker{which} is left, and the run waits for one"
+            warnings.warn(said, RuntimeWarning, stacklevel=2)
+        self._missing |= kinds
         connection = self._connect()
         connection.ask(messages.ASK_HELLO, connection.reply_queue)
 

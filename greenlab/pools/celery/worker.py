@@ -27,7 +27,7 @@ from greenlab.pools.celery import messages, signing
 from greenlab.pools.celery.green_batches import GreenBatches
 from greenlab.pools.celery.reports import Reports
 from greenlab.pools.celery.serial_batches import SerialBatches
-from greenlab.pools.this_process import enter_worker
+from greenlab.pools.this_process import count_cores, enter_worker
 
 if TYPE_CHECKING:
     from greenlab.pools.celery.batch import Batches
@@ -40,7 +40,8 @@ _side: dict[str, WorkerSide] = {}
 
 def begin(controller: Any, pool: str, secret: bytes) -> None:
     """Make a worker of this process."""
-    enter_worker()
+    # Its tasks wait for calls as green threads: calls that compute need not hold its hub.
+    enter_worker(offloads_to="celery" if pool == "eventlet" else None)
     _side["here"] = WorkerSide(controller, pool, secret)
 
 
@@ -155,6 +156,7 @@ class WorkerSide:
         return messages.WorkerFacts(
             self.name, self.pool, int(self.controller.concurrency or 1), queues, platform.python_version(),
             greenlab.__version__, self.pid, running, self.pool == "eventlet",
+            platform.node(), count_cores(),
         )  # fmt: skip
 
     def _kill(self, job: str, message: str, index: int) -> None:

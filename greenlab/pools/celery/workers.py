@@ -6,8 +6,9 @@ Must not import: runs, live, magics, celery, kombu.
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from greenlab import __version__
 from greenlab.text.format import counted
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 
 DEAD_S: Final = 8.0
 """After how long a silence a worker that holds messages counts as dead: it says what it holds every two seconds."""
+
+
+class Strength(NamedTuple):
+    """What workers can do together.
+
+    Attributes:
+        capacity: how many tasks they run at a time.
+        cores: how many processors they may use at a time.
+        elsewhere: whether some of those are of another machine.
+    """
+
+    capacity: int
+    cores: int
+    elsewhere: bool
 
 
 class Worker:
@@ -114,6 +129,17 @@ class Workers:
     def capacity(self, kind: str) -> int:
         """How many tasks of a kind run at a time; 1 where nobody is there to say so."""
         return max(1, sum(worker.facts.capacity for worker in self.serving(kind)))
+
+    def strength(self, kind: str) -> Strength:
+        """Return what those that take tasks of a kind can do."""
+        cores: Counter[str] = Counter()
+        most: dict[str, int] = {}
+        for worker in self.serving(kind):
+            facts = worker.facts
+            cores[facts.host] += 1 if facts.on_hub else facts.capacity  # a hub is one thread
+            most[facts.host] = facts.cores
+        usable = sum(min(count, most[host]) for host, count in cores.items())
+        return Strength(self.capacity(kind), usable, elsewhere=bool(set(cores) - {platform.node()}))
 
     def one_by_one(self, kind: str) -> bool:
         """Whether the tasks of a message run one after another."""
