@@ -29,6 +29,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
     return WholeFiles(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_garbage() -> None:
+    """Collect what the module before has left: what is frozen, see below, the collector takes for long-lived."""
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def small_heap(request: pytest.FixtureRequest) -> Iterator[None]:
     """Hide from the collector, and so from each start of greenlab, all that the test did not make itself.

@@ -213,13 +213,19 @@ class Lock:
 
 
 class RLock:
-    """threading.RLock for green threads and OS threads alike; its owner is a green thread."""
+    """threading.RLock for green threads and OS threads alike; its owner is a green thread.
 
-    __slots__ = ("__weakref__", "_block", "_count", "_owner")
+    No thread may ever have a greenlet of another one in a local variable: with greenlet 3.5.6 a thread that ends takes
+    such a reference to its main greenlet for a leak, drops it, and memory is freed twice. So the owner is looked at
+    only in its own thread, whose ident is kept beside it.
+    """
+
+    __slots__ = ("__weakref__", "_block", "_count", "_owner", "_thread")
 
     def __init__(self) -> None:
         self._block = Lock()
         self._owner: Any = None
+        self._thread: int | None = None
         self._count = 0
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
@@ -228,12 +234,15 @@ class RLock:
             current = _getcurrent()
         except RuntimeError:  # the interpreter ends, and a finalizer asks: nobody is left to share with
             return True
-        owner = self._owner
-        if owner is current or (owner is not None and same_owner(owner, current)):
-            self._count += 1
-            return True
+        ident = _get_ident()
+        if self._thread == ident:
+            owner = self._owner
+            if owner is current or same_owner(owner, current):
+                self._count += 1
+                return True
         if self._block.acquire(blocking, timeout):
             self._owner = current
+            self._thread = ident
             self._count = 1
             return True
         return False
@@ -244,11 +253,11 @@ class RLock:
             current = _getcurrent()
         except RuntimeError:  # as above
             return
-        if self._owner is not current and not same_owner(self._owner, current):
+        if self._thread != _get_ident() or not (self._owner is current or same_owner(self._owner, current)):
             raise RuntimeError("cannot release un-acquired lock")
         self._count -= 1
         if not self._count:
-            self._owner = None
+            self._owner = self._thread = None
             self._block.release()
 
     __enter__ = acquire
@@ -262,30 +271,30 @@ class RLock:
 
     def _is_owned(self) -> bool:
         try:
-            return same_owner(self._owner, _getcurrent())
+            return self._thread == _get_ident() and same_owner(self._owner, _getcurrent())
         except RuntimeError:  # as above
             return True
 
     def _recursion_count(self) -> int:
         return self._count if self._is_owned() else 0
 
-    def _release_save(self) -> tuple[int, Any]:
+    def _release_save(self) -> tuple[int, Any, int | None]:
         if not self._count:
             raise RuntimeError("cannot release un-acquired lock")
-        state = self._count, self._owner
-        self._count, self._owner = 0, None
+        state = self._count, self._owner, self._thread
+        self._count, self._owner, self._thread = 0, None, None
         self._block.release()
         return state
 
-    def _acquire_restore(self, state: tuple[int, Any]) -> None:
+    def _acquire_restore(self, state: tuple[int, Any, int | None]) -> None:
         try:
             reacquire(self._block.acquire)
         finally:
-            self._count, self._owner = state
+            self._count, self._owner, self._thread = state
 
     def _at_fork_reinit(self) -> None:
         self._block._at_fork_reinit()
-        self._count, self._owner = 0, None
+        self._count, self._owner, self._thread = 0, None, None
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot pickle '_thread.RLock' object")
@@ -294,7 +303,7 @@ class RLock:
         state = "locked" if self._block.locked() else "unlocked"
         return (
             f"<{state} {type(self).__module__}.{type(self).__qualname__} object "
-            f"owner={self._owner!r} count={self._count} at {id(self):#x}>"
+            f"owner={self._thread or 0} count={self._count} at {id(self):#x}>"
         )
 
 

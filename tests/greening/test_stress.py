@@ -263,3 +263,31 @@ def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started: Any) -> 
         assert gc.collect() < 500
     finally:
         gc.enable()
+
+
+def test_threads_that_end_while_others_wait_for_their_rlock_break_no_memory() -> None:
+    code = """
+    import random, threading, time
+    import greenlab
+
+    class Holder(threading.Thread):
+        def run(self):
+            delay_s = random.random() / 10_000
+            with self.lock:
+                time.sleep(delay_s)
+
+    greenlab.start()
+    for _ in range(60):
+        Holder.lock = threading.RLock()
+        threads = [Holder() for _ in range(10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    greenlab.stop()
+    """
+    run = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(  # memory that is freed shows at once
+        run, env=os.environ | {"PYTHONMALLOC": "debug"}, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert (0, "") == (done.returncode, done.stderr)

@@ -133,6 +133,18 @@ def test_one_task_is_killed_and_the_others_go_on(worker: celery_workers.Worker, 
     assert {0: "enough"} == {index: str(error) for index, error in ledger.errors.items()}
 
 
+def test_a_kill_costs_none_of_those_that_travel_with_the_task(started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    celery_workers.use("prefork", monkeypatch)
+    pool = pools.get(started, "celery")
+    ledger = Ledger(nap, [0.0] * 1990 + [20.0] + [0.0] * 9, concurrency=2)
+    runner = eventlet.spawn(pool.run, ledger)
+    wait_until(lambda: any(held.index == 1990 for held in pool.held(ledger)), limit_s=30)
+    assert pool.kill(ledger, 1990, greenlab.CancelledError("enough"))
+    runner.wait()
+    assert {1990: "enough"} == {index: str(error) for index, error in ledger.errors.items()}
+    assert 2000 == ledger.done
+
+
 def test_the_hubs_state_lists_the_workers(green_worker: celery_workers.Worker, started: Any) -> None:
     run(len, ["x"])
     (line,) = state_of(started).remote

@@ -211,9 +211,24 @@ class CeleryPool:
             for message in active.out.values():
                 if index in message.tasks and self._connection is not None:
                     active.killed[index] = error
-                    eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
+                    if self._workers.one_by_one(active.kind):
+                        self._kill_if_alone(active, message)
+                    else:
+                        eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
                     return True
         return False
+
+    def _kill_if_alone(self, active: ActiveJob, message: Message) -> None:
+        """Have the process ended that runs a task to be killed, once no other task would end with it.
+
+        Those behind a task that takes long are returned, and those before it are told with that.
+        """
+        if len(message.tasks) != 1 or message.kill_asked or self._connection is None:
+            return
+        (index,) = message.tasks
+        if index in active.killed:
+            message.kill_asked = True
+            eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
 
     def close(self) -> None:
         """Let the connection go. Workers stay."""
@@ -319,6 +334,8 @@ class CeleryPool:
             self._take_end(active, message, offset_s, kind, *about)
         if not message.tasks:
             active.out.pop(id_, None)
+        elif self._workers.one_by_one(active.kind):
+            self._kill_if_alone(active, message)
 
     def _take_results(
         self, active: ActiveJob, message: Message, offset_s: float, indexes: list[int], starts: list[float],

@@ -1,0 +1,82 @@
+"""The brokers that teams have: Redis and RabbitMQ as Debian ships them, with real workers."""
+
+# mypy: disable-error-code="arg-type"
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import brokers
+import celery_workers
+import pytest
+
+import greenlab
+from greenlab.api.run import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+SECRET = "a secret of 16 characters"
+
+
+@pytest.fixture(scope="module", params=["redis", "rabbitmq"])
+def server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A broker with a green worker and one of processes; its URL."""
+    start = {"redis": brokers.redis, "rabbitmq": brokers.rabbitmq}[request.param]
+    with start() as url:
+        environ = {"GREENLAB_BROKER": url, "GREENLAB_SECRET": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)}
+        with (
+            celery_workers.working("-P", "eventlet", "-c", "100", **environ),
+            celery_workers.working("-P", "prefork", "-c", "2", **environ),
+        ):
+            yield url
+
+
+@pytest.fixture(autouse=True)
+def _broker(server: str, started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", server)
+    monkeypatch.setenv("GREENLAB_SECRET", SECRET)
+
+
+def run(func: Any, items: Any, **options: Any) -> Any:
+    return greenlab.run(func, items, pool="celery", live=False, **options)
+
+
+def halve(x: int) -> float:
+    print("halving", x)
+    time.sleep(0.01)
+    return x / (x != 7)
+
+
+def whose(_: Any) -> int:
+    return os.getpid()
+
+
+def test_values_errors_and_what_is_printed_come_back(capsys: pytest.CaptureFixture[str]) -> None:
+    made = run(halve, range(300), concurrency=50)
+    assert [ZeroDivisionError] == [type(error) for error in made.errors.values()]
+    assert [x / 1 for x in range(300) if x != 7] == [one for one in made.outcomes if isinstance(one, float)]
+    assert {f"halving {x}" for x in range(300)} == set(capsys.readouterr().out.split("\n")) - {""}
+
+
+def test_calls_that_are_offloaded_come_by_the_queue_of_those_that_compute() -> None:
+    green = set(run(whose, range(20)).results)
+    processes = set(run(greenlab.task(pool="prefork")(whose), range(20)).results)
+    calls = set(run(lambda x: greenlab.offload(whose, x), range(20)).results)
+    assert 1 == len(green)
+    assert not green & processes
+    assert not green & calls
+
+
+def test_a_run_is_stopped_and_the_next_one_goes_on() -> None:
+    slow = prepare(time.sleep, [0.01] * 20 + [60.0] * 50, pool="celery", concurrency=100).start()
+    while slow.done < 20:
+        time.sleep(0.01)
+    slow.cancel()
+    slow.wait()
+    assert 20 == slow.done - slow.failed
+    assert list(range(10)) == run(abs, range(10)).results
