@@ -52,6 +52,10 @@ def halve(x: int) -> float:
     return x / (x != 7)
 
 
+def nap(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 def whose(_: Any) -> int:
     return os.getpid()
 
@@ -73,7 +77,7 @@ def test_calls_that_are_offloaded_come_by_the_queue_of_those_that_compute() -> N
 
 
 def test_a_run_is_stopped_and_the_next_one_goes_on() -> None:
-    slow = prepare(time.sleep, [0.01] * 20 + [60.0] * 50, pool="celery", concurrency=100).start()
+    slow = prepare(nap, [0.01] * 20 + [60.0] * 50, pool="celery", concurrency=100).start()
     while slow.done < 20:
         time.sleep(0.01)
     slow.cancel()
