@@ -132,11 +132,15 @@ def _make_hybrid(hub: GuestHub) -> Any:
 def _make_celery(hub: GuestHub) -> Any:
     from greenlab.hub.watchdog import watchdog_of
     from greenlab.pools.celery import CeleryPool
-    from greenlab.pools.routes import place_of
 
     if find_spec("celery") is None:
         raise UsageError('Celery is not installed here: pip install "jupyter-greenlab[celery]"')
-    return CeleryPool(lambda: watchdog_of(hub).after_s, lambda func: place_of(hub, func))
+
+    def place_of(func: Any) -> str | None:
+        place: str | None = func.routed_to(hub) if hasattr(func, "routed_to") else None  # a `routes.Routed`
+        return place
+
+    return CeleryPool(lambda: watchdog_of(hub).after_s, place_of)
 
 
 AUTO: Final = "auto"

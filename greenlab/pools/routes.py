@@ -64,6 +64,10 @@ class Routed(Generic[P, R]):
         value: R = offload(hub, functools.partial(call, **kw) if kw else call, args, pool)
         return value
 
+    def routed_to(self, hub: GuestHub) -> str | None:
+        """Return where tasks of a run belong that calls this function; None for nowhere."""
+        return self.pool or routes_of(hub).find(self.__wrapped__)
+
     def local(self, *args: P.args, **kw: P.kwargs) -> R:
         """Call the function here, whatever its route."""
         return self.__wrapped__(*args, **kw)
@@ -125,11 +129,6 @@ def routes_of(hub: GuestHub) -> Routes:
     """Give the patterns of a hub, which end with it."""
     routes: Routes = hub.keep(_KEY, Routes)
     return routes
-
-
-def place_of(hub: GuestHub, func: Any) -> str | None:
-    """Return where the tasks of a run that calls this function go, by its route or the patterns; None for nowhere."""
-    return (func.pool or routes_of(hub).find(func.__wrapped__)) if isinstance(func, Routed) else None
 
 
 def name_of(func: Callable[..., Any]) -> str:

@@ -37,7 +37,7 @@ def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: An
 
 
 def job(left: int | None, concurrency: int = 100, workers: int = 2) -> Any:
-    return SimpleNamespace(concurrency=concurrency, workers=workers, size_hint=lambda: left)
+    return SimpleNamespace(kind=None, concurrency=concurrency, workers=workers, size_hint=lambda: left)
 
 
 # -- the choice, without any clock ---------------------------------------------------------------------------
