@@ -74,7 +74,7 @@ class WorkerLostError(GreenlabError):
     ) -> None:
         if how is None:
             how = f"killed by signal {signal}" if signal is not None else f"exited with status {exitcode}"
-        super().__init__(f"worker {pid or 'elsewhere'} was lost ({how}) while it held this task")
+        super().__init__(f"{f'worker {pid}' if pid else 'the worker'} was lost ({how}) while it held this task")
         self.pid = pid
         self.signal = signal
         self.exitcode = exitcode

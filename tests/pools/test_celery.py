@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import math
 import os
+import platform
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +21,7 @@ from waiting import wait_until
 import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
-from greenlab.pools.celery import embedded, messages, recovery, settings, signing, workers
+from greenlab.pools.celery import embedded, messages, settings, signing, workers
 from greenlab.pools.celery.app import make_app
 from greenlab.runs import Ledger
 from greenlab.runs.hub_state import state_of
@@ -237,6 +241,32 @@ def test_a_process_that_dies_costs_its_task_alone(started: Any, monkeypatch: pyt
     assert [0, 1, 3, 4, 5] == [one for one in made.outcomes if isinstance(one, int)]
 
 
+def test_a_worker_that_lives_but_cannot_speak_is_waited_for(
+    green_worker: celery_workers.Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "DEAD_S", 1.0)
+    made = run(spin, [0.3] * 10, concurrency=10)  # its hub turns between them, and has no time for anything else
+    assert {} == made.errors
+
+
+def test_how_long_a_worker_may_be_silent_goes_by_what_is_known_of_it() -> None:
+    def silence(**known: Any) -> tuple[float, str]:
+        facts = messages.WorkerFacts("w@there", "eventlet", 4, ("greenlab.io.py311",), "3", "0", pid, 0, **known)
+        return workers.Worker(facts).silence_s()
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        pid, here = process.pid, platform.node()
+        assert (8.0, "has been silent for 8 s") == silence(on_hub=False, host="elsewhere")
+        assert (30.0, "has been silent for 30 s") == silence(on_hub=True, host="elsewhere")
+        assert (math.inf, "") == silence(on_hub=True, host=here)
+        process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: silence(on_hub=True, host=here) == (8.0, "is stopped"), natively=True)
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+        assert (1.0, "has ended") == silence(on_hub=True, host=here)
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["known", "started too late to be asked"])
 def test_a_worker_that_is_killed_costs_what_it_had_begun(
     known: bool, started: Any, monkeypatch: pytest.MonkeyPatch
@@ -261,8 +291,6 @@ def test_a_worker_that_is_killed_costs_what_it_had_begun(
 def test_a_queue_that_has_lost_its_last_worker_is_named_and_waited_for(
     green_worker: celery_workers.Worker, started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (workers, recovery):
-        monkeypatch.setattr(module, "DEAD_S", 5.0)
     ledger, pool = Ledger(greenlab.task(pool="prefork")(nap), [1.0] * 3, concurrency=1), pools.get(started, "celery")
     processes = "-P", "prefork", "-c", "1"
     with celery_workers.working(*processes, folder=green_worker.folder) as lost:

@@ -11,7 +11,8 @@ Guarantees:
 * no worker, or none that can run this kernel's functions, is one clear error before a task is pulled.
 
 Bounds: a task on a `threads` worker is not stopped by a kill or a time limit; where a task of an eventlet worker
-computes, none of that worker gets its turn. A worker counts as dead when it has been silent for `workers.DEAD_S`.
+computes, none of that worker gets its turn. A worker of another machine counts as dead when it has been silent
+for `workers.DEAD_S`, an eventlet one for `workers.DEAD_ON_HUB_S`; of one on this machine the process is looked at.
 
 Must not import: runs, live, magics.
 """

@@ -107,7 +107,8 @@ class Recovery:
             silent = self._workers.remove_silent(self._expected_to_speak())
             for active in list(self._jobs.values()):
                 for message in [one for one in active.out.values() if one.worker in silent]:
-                    self.lose(active, message, _silent(str(message.worker)))
+                    how = f"the Celery worker {message.worker} {silent[str(message.worker)]}"
+                    self.lose(active, message, WorkerLostError(0, how=how))
             if silent:
                 self._death_s = perf_counter()
             self._lose_unclaimed()
@@ -173,7 +174,3 @@ class Recovery:
         for index in tasks:
             active.tell(index, message.begun_s, now_s, None, active.killed.pop(index, error))
         active.wake()
-
-
-def _silent(name: str) -> WorkerLostError:
-    return WorkerLostError(0, how=f"the Celery worker {name} has been silent for {DEAD_S:g} s")

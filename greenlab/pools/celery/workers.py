@@ -5,6 +5,7 @@ Must not import: runs, live, magics, celery, kombu.
 
 from __future__ import annotations
 
+import math
 import platform
 from collections import Counter
 from time import perf_counter
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 DEAD_S: Final = 8.0
 """After how long a silence a worker that holds messages counts as dead: it says what it holds every two seconds."""
+DEAD_ON_HUB_S: Final = 30.0
+"""The same of an eventlet worker on another machine: as long as tasks compute there, it can say nothing."""
+GONE_S: Final = 1.0
+"""The same where its process, on this machine, has ended: what it told last may still be on its way."""
 
 
 class Strength(NamedTuple):
@@ -57,6 +62,19 @@ class Worker:
         versions = f"Python {facts.python}, greenlab {facts.greenlab}"
         seen = f"{counted(facts.running, 'task')} running, seen {perf_counter() - self.seen_s:.0f} s ago"
         return f"{what}; {versions}; {seen}{f'; refused: it {self.refused}' if self.refused else ''}"
+
+    def silence_s(self) -> tuple[float, str]:
+        """Return how long it may be silent before it counts as dead, in seconds, and what that is called.
+
+        Of a worker on this machine the process is looked at: one that runs is only busy.
+        """
+        if self.facts.host != platform.node():
+            limit_s = DEAD_ON_HUB_S if self.facts.on_hub else DEAD_S
+            return limit_s, f"has been silent for {limit_s:g} s"
+        state = _state_of(self.facts.pid)
+        if state == "ended":
+            return GONE_S, "has ended"
+        return (DEAD_S, "is stopped") if state == "stopped" else (math.inf, "")
 
     @property
     def kind(self) -> str:
@@ -107,11 +125,16 @@ class Workers:
             worker.seen_s = now_s
         self._strangers = dict.fromkeys(self._strangers, now_s)
 
-    def remove_silent(self, holders: set[str | None]) -> set[str]:
-        """Forget those that hold messages and count as dead; return their names."""
-        now_s = perf_counter()
+    def remove_silent(self, holders: set[str | None]) -> dict[str, str]:
+        """Forget those that hold messages and count as dead; return their names, each with the reason."""
+        now_s, unknown = perf_counter(), (DEAD_S, f"has been silent for {DEAD_S:g} s")
         heard_s = self._strangers | {name: worker.seen_s for name, worker in self._known.items()}
-        silent = {name for name, seen_s in heard_s.items() if name in holders and now_s - seen_s > DEAD_S}
+        silent = {}
+        for name, seen_s in heard_s.items():
+            if name in holders and now_s - seen_s > GONE_S:
+                limit_s, why = self._known[name].silence_s() if name in self._known else unknown
+                if now_s - seen_s > limit_s:
+                    silent[name] = why
         for name in silent:
             self._known.pop(name, None)
             self._strangers.pop(name, None)
@@ -144,6 +167,19 @@ class Workers:
     def one_by_one(self, kind: str) -> bool:
         """Whether the tasks of a message run one after another."""
         return not all(worker.facts.on_hub for worker in self.serving(kind))
+
+
+def _state_of(pid: int) -> str:
+    """Return whether a process of this machine is "running", "stopped" or "ended"."""
+    import psutil
+
+    try:
+        status = psutil.Process(pid).status()
+    except psutil.NoSuchProcess:
+        return "ended"
+    if status in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+        return "ended"
+    return "stopped" if status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP) else "running"
 
 
 def _mismatch(facts: WorkerFacts) -> str:
