@@ -46,21 +46,29 @@ _running: dict[str, Worker] = {}
 class Worker:
     """A worker, with a runtime folder of its own unless it is given one.
 
+    Args:
+        options: as `celery worker` takes them.
+        folder: its runtime folder.
+        app: the application.
+        within: a command that runs it, in other namespaces for example.
+        environ: more of its environment.
+
     Attributes:
         folder: where its embedded broker is.
         log: what it says.
     """
 
     def __init__(
-        self, options: Sequence[str], folder: Path | None = None, app: str = "greenlab.celery", **environ: str
-    ) -> None:
+        self, options: Sequence[str], folder: Path | None = None, app: str = "greenlab.celery",
+        within: Sequence[str] = (), **environ: str,
+    ) -> None:  # fmt: skip
         # Not pytest's: the path of a Unix socket must be short.
         self.folder = folder or Path(tempfile.mkdtemp(prefix="gl-", dir="/tmp"))
         self._owns = folder is None
         name = f"w{time.monotonic_ns()}"
         self.log = self.folder / f"{name}.log"
         command = [
-            sys.executable, "-m", "celery", "-A", app, "worker", *options, "-l", "info",
+            *within, sys.executable, "-m", "celery", "-A", app, "worker", *options, "-l", "info",
             "--without-mingle", "--without-gossip", "-n", f"{name}@test",
         ]  # fmt: skip
         with self.log.open("wb") as log:
@@ -112,9 +120,9 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(*options: str, folder: Path | None = None, **environ: str) -> Iterator[Worker]:
+def working(*options: str, folder: Path | None = None, within: Sequence[str] = (), **environ: str) -> Iterator[Worker]:
     """Run a worker of one test's own."""
-    worker = Worker(options, folder, **environ)
+    worker = Worker(options, folder, within=within, **environ)
     try:
         worker.wait_ready()
         yield worker
