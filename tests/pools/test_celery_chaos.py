@@ -1,0 +1,72 @@
+"""Workers that are stopped, killed and replaced in the middle of a run: every task is accounted for, none runs twice.
+
+`GREENLAB_SOAK` asks for many tasks instead of some.
+"""
+
+# mypy: disable-error-code="arg-type"
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import celery_workers
+
+import greenlab
+from greenlab.pools.celery import workers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+TASKS = 5000 if os.environ.get("GREENLAB_SOAK") else 500
+GREEN = "-P", "eventlet", "-c", "20"
+
+
+def note(folder: Path, x: int) -> int:
+    time.sleep(0.05)
+    with (folder / f"{x}").open("a") as file:
+        file.write("ran\n")
+    return x
+
+
+def test_workers_that_are_stopped_or_killed_cost_what_they_had_begun(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(workers, "DEAD_S", 3.0)
+
+    def ran() -> int:
+        return len(list(tmp_path.iterdir()))
+
+    def wait_for(count: int) -> None:
+        while ran() < count:
+            time.sleep(0.01)
+
+    def trouble() -> None:
+        wait_for(TASKS // 5)
+        stopped.process.send_signal(signal.SIGSTOP)
+        time.sleep(5)
+        stopped.process.send_signal(signal.SIGCONT)
+        wait_for(3 * TASKS // 5)
+        killed.process.kill()
+
+    with celery_workers.working(*GREEN) as stopped:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(stopped.folder))
+        with celery_workers.working(*GREEN, folder=stopped.folder) as killed:
+            other = threading.Thread(target=trouble)
+            other.start()
+            run = greenlab.run(partial(note, tmp_path), range(TASKS), pool="celery", concurrency=40, live=False)
+            other.join()
+            time.sleep(0.5)  # what the stopped one had begun ends
+    assert TASKS == run.done
+    assert {greenlab.WorkerLostError} == {type(error) for error in run.errors.values()}
+    times = Counter(len(file.read_text().split()) for file in tmp_path.iterdir())
+    assert {1} == set(times)
+    assert TASKS - times[1] <= run.failed <= 80
+    assert all(x in run.errors or (tmp_path / f"{x}").exists() for x in range(TASKS))
