@@ -271,9 +271,10 @@ class RLock:
 
     def _is_owned(self) -> bool:
         try:
-            return self._thread == _get_ident() and same_owner(self._owner, _getcurrent())
+            current = _getcurrent()
         except RuntimeError:  # as above
             return True
+        return self._thread == _get_ident() and same_owner(self._owner, current)
 
     def _recursion_count(self) -> int:
         return self._count if self._is_owned() else 0

@@ -621,7 +621,7 @@ def test_a_hub_that_is_not_started_says_how_to_start_it() -> None:
     [
         (lambda hub: hub.urls(-1), r"n is -1: give a whole number, 0 or more, such as hub.urls\(500\)"),
         (lambda hub: hub.urls(1.5), "n is 1.5: give a whole number"),
-        (lambda hub: hub.urls(10_001), r"10000 feeds, not 10001: FeedHub\(feeds=10001\)"),
+        (lambda hub: hub.urls(10_001), r"feeds are 10000, not 10001: FeedHub\(feeds=10001\)"),
         (lambda hub: hub.latencies(-1), "n is -1"),
         (lambda hub: hub.delay_url(-1), "seconds is -1: give seconds, 0 to 3600"),
         (lambda hub: hub.delay_url(float("nan")), "seconds is nan"),
