@@ -259,6 +259,7 @@ def test_how_long_a_worker_may_be_silent_goes_by_what_is_known_of_it() -> None:
         assert (8.0, "has been silent for 8 s") == silence(on_hub=False, host="elsewhere")
         assert (30.0, "has been silent for 30 s") == silence(on_hub=True, host="elsewhere")
         assert (math.inf, "") == silence(on_hub=True, host=here)
+        assert (8.0, "has been silent for 8 s") == silence(on_hub=False, host=here)
         process.send_signal(signal.SIGSTOP)
         wait_until(lambda: silence(on_hub=True, host=here) == (8.0, "is stopped"), natively=True)
         process.send_signal(signal.SIGCONT)

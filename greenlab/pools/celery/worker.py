@@ -17,6 +17,7 @@ import platform
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
+from celery.bootsteps import StartStopStep
 from celery.exceptions import InvalidTaskError
 from celery.worker import state
 from celery.worker.control import control_command
@@ -43,6 +44,7 @@ def begin(controller: Any, pool: str, secret: bytes) -> None:
     # Its tasks wait for calls as green threads: calls that compute need not hold its hub.
     enter_worker(offloads_to="celery" if pool == "eventlet" else None)
     _side["here"] = WorkerSide(controller, pool, secret)
+    controller.app.steps["consumer"].add(Reconnect)
 
 
 def here() -> WorkerSide:
@@ -111,6 +113,19 @@ class WorkerSide:
         """Run a batch: what Celery calls a task. Returns when each of its tasks has ended, or was returned."""
         header, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
         self._batches.run(str(request.id), messages.load_batch(header, body))
+
+    def reconnected(self) -> None:
+        """The broker was lost, and is back: go on telling what is held, without what Celery dropped with it.
+
+        With the connection Celery 5.6 clears its timers, and forgets each message that no process has accepted: it
+        counts on the broker to deliver it again. Of those some may run all the same, so nobody runs them again.
+        """
+        if self.pool in _PROCESSES:
+            accepted = {job.correlation_id for job in self.controller.pool._pool._cache.values()}
+            self._held = {message: queue for message, queue in self._held.items() if message in accepted}
+        self._telling = None
+        if self._held:
+            self._tell_held()
 
     def _tell_held(self) -> None:
         """Say now and then what is held, as long as anything is."""
@@ -186,6 +201,16 @@ class WorkerSide:
             self.forget(message)
         if mine:
             self.reports.tell(queue, messages.ENDED, job)
+
+
+class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """Tells the worker's side each time that there is a connection to the broker, before a message comes by it."""
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, parent: Any) -> None:  # noqa: ARG002 - as StartStopStep
+        """The consumer has connected."""
+        here().reconnected()
 
 
 class BatchRequest(Request):  # type: ignore[misc]  # Celery ships no types

@@ -66,15 +66,18 @@ class Worker:
     def silence_s(self) -> tuple[float, str]:
         """Return how long it may be silent before it counts as dead, in seconds, and what that is called.
 
-        Of a worker on this machine the process is looked at: one that runs is only busy.
+        Of a worker on this machine the process is looked at: an eventlet one that runs is only busy.
         """
+        limit_s = DEAD_ON_HUB_S if self.facts.on_hub else DEAD_S
+        silent = limit_s, f"has been silent for {limit_s:g} s"
         if self.facts.host != platform.node():
-            limit_s = DEAD_ON_HUB_S if self.facts.on_hub else DEAD_S
-            return limit_s, f"has been silent for {limit_s:g} s"
+            return silent
         state = _state_of(self.facts.pid)
         if state == "ended":
             return GONE_S, "has ended"
-        return (DEAD_S, "is stopped") if state == "stopped" else (math.inf, "")
+        if state == "stopped":
+            return DEAD_S, "is stopped"
+        return (math.inf, "") if self.facts.on_hub else silent  # the main process of others always finds time to speak
 
     @property
     def kind(self) -> str:
