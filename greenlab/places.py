@@ -18,6 +18,12 @@ _LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 
+def shell() -> Any:
+    """Return IPython's shell, or None where there is none; nothing is imported for it."""
+    ipython: Any = sys.modules.get("IPython")
+    return ipython.get_ipython() if ipython is not None else None
+
+
 def is_own(filename: str) -> bool:
     """Return whether code is the user's own: not greenlab's, a library's or the standard library's."""
     if filename.startswith((_PACKAGE, _STDLIB, "<frozen")):
@@ -59,8 +65,6 @@ def format_place(place: Place) -> str:
 
 def file_label(filename: str) -> str:
     """Return what a reader calls a file: a cell by its number, a file by the last part of its path."""
-    ipython: Any = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
     # IPython's cells are files of generated names, and IPython alone knows which is which.
-    name = getattr(getattr(shell, "compile", None), "format_code_name", lambda _: None)(filename)
+    name = getattr(getattr(shell(), "compile", None), "format_code_name", lambda _: None)(filename)
     return " ".join(name) if name else os.path.basename(filename)  # noqa: PTH119

@@ -31,7 +31,7 @@ from greenlab.advising.cost_sample import CostSample
 from greenlab.advising.model import plan_elsewhere
 from greenlab.errors import GreenlabError
 from greenlab.pools.partial_job import PartialJob
-from greenlab.pools.registry import spec_of
+from greenlab.pools.registry import ELSEWHERE, spec_of
 from greenlab.text.format import counted
 
 if TYPE_CHECKING:
@@ -259,9 +259,9 @@ class _AutoJob:
             return None
         found = []
         with contextlib.suppress(GreenlabError):  # Celery is not installed, or no broker is configured, or it is away
-            celery: Any = pools.get(self._owner.hub, "celery")
+            workers: Any = pools.get(self._owner.hub, ELSEWHERE)
             for kind in ("cpu", "io"):
-                has = celery.strength(kind)
+                has = workers.strength(kind)
                 if has.elsewhere:
                     tasks = TASKS if left is None else left
                     other = plan_elsewhere(cost, tasks, self.job.concurrency, has.capacity, has.cores)

@@ -18,7 +18,7 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.pools.registry import SPECS, spec_of
+from greenlab.pools.registry import ELSEWHERE, SPECS, spec_of
 from greenlab.text.format import seconds
 
 if TYPE_CHECKING:
@@ -190,7 +190,7 @@ def _most(spec: PoolSpec, workers: int) -> int:
 
 def plan_elsewhere(cost: TaskCost, tasks: int, concurrency: int, capacity: int, cores: int) -> Plan:
     """Return the plan for Celery workers that run `capacity` tasks at a time on so many processors."""
-    return _plan("celery", cost, tasks, cores, None, {"celery": STARTUP_ELSEWHERE_S}, min(concurrency, capacity))
+    return _plan(ELSEWHERE, cost, tasks, cores, None, {ELSEWHERE: STARTUP_ELSEWHERE_S}, min(concurrency, capacity))
 
 
 def with_more_in_flight(plan: Plan, most: int, cores: int) -> Plan | None:

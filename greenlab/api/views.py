@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from greenlab import places
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -24,27 +26,32 @@ def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
         here: the hub.
         live: whether to show it; None does in a notebook, and in IPython in a terminal.
     """
-    shell = _shell()
-    if live is False:
-        return ()
-    if _is_kernel(shell):
-        from greenlab.live import DrawingClient, View
-
-        return (View(here.call_soon_threadsafe, client=here.keep("drawing client", DrawingClient)),)
-    return _progress_lines(here, shell, live)
+    return _observers(here, live, _live_view)
 
 
 def series_views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
     """Return the observers that show a series of runs, as `views_for` does those of a run."""
-    shell = _shell()
+    return _observers(here, live, _live_series_view)
+
+
+def _live_view(here: GuestHub) -> Any:
+    from greenlab.live import DrawingClient, View
+
+    return View(here.call_soon_threadsafe, client=here.keep("drawing client", DrawingClient))
+
+
+def _live_series_view(here: GuestHub) -> Any:
+    from greenlab.live.drawing.client import DrawingClient
+    from greenlab.live.series_view import SeriesView
+
+    return SeriesView(here.keep("drawing client", DrawingClient))
+
+
+def _observers(here: GuestHub, live: bool | None, in_kernel: Callable[[GuestHub], Any]) -> Sequence[Any]:
     if live is False:
         return ()
-    if _is_kernel(shell):
-        from greenlab.live.drawing.client import DrawingClient
-        from greenlab.live.series_view import SeriesView
-
-        return (SeriesView(here.keep("drawing client", DrawingClient)),)
-    return _progress_lines(here, shell, live)
+    shell = places.shell()
+    return (in_kernel(here),) if _is_kernel(shell) else _progress_lines(here, shell, live)
 
 
 def _progress_lines(here: GuestHub, shell: Any, live: bool | None) -> Sequence[Any]:
@@ -63,17 +70,6 @@ def _progress_lines(here: GuestHub, shell: Any, live: bool | None) -> Sequence[A
     return (ProgressLine(line, may_write=lambda: here.blocking, says_end=lambda: not here.blocking),)
 
 
-def _shell() -> Any:
-    """Return IPython's shell, or None in a script."""
-    import sys
-
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-
-    return get_ipython()
-
-
 def _is_kernel(shell: Any) -> bool:
     """Return whether the code runs in a kernel, whose front end shows rich output."""
     return getattr(shell, "kernel", None) is not None
@@ -81,7 +77,7 @@ def _is_kernel(shell: Any) -> bool:
 
 def report_maker() -> Callable[[], Any] | None:
     """Return what makes the report of a run that goes on; None where an output cannot be replaced."""
-    if not _is_kernel(_shell()):
+    if not _is_kernel(places.shell()):
         return None
     from greenlab.live.running_report import RunningReport
 

@@ -52,7 +52,8 @@ class Carried:
             root = _changes(statement.node)
             if root:
                 self._changed.setdefault(root, []).append(statement)
-        found: dict[int, Statement] = {id(one): one for one in (*self._stars, *filter(_is_future, source.statements))}
+        futures = [one for one in source.statements if one.is_future]
+        found: dict[int, Statement] = {id(one): one for one in (*self._stars, *futures)}
         for task in list(tasks.by_name.values()):
             reached = dict(found)
             try:
@@ -67,7 +68,7 @@ class Carried:
         self._found = found
         after = len(self._order)
         self.statements = sorted(
-            found.values(), key=lambda one: (not _is_future(one), not one.is_import, self._order.get(id(one), after))
+            found.values(), key=lambda one: (not one.is_future, not one.is_import, self._order.get(id(one), after))
         )
 
     @property
@@ -160,10 +161,6 @@ class Carried:
 def _who(task: Task, by: tuple[str, ...]) -> str:
     what = "the body" if task.is_cell else f"the task {task.name}"
     return f"{what} ({task.where})" + (f", by way of {' and '.join(f'`{name}`' for name in by)}," if by else "")
-
-
-def _is_future(statement: Statement) -> bool:
-    return isinstance(statement.node, ast.ImportFrom) and statement.node.module == "__future__"
 
 
 def _changes(node: Any) -> str:

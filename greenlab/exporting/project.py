@@ -173,7 +173,7 @@ class Project:
             *(name for name in ("on_worker", "send", "show") if self._all.helpers[name] in used),
         ]
         names = sorted(used & self._carried.names)
-        future = [one.source for one in self._carried.statements if one.source.startswith("from __future__")]
+        future = [one.source for one in self._carried.statements if one.is_future]
         imports = [*future, f"from {self.package}.running import {self._all.imported(*helpers)}"]
         if names:
             one = f"from {self.package}.tasks import {', '.join(names)}"

@@ -71,7 +71,7 @@ class Smoke:
         for text, statement in self._pieces:
             if statement is not None and statement.is_import:
                 names = statement.names.bound
-                if not (used & names or "*" in text) or _is_future(statement):
+                if not (used & names or "*" in text) or statement.is_future:
                     continue
                 text = import_text(statement, self._greenlab.own - used)  # noqa: PLW2901
             out.append(text)
@@ -179,7 +179,3 @@ def _as_typed(statement: Statement) -> str:
         to = f"{ast.unparse(node.targets[0])} = " if isinstance(node, ast.Assign) else ""
         return f"{to}{mark}{' '.join(words)}".strip()
     return statement.source
-
-
-def _is_future(statement: Statement) -> bool:
-    return isinstance(statement.node, ast.ImportFrom) and statement.node.module == "__future__"

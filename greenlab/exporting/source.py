@@ -131,6 +131,11 @@ class Statement:
         """Whether it is a plain import."""
         return isinstance(self.node, (ast.Import, ast.ImportFrom))
 
+    @property
+    def is_future(self) -> bool:
+        """Whether it is an import that must come first: `from __future__ import ...`."""
+        return isinstance(self.node, ast.ImportFrom) and self.node.module == "__future__"
+
 
 @dataclass(frozen=True)
 class Names:

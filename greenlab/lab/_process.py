@@ -27,7 +27,27 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class ServerProcess:
+class Startable:
+    """What is started and stopped, as often as one likes; as a context manager, for the length of a block."""
+
+    def start(self) -> Self:
+        """Start it. Does nothing if it runs already."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop it. Does nothing if it is stopped already."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+class ServerProcess(Startable):
     """Starts and ends one server module, which a subclass names, with its options.
 
     Args:
@@ -94,14 +114,6 @@ class ServerProcess:
         # forked child of this process Popen signals nothing, since the server is not its child.
         process.kill()
         process.wait()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _options(self) -> dict[str, Any]:
         """Return the options that the server gets, in JSON's types."""

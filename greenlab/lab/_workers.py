@@ -16,15 +16,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from greenlab.children import undebugged
 from greenlab.errors import GreenlabError
 from greenlab.lab._checks import check_whole
-from greenlab.lab._process import import_path
-
-if TYPE_CHECKING:
-    from types import TracebackType
+from greenlab.lab._process import Startable, import_path
 
 _FOLDER = "XDG_RUNTIME_DIR"
 _OTHERS = ("GREENLAB_BROKER", "GREENLAB_BACKEND", "GREENLAB_SECRET")
@@ -33,7 +30,7 @@ _WARM_S = 1.0  # lessons end their tasks before their workers; Celery 5.7's even
 _BROKER_S = 10.0
 
 
-class Workers:
+class Workers(Startable):
     """`greenlab worker`, with an embedded broker of its own: what one would start in a terminal.
 
     While they run, this process finds their broker, and no other: `-p celery` and Celery's tasks go there. It is a
@@ -127,14 +124,6 @@ class Workers:
         while (self._folder / "greenlab" / "broker.sock").exists() and time.monotonic() < end:
             time.sleep(0.02)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def __repr__(self) -> str:
         state = "stopped" if self._process is None else "started"

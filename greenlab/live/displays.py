@@ -13,6 +13,8 @@ from base64 import b64encode
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenlab.places import shell
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -172,10 +174,8 @@ def send_output(
 
 def cell_number() -> int | None:
     """Return the number of the cell that runs now; None outside of a shell."""
-    from IPython import get_ipython
-
-    shell = get_ipython()
-    return None if shell is None else int(shell.execution_count)
+    here = shell()
+    return None if here is None else int(here.execution_count)
 
 
 def is_cell(number: int | None, cell: int | None) -> bool:

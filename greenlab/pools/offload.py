@@ -47,21 +47,20 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
         raise UsageError(f"offload takes a function and its arguments, not {func!r}: write offload(f, x)")
     if pool not in POOLS:
         raise UsageError(f"offload goes to {' or '.join(POOLS)}, not to {pool!r}")
-    if offloads_to() is not None and not _processes_serve(hub, pool):
+    elsewhere = offloads_to()
+    if elsewhere is not None and not (pool == "prefork" and _serves_processes(hub, elsewhere)):
         return func(*args)
     desk: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))
     return desk.call(func, args)
 
 
-def _processes_serve(hub: GuestHub, pool: str) -> bool:
+def _serves_processes(hub: GuestHub, elsewhere: str) -> bool:
     """Tell, in a task of a Celery eventlet worker, whether a prefork worker takes calls that compute.
 
     Where none does, the call is made where it is; that it holds the hub is then reported like any other block.
     """
-    if pool != "prefork":
-        return False
-    celery: Any = registry.keep(hub, "celery")
-    return bool(celery.serves("cpu"))
+    pool: Any = registry.keep(hub, elsewhere)
+    return bool(pool.serves("cpu"))
 
 
 class _Call:
@@ -129,9 +128,8 @@ class OffloadJob:
             self._find_pool().kill(self, index, CancelledError("its caller was stopped"))
 
     def _find_pool(self) -> Pool:
-        if self._pool_name == self.pool:
-            return registry.get(self._hub, self.pool)
-        return registry.keep(self._hub, self._pool_name)
+        find = registry.get if offloads_to() is None else registry.keep
+        return find(self._hub, self._pool_name)
 
     def _serve(self) -> None:
         """Run the standing job, until nobody has called for a while."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AUTO",
+    "ELSEWHERE",
     "LOCAL",
     "NAMES",
     "PROMISES",
@@ -206,6 +207,8 @@ NAMES: Final = tuple(SPECS)
 """What `-p` takes."""
 LOCAL: Final = tuple(name for name, spec in SPECS.items() if not spec.leaves_machine)
 """Those that need nothing but this machine."""
+ELSEWHERE: Final = next(name for name, spec in SPECS.items() if spec.leaves_machine)
+"""The one whose tasks may run on other machines."""
 
 
 def spec_of(name: str) -> PoolSpec:

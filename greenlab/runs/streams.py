@@ -19,6 +19,8 @@ import warnings
 from types import MethodType
 from typing import Any
 
+from greenlab import places
+
 _OF_SYS = ("stdin", "stdout", "stderr", "displayhook", "excepthook")
 _OF_SHELL = ("display_pub", "displayhook", "display_formatter")
 
@@ -28,7 +30,7 @@ class ShellStreams:
 
     def __init__(self) -> None:
         self._kept: list[tuple[Any, str, Any]] = [(sys, name, getattr(sys, name, None)) for name in _OF_SYS]
-        shell = _shell()
+        shell = places.shell()
         if shell is not None:
             self._kept += [(shell, name, getattr(shell, name, None)) for name in _OF_SHELL]
 
@@ -73,11 +75,3 @@ class ShellStreams:
 def _same(one: Any, other: Any) -> bool:
     # IPython sets `sys.excepthook` to a bound method in every cell, and that is another object each time.
     return one is other or (isinstance(one, MethodType) and one == other)
-
-
-def _shell() -> Any:
-    if "IPython" not in sys.modules:
-        return None
-    from IPython import get_ipython
-
-    return get_ipython()

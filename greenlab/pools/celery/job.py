@@ -38,7 +38,7 @@ class Message:
         worker: who has it, once that is known.
         begun: whether its first task has begun.
         sent_s: when the broker had it; infinite before.
-        kill_asked: whether its worker was asked to end the one task that it holds.
+        kill_asked: the tasks that its worker was asked to end.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Message:
         self.begun = False
         self.begun_s = perf_counter()
         self.sent_s = math.inf
-        self.kill_asked = False
+        self.kill_asked: set[int] = set()
 
     def add(self, index: int, item: Any) -> None:
         """Add a task.

@@ -212,23 +212,20 @@ class CeleryPool:
             for message in active.out.values():
                 if index in message.tasks and self._connection is not None:
                     active.killed[index] = error
-                    if self._workers.one_by_one(active.kind):
-                        self._kill_if_alone(active, message)
-                    else:
-                        eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
+                    self._ask_to_kill(active, message)
                     return True
         return False
 
-    def _kill_if_alone(self, active: ActiveJob, message: Message) -> None:
-        """Have the process ended that runs a task to be killed, once no other task would end with it.
+    def _ask_to_kill(self, active: ActiveJob, message: Message) -> None:
+        """Ask the worker of a message to end those of its tasks that are to be killed.
 
-        Those behind a task that takes long are returned, and those before it are told with that.
+        Where its process is ended for that, only once no other task would end with it: those behind a task that takes
+        long are returned, and those before it are told with that.
         """
-        if len(message.tasks) != 1 or message.kill_asked or self._connection is None:
+        if self._connection is None or (len(message.tasks) > 1 and self._workers.one_by_one(active.kind)):
             return
-        (index,) = message.tasks
-        if index in active.killed:
-            message.kill_asked = True
+        for index in message.tasks.keys() & active.killed.keys() - message.kill_asked:
+            message.kill_asked.add(index)
             eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
 
     def close(self) -> None:
@@ -335,8 +332,8 @@ class CeleryPool:
             self._take_end(active, message, offset_s, kind, *about)
         if not message.tasks:
             active.out.pop(id_, None)
-        elif self._workers.one_by_one(active.kind):
-            self._kill_if_alone(active, message)
+        elif active.killed:
+            self._ask_to_kill(active, message)
 
     def _take_results(
         self, active: ActiveJob, message: Message, offset_s: float, indexes: list[int], starts: list[float],

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from greenlab.places import shell
+
 
 class Reloads:
     """Notices `importlib.reload`, IPython's autoreload, and an import after a `del sys.modules[…]`."""
@@ -41,7 +43,6 @@ def _specs() -> dict[str, Any]:
 
 def _autoreloaded() -> dict[str, float]:
     """When the files were changed that autoreload has reloaded; IPython 9 changes functions in place where it can."""
-    ipython = sys.modules.get("IPython")
-    ip = ipython.get_ipython() if ipython is not None and "IPython.extensions.autoreload" in sys.modules else None
+    ip = shell() if "IPython.extensions.autoreload" in sys.modules else None
     magics = getattr(getattr(ip, "magics_manager", None), "registry", {}).get("AutoreloadMagics")
     return dict(getattr(getattr(magics, "_reloader", None), "modules_mtimes", {}))
