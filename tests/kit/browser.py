@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from urllib.request import urlopen
 
 import nbformat
 from playwright.sync_api import expect, sync_playwright
+from servers import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,9 +141,7 @@ class Notebook:
 @contextlib.contextmanager
 def serving(home: Path) -> Iterator[Lab]:
     """Run a JupyterLab in a folder of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     lab = Lab(home, f"http://127.0.0.1:{port}")
     own = {
         "JUPYTERLAB_SETTINGS_DIR": home / "settings",

@@ -130,6 +130,14 @@ def working(*options: str, folder: Path | None = None, within: Sequence[str] = (
         worker.close()
 
 
+def network(broker: str) -> dict[str, str]:
+    """Return the environment of a worker, or a kernel, on a broker that others reach too.
+
+    A worker there has no import path from its kernel, so it is given this process's.
+    """
+    return {"GREENLAB_BROKER": broker, "GREENLAB_SECRET": "x" * 32, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
 def shared(kind: str) -> Worker:
     """Return the worker of a kind that this process's tests share."""
     if kind not in _running:

@@ -76,29 +76,40 @@ def free_port() -> int:
     return port
 
 
-def wait_for_port(port: int) -> None:
-    """Wait until a server listens."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("the server did not come up")
-
-
 @contextlib.contextmanager
-def running(port: int, command: list[Any]) -> Iterator[int]:
-    """Run a server's program until the end of the block."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+def running(port: int, command: list[Any], *, starts_in_s: float = 20.0, **options: Any) -> Iterator[int]:
+    """Run a server's program until the end of the block; give its port.
+
+    Args:
+        port: the port of loopback on which it will listen.
+        command: the program and its arguments.
+        starts_in_s: how long it may take until it does.
+        options: others of `Popen`.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, **options) as server,
+    ):
         try:
-            wait_for_port(port)
+            end = time.monotonic() + starts_in_s
+            while not _listens(port):
+                if server.poll() is not None or time.monotonic() > end:
+                    said.seek(0)
+                    pytest.fail(f"{command[0]} did not come up: {said.read().decode('utf-8', 'replace')[-2000:]}")
+                time.sleep(0.02)
             yield port
         finally:
             server.terminate()
-            server.wait(10)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 @contextlib.contextmanager

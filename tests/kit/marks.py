@@ -1,0 +1,36 @@
+"""What tasks leave in a folder, wherever they ran: a file each, with a line for each time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def mark(folder: Path, task: int) -> None:
+    """Note, in a task, that it ran."""
+    with (folder / str(task)).open("a") as file:
+        file.write("ran\n")
+
+
+def wait_for_marks(folder: Path, count: int) -> None:
+    """Wait, in a thread beside the run, until so many tasks ran."""
+    while len(list(folder.iterdir())) < count:
+        time.sleep(0.01)
+
+
+def times_run(folder: Path) -> Counter[int]:
+    """Return how many tasks ran how often."""
+    return Counter(len(file.read_text().split()) for file in folder.iterdir())
+
+
+def beside(trouble: Callable[[], object]) -> threading.Thread:
+    """Make trouble in a thread, while the run that it is for goes on."""
+    thread = threading.Thread(target=trouble)
+    thread.start()
+    return thread
