@@ -268,27 +268,6 @@ def test_how_long_a_worker_may_be_silent_goes_by_what_is_known_of_it() -> None:
         assert (1.0, "has ended") == silence(on_hub=True, host=here)
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["known", "started too late to be asked"])
-def test_a_worker_that_is_killed_costs_what_it_had_begun(
-    known: bool, started: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with celery_workers.working("-P", "eventlet", "-c", "10") as worker:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(worker.folder))
-        with celery_workers.working("-P", "eventlet", "-c", "10", folder=worker.folder) as other:
-            pool = pools.get(started, "celery")
-            if not known:
-                add = pool._workers.add
-                monkeypatch.setattr(pool._workers, "add", lambda facts: facts.pid != other.process.pid and add(facts))
-            ledger = Ledger(nap, [0.3] * 100, concurrency=20)
-            runner = eventlet.spawn(pool.run, ledger)
-            wait_until(lambda: ledger.done >= 40, limit_s=30)
-            other.process.kill()
-            runner.wait()
-    assert 100 == ledger.done
-    assert {greenlab.WorkerLostError} == {type(error) for error in ledger.errors.values()}
-    assert 0 < ledger.failed <= 20
-
-
 def test_a_queue_that_has_lost_its_last_worker_is_named_and_waited_for(
     green_worker: celery_workers.Worker, started: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,8 +100,8 @@ class Connection:
 
     # --- sending
 
-    def send_batch(self, message: str, kind: str, batch: messages.Batch) -> None:
-        """Send a batch. Waits, cooperatively, also for a broker that is away.
+    def send_batch(self, message: str, kind: str, batch: messages.Batch) -> float:
+        """Send a batch; return when it was handed to the broker. Waits, cooperatively, also for one that is away.
 
         Raises:
             RefusedError: it is too large.
@@ -109,7 +109,7 @@ class Connection:
         queue = settings.queue_of(kind)
         header = signing.Header(queue, batch.job, message, time.time() + _VALID_S, batch.reply_queue)
         envelope = signing.make_envelope(self.settings.secret, header, messages.dump_batch(batch))
-        self._retry(lambda: self._app.send_task(
+        return self._retry(lambda: self._app.send_task(
             messages.TASK, [envelope], task_id=message, queue=Queue(queue, routing_key=queue), ignore_result=True,
             argsrepr="", kwargsrepr="", producer=self._make_producer(), retry=False,
         ))  # fmt: skip
@@ -123,17 +123,21 @@ class Connection:
             messages.CONTROL, arguments={"sealed": sealed}, channel=self._make_producer().channel,
         ))  # fmt: skip
 
-    def _retry(self, send: Any) -> None:
+    def _retry(self, send: Any) -> float:
+        """Send; return when that began. By when it ended, a broker that took it may have been lost again."""
         with self._sending:
             for wait_s in (*_AGAIN_S, *[_AGAIN_S[-1]] * 600):
+                began_s = perf_counter()
                 try:
                     send()
                 except self._errors:  # whoever reads finds out too, and tells
                     self._producer = None
                     eventlet.sleep(wait_s)
                 else:
-                    return
+                    return began_s
+            began_s = perf_counter()
             send()
+            return began_s
 
     def _make_producer(self) -> Any:
         if self._producer is None:

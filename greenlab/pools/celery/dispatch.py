@@ -9,7 +9,6 @@ Must not import: runs, live, magics, celery, kombu.
 from __future__ import annotations
 
 import sys
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.hub import eventlet
@@ -127,8 +126,7 @@ class Dispatcher:
             connection.reply_queue, active.id, active.func, _path_for(connection), job.timeout_s, self.limit(active),
             self._blocked_after_s(), message.plain, message.packed,
         )  # fmt: skip
-        connection.send_batch(message.id, active.kind, batch)
-        message.sent_s = perf_counter()
+        message.sent_s = connection.send_batch(message.id, active.kind, batch)
 
     def give_again(self, active: ActiveJob, tasks: list[tuple[int, Any]]) -> None:
         """Send tasks that were not begun, before the others."""

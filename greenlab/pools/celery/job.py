@@ -37,7 +37,9 @@ class Message:
         tasks: those that have not ended: item, by index.
         worker: who has it, once that is known.
         begun: whether its first task has begun.
-        sent_s: when the broker had it; infinite before.
+        sent_s: when it was handed to the broker; infinite before.
+        heard_s: when a worker last told something of it; infinite before.
+        asked_s: since it was quiet, when workers were last asked what has become of it.
         kill_asked: the tasks that its worker was asked to end.
     """
 
@@ -51,6 +53,8 @@ class Message:
         self.begun = False
         self.begun_s = perf_counter()
         self.sent_s = math.inf
+        self.heard_s = math.inf
+        self.asked_s = -math.inf
         self.kill_asked: set[int] = set()
 
     def add(self, index: int, item: Any) -> None:

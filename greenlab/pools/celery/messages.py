@@ -37,7 +37,7 @@ LOST: Final = "lost"  # message, process id, signal or None, exit code or None: 
 PRINTED: Final = "printed"  # job, index or None, stream, text
 BLOCKED: Final = "blocked"  # job, a `Block`
 HELD: Final = "held"  # messages that the worker has; regularly while there are some
-STATE: Final = "state"  # answers ASK_AGAIN: of the messages asked for, those that it has, and those that it ever got
+STATE: Final = "state"  # answers ASK_AGAIN: those that it has; those that are through; the others it will never run
 ENDED: Final = "ended"  # job: nothing of it runs there any more
 
 # What the kernel asks of all workers:

@@ -222,7 +222,9 @@ class CeleryPool:
         Where its process is ended for that, only once no other task would end with it: those behind a task that takes
         long are returned, and those before it are told with that.
         """
-        if self._connection is None or (len(message.tasks) > 1 and self._workers.one_by_one(active.kind)):
+        if self._connection is None or message.worker is None:  # whoever takes it will be asked
+            return
+        if len(message.tasks) > 1 and self._workers.one_by_one(active.kind):
             return
         for index in message.tasks.keys() & active.killed.keys() - message.kill_asked:
             message.kill_asked.add(index)
@@ -249,13 +251,15 @@ class CeleryPool:
         if not active.out or self._connection is None or self._connection.broken:
             active.out.clear()  # nobody can be told; workers find out when they report
             return
-        holders = {message.worker for message in active.out.values() if message.worker is not None}
+        holders = {message.worker for message in active.out.values()}
+        if None in holders:  # whoever is about to take it
+            holders |= {worker.facts.name for worker in self._workers.serving(active.kind)}
         out = list(active.out)
         try:
             end_s = perf_counter() + _END_S
             with eventlet.Timeout(_END_S, False):
                 self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
-            while holders - active.ended_at and perf_counter() < end_s:
+            while holders - {None} - active.ended_at and perf_counter() < end_s:
                 active.wait(max(0.01, end_s - perf_counter()))
         finally:
             active.out.clear()
@@ -289,17 +293,13 @@ class CeleryPool:
                 if active is not None:
                     self._heard_of_job(active, report.worker, offset_s, kind, about[1:])
             elif kind == messages.STATE:
-                self._recovery.states[report.worker] = about[0], about[1]
+                self._recovery.note_state(report.worker, *about)
             elif kind == messages.HELD:
-                for message in self._messages(about[0]):
-                    message.worker = report.worker
+                self._recovery.note_held(report.worker, about[0])
             else:
                 self._heard_of_message(report.worker, offset_s, kind, *about)
         for active in self._jobs.values():
             active.wake()
-
-    def _messages(self, ids: list[str]) -> list[Message]:
-        return [active.out[id_] for active in self._jobs.values() for id_ in ids if id_ in active.out]
 
     def _heard_of_job(self, active: ActiveJob, worker: str, offset_s: float, kind: str, about: list[Any]) -> None:
         if kind == messages.PRINTED:
@@ -317,9 +317,9 @@ class CeleryPool:
         if active is None:
             return
         message = active.out[id_]
-        message.worker = worker
+        message.worker, message.heard_s = worker, perf_counter()
         if kind == messages.BEGUN:
-            message.begun, message.begun_s = True, perf_counter()
+            message.begun, message.begun_s = True, message.heard_s
         elif kind == messages.RESULTS:
             self._take_results(active, message, offset_s, *about)
         elif kind == messages.RETURNED:

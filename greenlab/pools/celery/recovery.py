@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import warnings
 from time import perf_counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from greenlab.errors import WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools.celery import messages, settings
-from greenlab.pools.celery.workers import DEAD_S
+from greenlab.pools.celery.workers import DEAD_ON_HUB_S, DEAD_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +29,18 @@ if TYPE_CHECKING:
 _LOOK_S: Final = 1.0
 _UNCLAIMED_S: Final = 3.0
 """How long after a worker was found dead idle ones have to take what waits in the queue."""
+_QUIET_S: Final = 6.0
+"""After how long without a word of it a worker is asked whether it has a message: it says so every two seconds."""
+_UNTOLD: Final = "what it reported was lost with the broker"
 _BACK_S: Final = 30.0
 """How long workers have to find a broker that is back."""
+
+
+class State(NamedTuple):
+    """What a worker has answered to `messages.ASK_AGAIN`: messages that it has, and that are through."""
+
+    held: list[str]
+    through: list[str]
 
 
 class Recovery:
@@ -41,9 +51,6 @@ class Recovery:
         workers: those that are known.
         dispatcher: sends again what has not begun.
         connect: returns the connection to workers.
-
-    Attributes:
-        states: what workers have answered to `messages.ASK_AGAIN`: messages that they have, and that they ever got.
     """
 
     def __init__(
@@ -60,8 +67,9 @@ class Recovery:
         self._catching_up = False
         self._asked_s = math.inf  # since when all are asked whether they are there
         self._death_s = -math.inf  # when a worker was last found dead
+        self._idle_s: dict[str, float] = {}  # since when a worker of a kind has had nothing to do, as far as is known
         self._missing: set[str] = set()  # kinds that nobody takes, of which that was said
-        self.states: dict[str, tuple[list[str], list[str]]] = {}
+        self._states: dict[str, State] = {}
 
     def catch_up(self) -> None:
         """Find out what was lost with the broker: messages on their way there, and reports on their way back."""
@@ -83,20 +91,22 @@ class Recovery:
             self._catching_up = False
 
     def _ask_what_became_of(self, connection: Connection, out: dict[str, tuple[ActiveJob, Message]]) -> None:
-        self.states.clear()
+        self._states.clear()
         end_s = perf_counter() + _BACK_S
         # Workers find the broker a little later than this kernel: they are asked until all have answered.
-        while {worker.facts.name for worker in self._workers} - set(self.states) and perf_counter() < end_s:
+        while {worker.facts.name for worker in self._workers} - set(self._states) and perf_counter() < end_s:
             connection.ask(messages.ASK_AGAIN, connection.reply_queue, list(out))
             eventlet.sleep(_LOOK_S)
-        held = {id_ for state in self.states.values() for id_ in state[0]}
-        seen = {id_ for state in self.states.values() for id_ in state[1]}
+        eventlet.sleep(_LOOK_S)  # processes of a prefork worker find the broker by themselves, and tell their results
+        everybody = not {worker.facts.name for worker in self._workers} - set(self._states)
+        held = {id_ for state in self._states.values() for id_ in state.held}
+        through = {id_ for state in self._states.values() for id_ in state.through}
         for id_, (active, message) in out.items():
             if id_ in held or active.out.get(id_) is not message:
                 continue
-            # Where one has seen it, or was lost with it, nobody knows what of it was begun.
-            message.begun = id_ in seen or message.worker not in (None, *self.states)
-            self.lose(active, message, WorkerLostError(0, how="what it reported was lost with the broker"))
+            # Where one has had it, or may have been lost with it, nobody knows what of it was begun.
+            message.begun = message.worker is not None or id_ in through or not everybody
+            self.lose(active, message, WorkerLostError(0, how=_UNTOLD))
 
     def watch(self) -> None:
         """Look, while jobs run, whether workers that have messages are silent."""
@@ -111,7 +121,9 @@ class Recovery:
                     self.lose(active, message, WorkerLostError(0, how=how))
             if silent:
                 self._death_s = perf_counter()
+            self._note_idle()
             self._lose_unclaimed()
+            self._ask_of_forgotten()
             missing = {active.kind for active in self._jobs.values() if not self._workers.serving(active.kind)}
             if missing:
                 self._ask_for_workers(missing)
@@ -131,23 +143,71 @@ class Recovery:
             connection = self._connect()
             connection.ask(messages.ASK_HELLO, connection.reply_queue)
         holders = {message.worker for message in out}
-        return holders | {worker.facts.name for worker in self._workers if now_s - self._asked_s > DEAD_S}
+        return holders | self._workers.names if now_s - self._asked_s > DEAD_S else holders
+
+    def _note_idle(self) -> None:
+        """Note since when workers have had nothing to do: they would take what waits in their queue."""
+        now_s = perf_counter()
+        for kind in {active.kind for active in self._jobs.values()}:
+            if any(worker.is_idle for worker in self._workers.serving(kind)):
+                self._idle_s.setdefault(kind, now_s)
+            else:
+                self._idle_s.pop(kind, None)
 
     def _lose_unclaimed(self) -> None:
         """Give up messages that a worker took from the broker, and died with before it could say so.
 
         Those that wait in the queue would have been taken by another worker, if one has nothing to do. What the dead
-        one had begun of them nobody knows, so none of it is run again.
+        one had begun of them nobody knows, so none of it is run again. Where no worker is known to have died, one may
+        have that was never heard, or one that computes: then this takes as long as such a one may be silent.
         """
-        if perf_counter() - self._death_s < _UNCLAIMED_S:
+        now_s = perf_counter()
+        for active in list(self._jobs.values()):
+            idle_s = self._idle_s.get(active.kind, math.inf)
+            for message in [one for one in active.out.values() if one.worker is None]:
+                patience_s = _UNCLAIMED_S if message.sent_s < self._death_s else DEAD_ON_HUB_S
+                since_s = max(message.sent_s, idle_s, self._death_s)
+                if now_s - since_s > patience_s:
+                    message.begun = True
+                    how = "it took the message and has been silent since"
+                    self.lose(active, message, WorkerLostError(0, how=how))
+
+    def _ask_of_forgotten(self) -> None:
+        """Ask about messages that the worker which has them, and says so every two seconds, no longer speaks of."""
+        now_s = perf_counter()
+        quiet = [
+            message
+            for active in self._jobs.values()
+            for message in active.out.values()
+            if message.worker is not None and now_s - max(message.heard_s, message.asked_s) > _QUIET_S
+        ]
+        if quiet:
+            for message in quiet:
+                message.asked_s = now_s
+            connection = self._connect()
+            connection.ask(messages.ASK_AGAIN, connection.reply_queue, [message.id for message in quiet])
+
+    def note_state(self, worker: str, held: list[str], through: list[str], strange: list[str]) -> None:
+        """A worker has answered which messages it has, which are through, and which never came.
+
+        What it had to tell of those that are through it has told again before that. Of what is not known by then the
+        report was lost, as a broker was.
+        """
+        self._states[worker] = State(held, through)
+        self.note_held(worker, held)
+        if self._catching_up:
             return
         for active in list(self._jobs.values()):
-            held = sum(len(message.tasks) for message in active.out.values() if message.worker is not None)
-            if not self._workers.serving(active.kind) or held >= self._workers.capacity(active.kind):
-                continue
-            for message in [one for one in active.out.values() if one.worker is None and one.sent_s < self._death_s]:
-                message.begun = True
-                self.lose(active, message, WorkerLostError(0, how="it took the message and has been silent since"))
+            for message in [active.out[id_] for id_ in (*through, *strange) if id_ in active.out]:
+                if message.worker == worker and message.asked_s > -math.inf:
+                    message.begun = True
+                    self.lose(active, message, WorkerLostError(0, how=_UNTOLD))
+
+    def note_held(self, worker: str, held: list[str]) -> None:
+        """A worker has these messages."""
+        for active in self._jobs.values():
+            for message in [active.out[id_] for id_ in held if id_ in active.out]:
+                message.worker, message.heard_s, message.asked_s = worker, perf_counter(), -math.inf
 
     def note_worker(self) -> None:
         """A worker has come: what it takes is no longer missing."""

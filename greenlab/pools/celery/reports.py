@@ -65,9 +65,13 @@ class Reports:
 
     def tell_again(self, queue: str) -> None:
         """Tell once more how tasks ended of late: the broker was away, and may have forgotten it."""
-        for told_to, one, size in list(self._recent):
+        with self._changed:  # what is told is kept once more, so here it goes
+            recent, self._recent, self._recent_bytes = self._recent, deque(), 0
+        for told_to, one, size in recent:
             if told_to == queue:
                 self.tell(queue, *one, size=size)
+            else:
+                self._keep(told_to, one, size)
 
     def flush(self, timeout_s: float = 10.0) -> None:
         """Wait until all that was told has been sent."""
@@ -102,11 +106,14 @@ class Reports:
             size += bytes_
             told.append(one)
             if one[0] in messages.ENDS:
-                self._recent.append((queue, one, bytes_))
-                self._recent_bytes += bytes_ + 100
+                self._keep(queue, one, bytes_)
         while self._recent_bytes > _MOST_BYTES and len(self._recent) > 1:
             self._recent_bytes -= self._recent.popleft()[2] + 100
         return queue, told
+
+    def _keep(self, queue: str, one: tuple[Any, ...], size: int) -> None:
+        self._recent.append((queue, one, size))
+        self._recent_bytes += size + 100
 
     def _send(self, queue: str, told: list[tuple[Any, ...]]) -> None:
         self._count += 1

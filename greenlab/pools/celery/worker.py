@@ -96,8 +96,9 @@ class WorkerSide:
             raise InvalidTaskError(f"greenlab refused a message: {error}") from None
         except Exception as error:
             raise InvalidTaskError(f"greenlab refused a message: {type(error).__name__}") from None
-        self._held[request.id] = header.reply_to
-        self._tell_held()
+        if request.id not in state.revoked:  # else Celery drops it without another word
+            self._held[request.id] = header.reply_to
+            self._tell_held()
 
     def forget(self, message: str) -> None:
         """A message is through."""
@@ -111,6 +112,8 @@ class WorkerSide:
 
     def run(self, request: Any, envelope: bytes) -> None:
         """Run a batch: what Celery calls a task. Returns when each of its tasks has ended, or was returned."""
+        if request.id in state.revoked:  # since Celery looked: a green thread begins a little later
+            return
         header, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
         self._batches.run(str(request.id), messages.load_batch(header, body))
 
@@ -155,14 +158,25 @@ class WorkerSide:
         elif kind == messages.ASK_AGAIN:
             queue, ids = about
             self.reports.tell_again(queue)
-            held, seen = [id_ for id_ in ids if id_ in self._held], [id_ for id_ in ids if id_ in self._seen]
-            self.reports.tell(queue, messages.STATE, held, seen)
+            self.reports.tell(queue, messages.STATE, *self._sort(ids))
         elif kind == messages.ASK_END:
             self._end(*about)
         elif kind == messages.ASK_KILL:
             self._kill(*about)
         elif kind == messages.ASK_LIMIT:
             self._batches.set_limit(*about)
+
+    def _sort(self, ids: list[str]) -> tuple[list[str], list[str], list[str]]:
+        """Return those of some messages that are here, those that are through, and those that never came.
+
+        The last are refused from now on: whoever hears that they are not here may send their tasks again.
+        """
+        held = [id_ for id_ in ids if id_ in self._held]
+        through = [id_ for id_ in ids if id_ in self._seen and id_ not in self._held]
+        strange = [id_ for id_ in ids if id_ not in self._seen]
+        for message in strange:
+            state.revoked.add(message)
+        return held, through, strange
 
     def facts(self) -> messages.WorkerFacts:
         """Return what this worker is."""
@@ -190,17 +204,16 @@ class WorkerSide:
                 request.terminate(self.controller.pool, signal="KILL")
 
     def _end(self, queue: str, job: str, held: list[str]) -> None:
-        """Stop what runs of a job."""
-        mine = [message for message in held if message in self._held]
-        for message in mine:
+        """Stop what runs of a job, and let none of its messages begin that is still on its way here."""
+        for message in held:
             state.revoked.add(message)
+        mine = [message for message in held if message in self._held]
         self._batches.end(job)
         if self.pool in _PROCESSES:
             self._terminate(mine)
         for message in mine:
             self.forget(message)
-        if mine:
-            self.reports.tell(queue, messages.ENDED, job)
+        self.reports.tell(queue, messages.ENDED, job)
 
 
 class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
@@ -216,14 +229,26 @@ class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
 class BatchRequest(Request):  # type: ignore[misc]  # Celery ships no types
     """A message of ours, as the worker's main process has it."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have the class that Celery runs forget what is through.
+
+        Celery 5.6.3 makes a subclass of its own (`create_request_cls`), whose `on_success` calls none of this class.
+        """
+        super().__init_subclass__(**options)
+        of_celery = cls.on_success
+
+        def on_success(self: BatchRequest, *args: Any, **options: Any) -> Any:
+            """All of its tasks have been reported by the process that ran them."""
+            try:
+                return of_celery(self, *args, **options)
+            finally:
+                here().forget(self.id)
+
+        cls.on_success = on_success
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         here().receive(self, self.args[0] if self.args else None)
-
-    def on_success(self, *args: Any, **options: Any) -> Any:
-        """All of its tasks have been reported by the process that ran them."""
-        here().forget(self.id)
-        return super().on_success(*args, **options)
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
         """The process that ran it has died, or greenlab itself failed there."""

@@ -23,6 +23,7 @@ DEAD_S: Final = 8.0
 """After how long a silence a worker that holds messages counts as dead: it says what it holds every two seconds."""
 DEAD_ON_HUB_S: Final = 30.0
 """The same of an eventlet worker on another machine: as long as tasks compute there, it can say nothing."""
+_OF_LATE_S: Final = 3.0
 GONE_S: Final = 1.0
 """The same where its process, on this machine, has ended: what it told last may still be on its way."""
 
@@ -47,12 +48,13 @@ class Worker:
     Attributes:
         facts: what it said of itself.
         seen_s: when it was heard last, `time.perf_counter()`.
+        said_s: when it said that.
         refused: why it cannot run this kernel's functions, or empty.
     """
 
     def __init__(self, facts: WorkerFacts) -> None:
         self.facts = facts
-        self.seen_s = perf_counter()
+        self.seen_s = self.said_s = perf_counter()
         self.refused = _mismatch(facts)
 
     def describe(self) -> str:
@@ -80,6 +82,11 @@ class Worker:
         return (math.inf, "") if self.facts.on_hub else silent  # the main process of others always finds time to speak
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it has said of late that it has room for more."""
+        return perf_counter() - self.said_s < _OF_LATE_S and self.facts.running < self.facts.capacity
+
+    @property
     def kind(self) -> str:
         """What its queue is for: "io" or "cpu"."""
         return "io" if any(queue.startswith("greenlab.io.") for queue in self.facts.queues) else "cpu"
@@ -94,6 +101,11 @@ class Workers:
 
     def __iter__(self) -> Iterator[Worker]:
         return iter(self._known.values())
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all that were heard, also of those that have not said yet what they are."""
+        return {*self._known, *self._strangers}
 
     def answered(self, since_s: float) -> list[Worker]:
         """Return those that can run this kernel's functions and have said so since then."""
