@@ -67,7 +67,7 @@ class Recovery:
         self._catching_up = False
         self._asked_s = math.inf  # since when all are asked whether they are there
         self._death_s = -math.inf  # when a worker was last found dead
-        self._idle_s: dict[str, float] = {}  # since when a worker of a kind has had nothing to do, as far as is known
+        self._idle_s: dict[str, float] = {}  # since when workers of a kind would take what they are sent
         self._missing: set[str] = set()  # kinds that nobody takes, of which that was said
         self._states: dict[str, State] = {}
 
@@ -146,10 +146,10 @@ class Recovery:
         return holders | self._workers.names if now_s - self._asked_s > DEAD_S else holders
 
     def _note_idle(self) -> None:
-        """Note since when workers have had nothing to do: they would take what waits in their queue."""
+        """Note since when the workers of a kind would have taken what waits in their queue."""
         now_s = perf_counter()
         for kind in {active.kind for active in self._jobs.values()}:
-            if any(worker.is_idle for worker in self._workers.serving(kind)):
+            if self._workers.would_take(kind):
                 self._idle_s.setdefault(kind, now_s)
             else:
                 self._idle_s.pop(kind, None)

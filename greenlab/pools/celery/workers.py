@@ -23,9 +23,10 @@ DEAD_S: Final = 8.0
 """After how long a silence a worker that holds messages counts as dead: it says what it holds every two seconds."""
 DEAD_ON_HUB_S: Final = 30.0
 """The same of an eventlet worker on another machine: as long as tasks compute there, it can say nothing."""
-_OF_LATE_S: Final = 3.0
 GONE_S: Final = 1.0
 """The same where its process, on this machine, has ended: what it told last may still be on its way."""
+_OF_LATE_S: Final = 3.0
+"""For how long after a worker has said how many tasks it runs that is taken as so."""
 
 
 class Strength(NamedTuple):
@@ -80,11 +81,6 @@ class Worker:
         if state == "stopped":
             return DEAD_S, "is stopped"
         return (math.inf, "") if self.facts.on_hub else silent  # the main process of others always finds time to speak
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether it has said of late that it has room for more."""
-        return perf_counter() - self.said_s < _OF_LATE_S and self.facts.running < self.facts.capacity
 
     @property
     def kind(self) -> str:
@@ -163,6 +159,15 @@ class Workers:
     def serving(self, kind: str) -> list[Worker]:
         """Those that take tasks of a kind, "io" or "cpu"."""
         return [worker for worker in self.able if worker.kind == kind]
+
+    def would_take(self, kind: str) -> bool:
+        """Whether a message that is in the queue of a kind would be taken: all have spoken of late, one has room.
+
+        One that says nothing may have taken it, and may be busy.
+        """
+        serving, since_s = self.serving(kind), perf_counter() - _OF_LATE_S
+        room = any(worker.facts.running < worker.facts.capacity for worker in serving)
+        return room and all(worker.said_s > since_s for worker in serving)
 
     def capacity(self, kind: str) -> int:
         """How many tasks of a kind run at a time; 1 where nobody is there to say so."""
