@@ -67,6 +67,11 @@ def pairs() -> list[tuple[Any, Any]]:
     return _patches.pairs()
 
 
+def place_of(new: Any) -> tuple[Any, str] | None:
+    """Return the module and the attribute where something has replaced what was there; None where it has not."""
+    return _patches.place_of(new)
+
+
 def restore(pairs: list[tuple[Any, Any]]) -> None:
     """Put every replaced object back. Nobody is served any more."""
     _patches.restore()

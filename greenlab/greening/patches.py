@@ -39,6 +39,17 @@ class Patches:
         """Return the list itself of what was replaced."""
         return self._done
 
+    def place_of(self, new: Any) -> tuple[Any, str] | None:
+        """Return the module and the attribute where something was put in the place of another, or None."""
+        return next(
+            (
+                (owner, name)
+                for owner, name, _ in self._done
+                if not isinstance(owner, type) and getattr(owner, name) is new
+            ),
+            None,
+        )
+
     def pairs(self) -> list[tuple[Any, Any]]:
         """List (original, replacement) of what stands in modules: what others may have imported by name."""
         return [

@@ -10,6 +10,7 @@ import platform
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -305,6 +306,17 @@ def test_a_broker_that_is_away_is_one_line(started: Any, monkeypatch: pytest.Mon
     with pytest.raises(greenlab.UsageError, match="cannot be reached") as caught:
         run(nap, [0])
     assert "\n" not in str(caught.value)
+
+
+def test_what_is_greened_here_is_in_a_worker_what_stands_there(worker: celery_workers.Worker) -> None:
+    from threading import Lock
+    from time import sleep
+
+    assert (time.sleep, threading.Lock) == (sleep, Lock)
+    assert "greenlab.greening" in sleep.__module__
+    assert [None] * 3 == run(sleep, [0.0] * 3).results
+    places = run(lambda _: (sleep is time.sleep, Lock is threading.Lock), range(3))
+    assert [(True, True)] * 3 == places.results
 
 
 def test_a_result_that_no_message_may_hold_fails_by_itself(worker: celery_workers.Worker) -> None:

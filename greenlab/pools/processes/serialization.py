@@ -163,7 +163,10 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
     )
 
     def reducer_override(self, obj: Any) -> Any:
-        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, and odd modules go by name."""
+        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, odd modules and greened calls go by name.
+
+        What is greened here is found in a worker under its name in the standard library, greened or not.
+        """
         if isinstance(obj, BaseException) and _is_frozen(obj):
             return _make_frozen, (type(obj), obj.args, vars(obj))
         if shell.is_shell(obj):
@@ -172,7 +175,15 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
             return shell.make_getter, ()
         if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
             return importlib.import_module, (obj.__name__,)
+        if isinstance(obj, FunctionType | type) and (place := _place_of(obj)):
+            return getattr, place
         return super().reducer_override(obj)
+
+
+def _place_of(obj: Any) -> tuple[ModuleType, str] | None:
+    """Return the module and the name that something stands for which has replaced it there, else None."""
+    library = sys.modules.get("greenlab.greening.library")  # where nothing is greened, it need not be loaded
+    return library.place_of(obj) if library is not None else None
 
 
 def _is_frozen(error: BaseException) -> bool:
