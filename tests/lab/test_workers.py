@@ -65,3 +65,33 @@ def test_workers_that_do_not_start_say_why() -> None:
         workers.start()
     assert "\n" not in str(caught.value)
     assert workers.pid is None
+
+
+@pytest.mark.parametrize(
+    ("lives_s", "green", "said", "status"), [(0, 0, "starting it again", 0), (1e9, 1, "does not stay alive", 1)]
+)
+def test_a_worker_that_ends_by_itself_is_started_again_unless_it_cannot_live(
+    lives_s: float, green: int, said: str, status: int, tmp_path: Path
+) -> None:
+    program = (
+        "from greenlab.pools.celery import launcher\n"
+        f"launcher._LIVES_S = {lives_s}\n"
+        f"raise SystemExit(launcher.run({green}, 1))\n"
+    )
+    first = " io | " if green else "cpu | "
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        next(line for line in lines if line.startswith(first) and " ready." in line)
+        pool = "eventlet" if green else "prefork"
+        next(one for one in psutil.Process(process.pid).children() if pool in one.cmdline()).kill()
+        next(line for line in lines if line.startswith(first) and said in line)
+        if not status:
+            next(line for line in lines if line.startswith(first) and " ready." in line)
+            process.terminate()
+        for _ in lines:
+            pass
+        assert status == process.wait(60)

@@ -2,8 +2,9 @@
 
 One eventlet worker takes tasks that wait, one prefork worker with a process a core takes those that compute.
 
-Guarantees: Ctrl-C, or a SIGTERM, ends both warmly: tasks that run may end; a second one ends them at once. Where one
-worker ends by itself, the other is ended too, and the exit status says so.
+Guarantees: Ctrl-C, or a SIGTERM, ends both warmly: tasks that run may end; a second one ends them at once. A worker
+that ends by itself is started again (Celery 5.6.3 with kombu 5.7 may end as it loses Redis); where it has not lived
+for `_LIVES_S`, something is wrong with it: the other is ended too, and the exit status says so.
 
 Must not import: celery, kombu.
 """
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 GREEN: Final = 1000
 _GRACE_S: Final = 10.0
 """How long tasks that run may take to end when the program that wanted them has gone."""
+_LIVES_S: Final = 10.0
+"""After a shorter life than that a worker is not started again."""
 PLAIN_LOG: Final = "GREENLAB_PLAIN_LOG"
 """Set in the workers' environment: their log then has what a person reads, and not two lines a message."""
 
@@ -64,80 +67,130 @@ def run(
     ]
     where = "the embedded broker, for kernels on this machine" if found.embedded else "GREENLAB_BROKER"
     _say(f"greenlab worker: messages come by {where}; Ctrl-C ends it")
-    workers = []
+    workers = [_Worker(name, pool, size, options, app) for name, pool, size, _ in wanted]
     for name, pool, size, what in wanted:
         _say(f"{name:>3} | {pool}, {size:,} at a time: {what}")
-        workers.append(_start(name, pool, size, options, app))
-    threads = [threading.Thread(target=_copy, args=(name, worker.stdout), daemon=True)
-               for (name, *_), worker in zip(wanted, workers, strict=True)]  # fmt: skip
-    for thread in threads:
-        thread.start()
-    return _wait(workers, threads, parent)
+    return _Launcher(workers, parent).run()
 
 
-def _start(name: str, pool: str, size: int, options: Sequence[str], app: str) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable, "-m", "celery", "--quiet", "-A", app, "worker", "-P", pool, "-c", str(size),
-        "-n", f"{name}@%h", "-l", "info", "--without-mingle", "--without-gossip", *options,
-    ]  # fmt: skip
-    with undebugged():
-        # In a group of its own: Ctrl-C comes to us, and we pass it on once.
-        return subprocess.Popen(  # noqa: S603 - our own interpreter and code
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, process_group=0,
-            env=os.environ | {PLAIN_LOG: "1", "PYTHONWARNINGS": "ignore"},
-        )  # fmt: skip
+class _Worker:
+    """A worker that this process has started, and starts again."""
 
+    def __init__(self, name: str, pool: str, size: int, options: Sequence[str], app: str) -> None:
+        self.name = name
+        self.process: subprocess.Popen[bytes] | None = None
+        self._command = [
+            sys.executable, "-m", "celery", "--quiet", "-A", app, "worker", "-P", pool, "-c", str(size),
+            "-n", f"{name}@%h", "-l", "info", "--without-mingle", "--without-gossip", *options,
+        ]  # fmt: skip
 
-def _wait(workers: Sequence[subprocess.Popen[bytes]], threads: Sequence[threading.Thread], parent: int | None) -> int:
-    asked = 0
-    orphaned_s = 0.0
-    ended = threading.Event()
+    def start(self) -> None:
+        with undebugged():
+            # In a group of its own: Ctrl-C comes to us, and we pass it on once.
+            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+                self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                process_group=0, env=os.environ | {PLAIN_LOG: "1", "PYTHONWARNINGS": "ignore"},
+            )  # fmt: skip
+        self._started_s = time.monotonic()
+        self._copier = threading.Thread(target=_copy, args=(self.name, self.process.stdout), daemon=True)
+        self._copier.start()
 
-    def end(*_: Any) -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            _say("ending: tasks that run may end; once more ends them at once")
-        for worker in workers:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(worker.pid, signal.SIGKILL) if asked > 1 else worker.send_signal(signal.SIGTERM)
+    @property
+    def has_ended(self) -> bool:
+        return self.status is not None
 
-    def follow_parent() -> None:
-        nonlocal orphaned_s
-        if parent in (None, os.getppid()):
+    @property
+    def status(self) -> int | None:
+        return None if self.process is None else self.process.poll()
+
+    @property
+    def age_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def end(self) -> None:
+        """Ask it to end when its tasks have."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def end_now(self) -> None:
+        """Kill it, and its processes."""
+        if self.process is None:
             return
-        orphaned_s = orphaned_s or time.monotonic()
-        if not asked or (asked == 1 and time.monotonic() > orphaned_s + _GRACE_S):
-            end()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        watchers = [threading.Thread(target=_await, args=(worker, ended), daemon=True)
-                    for worker in workers]  # fmt: skip
-        for watcher in watchers:
-            watcher.start()
-        while not ended.wait(1.0):  # short, so that a signal's handler gets its turn on every system
-            follow_parent()
-        if not asked:
-            _say("a worker has ended by itself: ending the other")
-            for worker in workers:
-                worker.send_signal(signal.SIGTERM)
-        for worker in workers:
-            while worker.poll() is None:
-                follow_parent()
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    worker.wait(1.0)
-        for thread in threads:
-            thread.join(1.0)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 0 if asked else 1
+    def drain(self) -> None:
+        """Wait for the last that it says."""
+        self._copier.join(1.0)
 
 
-def _await(worker: subprocess.Popen[bytes], ended: threading.Event) -> None:
-    worker.wait()
-    ended.set()
+class _Launcher:
+    """Keeps workers running until they are to end."""
+
+    def __init__(self, workers: Sequence[_Worker], parent: int | None) -> None:
+        self._workers = workers
+        self._parent = parent
+        self._asked = 0
+        self._failed = False
+        self._orphaned_s = 0.0
+        self._changed = threading.Event()
+
+    def run(self) -> int:
+        """Start all, and wait until all have ended; return the exit status."""
+        before = {number: signal.signal(number, self._end) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            for worker in self._workers:
+                self._start(worker)
+            while not all(worker.has_ended for worker in self._workers):
+                self._changed.wait(1.0)  # short, so that a signal's handler gets its turn on every system
+                self._changed.clear()
+                self._follow_parent()
+                self._start_again()
+            for worker in self._workers:
+                worker.drain()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return 0 if self._asked and not self._failed else 1
+
+    def _start(self, worker: _Worker) -> None:
+        worker.start()
+        if self._asked:  # meanwhile
+            worker.end()
+        threading.Thread(target=self._await, args=(worker.process,), daemon=True).start()
+
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        self._changed.set()
+
+    def _end(self, *_: Any) -> None:
+        self._asked += 1
+        if self._asked == 1:
+            _say("ending: tasks that run may end; once more ends them at once")
+        for worker in self._workers:
+            worker.end() if self._asked == 1 else worker.end_now()
+
+    def _start_again(self) -> None:
+        """Start workers again that have ended by themselves; where one cannot live, end the others."""
+        for worker in self._workers:
+            if self._asked or self._failed or not worker.has_ended:
+                continue
+            if worker.age_s > _LIVES_S:
+                how = f"with status {worker.status}"
+                _say(f"{worker.name:>3} | has ended by itself, {how}: starting it again")
+                self._start(worker)
+            else:
+                _say(f"{worker.name:>3} | does not stay alive: ending the other")
+                self._failed = True
+                for other in self._workers:
+                    other.end()
+
+    def _follow_parent(self) -> None:
+        if self._parent in (None, os.getppid()):
+            return
+        self._orphaned_s = self._orphaned_s or time.monotonic()
+        if not self._asked or (self._asked == 1 and time.monotonic() > self._orphaned_s + _GRACE_S):
+            self._end()
 
 
 def _copy(name: str, stream: IO[bytes] | None) -> None:
