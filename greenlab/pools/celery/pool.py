@@ -13,6 +13,8 @@ Guarantees:
 Bounds: a task on a `threads` worker is not stopped by a kill or a time limit; where a task of an eventlet worker
 computes, none of that worker gets its turn. A worker of another machine counts as dead when it has been silent
 for `workers.DEAD_S`, an eventlet one for `workers.DEAD_ON_HUB_S`; of one on this machine the process is looked at.
+Two moments remain in which a task may begin twice: a broker dies as it has handed a message to one worker and not yet
+said that it took it, so that it is sent once more; a worker is killed as a task has begun and that is not yet told.
 
 Must not import: runs, live, magics.
 """
