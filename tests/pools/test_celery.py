@@ -154,8 +154,8 @@ def test_the_hubs_state_lists_the_workers(green_worker: celery_workers.Worker, s
     run(len, ["x"])
     (line,) = state_of(started).remote
     assert "eventlet -c 100, takes greenlab.io.py3" in line
-    assert "0 tasks running, seen 0 s ago" in line
-    assert line in repr(state_of(started))
+    wait_until(lambda: "0 tasks running, seen 0 s ago" in state_of(started).remote[0])  # it ends after its last word
+    assert "0 tasks running, seen 0 s ago" in repr(state_of(started))
 
 
 def spin(seconds: float) -> None:

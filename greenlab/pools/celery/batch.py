@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from greenlab.pools.celery import messages
 from greenlab.pools.celery.job import MOST_ITEM_BYTES
 from greenlab.pools.hybrid.output import Output, Task, this_task
-from greenlab.pools.processes import serialization
+from greenlab.pools.processes import pickling, serialization
 from greenlab.pools.processes.environment import raiser
 from greenlab.pools.processes.remote_task import Killed, Packed, dump_task_error
 
@@ -42,7 +42,7 @@ def prepare(batch: messages.Batch, owner: Task, item: Any) -> tuple[Any, Any]:
     """Return what a task calls, and with what; called within the task, whose prints are known from then on."""
     this_task.set(owner)
     func = load_function(batch.func, batch.path)
-    return func, item.load(serialization.has_class) if isinstance(item, Packed) else item
+    return func, item.load(pickling.has_class) if isinstance(item, Packed) else item
 
 
 class Results:

@@ -17,23 +17,18 @@ Must not import: eventlet, asyncio, IPython; worker processes load this.
 
 from __future__ import annotations
 
-import collections
 import functools
-import importlib
-import io
 import linecache
 import pickle
-import sys
 import traceback
-from types import CodeType, FunctionType, MethodType, ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import FunctionType, MethodType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 import cloudpickle
-from cloudpickle import cloudpickle as machinery
 
 from greenlab.errors import GreenlabError, NotSendableError
 from greenlab.places import is_machinery
-from greenlab.pools.processes import culprits, shell
+from greenlab.pools.processes import culprits
 from greenlab.pools.processes.framing import (
     ERROR,
     NOTHING,
@@ -45,6 +40,7 @@ from greenlab.pools.processes.framing import (
     split_buffers,
     with_buffers,
 )
+from greenlab.pools.processes.pickling import Unpickler, dump_by_value, has_class
 from greenlab.text.tracebacks import leave_out_frames, message_of
 
 if TYPE_CHECKING:
@@ -119,13 +115,13 @@ def dump(value: Any) -> Parcel:
         by_value = True
     if by_value:
         buffers.clear()
-        data = _dump_by_value(value, buffers.append)
+        data = dump_by_value(value, buffers.append)
     if not buffers:
         return Parcel(PICKLED, [data])
     try:
         return with_buffers(data, [buffer.raw() for buffer in buffers])
     except BufferError:  # a buffer with gaps cannot be sent as it lies
-        return Parcel(PICKLED, [_dump_by_value(value)])
+        return Parcel(PICKLED, [dump_by_value(value)])
 
 
 def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> Any:
@@ -147,108 +143,7 @@ def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> 
     data = bytes(body)
     if b"_class_setstate" not in data:
         return pickle.loads(data, buffers=beside)
-    return _Unpickler(data, beside, known).load()
-
-
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships no types
-    """Keeps the file names of code, which cloudpickle 3.1.3 replaces by `<dynamic-code>`.
-
-    A cell's name is what tracebacks find its lines by. And sends by name what stands for a module in `sys.modules`
-    and is of a class of its own, as kombu is and celery: cloudpickle does so for plain modules only.
-    """
-
-    dispatch_table: ClassVar = collections.ChainMap(
-        {CodeType: lambda code: (_make_code, (code.co_filename, *machinery._code_reduce(code)))},
-        cloudpickle.Pickler.dispatch_table,
-    )
-
-    def reducer_override(self, obj: Any) -> Any:
-        """As cloudpickle; but `!command` finds a shell, frozen errors arrive, odd modules and greened calls go by name.
-
-        What is greened here is found in a worker under its name in the standard library, greened or not.
-        """
-        if isinstance(obj, BaseException) and _is_frozen(obj):
-            return _make_frozen, (type(obj), obj.args, vars(obj))
-        if shell.is_shell(obj):
-            return shell.WorkerShell, ()
-        if shell.is_getter(obj):
-            return shell.make_getter, ()
-        if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
-            return importlib.import_module, (obj.__name__,)
-        if isinstance(obj, FunctionType | type) and (place := _place_of(obj)):
-            return getattr, place
-        return super().reducer_override(obj)
-
-
-def _place_of(obj: Any) -> tuple[ModuleType, str] | None:
-    """Return the module and the name that something stands for which has replaced it there, else None."""
-    library = sys.modules.get("greenlab.greening.library")  # where nothing is greened, it need not be loaded
-    return library.place_of(obj) if library is not None else None
-
-
-def _is_frozen(error: BaseException) -> bool:
-    """Whether it is of a frozen dataclass: an exception is unpickled by setting attributes, which that forbids."""
-    params = getattr(type(error), "__dataclass_params__", None)
-    return getattr(params, "frozen", False) and type(error).__reduce__ is BaseException.__reduce__
-
-
-def _make_frozen(kind: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]) -> BaseException:
-    error = kind.__new__(kind, *args)
-    vars(error).update(state)
-    return error
-
-
-def _make_code(name: str, maker: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
-    return maker(*args).replace(co_filename=name)
-
-
-def _dump_by_value(value: Any, beside: Callable[[pickle.PickleBuffer], object] | None = None) -> bytes:
-    """Pickle what the plain pickler cannot, or must not by reference: what is defined in `__main__`."""
-    file = io.BytesIO()
-    _Pickler(file, 5, buffer_callback=beside).dump(value)
-    return file.getvalue()
-
-
-def has_class(tracker_id: str) -> bool:
-    """Whether a class of this tracker id lives in this process (see `load`)."""
-    return tracker_id in machinery._DYNAMIC_CLASS_TRACKER_BY_ID
-
-
-class _Unpickler(pickle.Unpickler):
-    """Leaves classes alone that this process has.
-
-    cloudpickle 3.1 finds the notebook's own class when an instance comes home, but then sets each of its
-    attributes anew: its methods would from then on see copies of the notebook's globals.
-    """
-
-    # Where the tracker id stands among the arguments of cloudpickle's makers of classes.
-    _MAKERS = {"_make_skeleton_class": 4, "_make_skeleton_enum": 5}  # noqa: RUF012
-
-    def __init__(self, data: bytes, buffers: list[memoryview], known: Callable[[str], bool]) -> None:
-        super().__init__(io.BytesIO(data), buffers=buffers)
-        self._known = known
-        self._kept: list[type] = []
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        found = super().find_class(module, name)
-        if module == machinery.__name__ and name == "_class_setstate":
-            return functools.partial(self._set_state, found)
-        if module == machinery.__name__ and name in self._MAKERS:
-            return functools.partial(self._make, found, self._MAKERS[name])
-        return found
-
-    def _make(self, maker: Callable[..., type], position: int, *args: Any) -> type:
-        keep = self._known(args[position])
-        made = maker(*args)
-        if keep:
-            self._kept.append(made)
-        return made
-
-    def _set_state(self, setter: Callable[..., Any], made: type, state: Any) -> Any:
-        return made if any(made is kept for kept in self._kept) else setter(made, state)
-
-
-# --- functions ---------------------------------------------------------------------------------------------
+    return Unpickler(data, beside, known).load()
 
 
 def dump_function(func: Any) -> bytes:
@@ -258,7 +153,7 @@ def dump_function(func: Any) -> bytes:
         NotSendableError: something that it uses cannot be pickled; the message names it.
     """
     try:
-        data = _dump_by_value(func)
+        data = dump_by_value(func)
     except Exception as error:
         name, value = find_culprit(func)
         what = f"{name!r} ({type_name(value)}), used by the task," if name else f"the task ({type_name(func)})"
@@ -306,7 +201,7 @@ def _sources(func: Any) -> dict[str, list[str]]:
 
 def _is_sendable(value: object) -> bool:
     try:
-        _dump_by_value(value)
+        dump_by_value(value)
     except Exception:
         return False
     return True
@@ -351,7 +246,7 @@ def dump_error(error: BaseException) -> Parcel:
     except BaseException:  # its `str()` raised what traceback lets through
         text = "".join(["Traceback (most recent call last):\n", *traceback.format_tb(trace), f"{name}: {message}\n"])
     try:
-        data = _dump_by_value(error)
+        data = dump_by_value(error)
         survives = isinstance(pickle.loads(data), BaseException)
     except BaseException:
         survives = False
