@@ -36,6 +36,13 @@ def lint(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the docs site into site/, and check its links and that nothing is loaded from elsewhere."""
+    session.run("mkdocs", "build", "--strict")
+    session.run("python", "tests/kit/check_site.py", "site")
+
+
+@nox.session
 def pythons(session: nox.Session) -> None:
     """Run the tests under every Python of this machine: `nox -s pythons -- --fast`."""
     session.run("python", "tests/every_python.py", *session.posargs)
