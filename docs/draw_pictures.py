@@ -6,6 +6,7 @@ them a third as large.
 
 from __future__ import annotations
 
+import heapq
 import io
 import queue
 import threading
@@ -32,18 +33,17 @@ def main() -> None:
 
 
 def _run() -> greenlab.Run:
-    """Run tasks of which a few fail, and one holds the hub."""
-    import urllib.request
+    """Run tasks that take as long as feeds of the open web; a few fail, and one holds the hub."""
 
-    def fetch(item: tuple[int, str]) -> int:
-        number, url = item
+    def fetch(number: int) -> None:
+        time.sleep(latencies[number])
+        if number % 60 == 59:
+            raise ConnectionError("the server does not answer")
         if number == 1_000:
             _parse_at_once()
-        with urllib.request.urlopen(url) as answer:  # noqa: S310 # of the lab
-            return len(answer.read())
 
-    with FeedHub(seed=4, fail_every=60) as hub:
-        return greenlab.run(fetch, enumerate(hub.urls(1_500)), concurrency=150)
+    latencies = FeedHub(seed=4).latencies(2_000)
+    return greenlab.run(fetch, range(2_000), concurrency=150)
 
 
 def _parse_at_once() -> None:
@@ -53,23 +53,28 @@ def _parse_at_once() -> None:
 
 
 def _race() -> greenlab.Race:
-    """Let the pools run a task that waits and computes."""
+    """Let the pools run a task that waits, and then is in a C library that does not cooperate."""
 
-    def wait_and_compute(_number: int) -> None:
+    def wait_and_block(_number: int) -> None:
+        import ctypes
+
         time.sleep(0.02)
-        compute(0.005)
+        ctypes.CDLL(None).usleep(5_000)
 
-    return greenlab.race(wait_and_compute, range(200), concurrency=50, workers=2, repeat=3)
+    return greenlab.race(wait_and_block, range(200), concurrency=10, workers=2, repeat=3)
 
 
 def _sweep() -> greenlab.Sweep:
-    """Try a task that waits, and computes for a fiftieth of that time: some fifty in flight keep a core busy."""
+    """Ask a server that has forty places and a fair queue."""
+    free_at = [0.0] * 40
 
-    def ask_and_compute(_number: int) -> None:
-        time.sleep(0.05)
-        compute(0.001)
+    def ask(_number: int) -> None:
+        now = time.monotonic()
+        answered = max(now, heapq.heappop(free_at)) + 0.05
+        heapq.heappush(free_at, answered)
+        time.sleep(answered - now)
 
-    return greenlab.sweep(ask_and_compute, range(500), concurrency=(1, 4, 12, 25, 50, 100, 200), seconds=1.5)
+    return greenlab.sweep(ask, range(500), concurrency=(1, 4, 12, 25, 50, 100, 200), seconds=2)
 
 
 def _timeline() -> greenlab.Timeline:
