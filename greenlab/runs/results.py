@@ -55,6 +55,7 @@ class RunResults:
         self._ended_s: float | None = None
         self._blocks: list[Block] = []
         self._latency: Latency | None = None
+        self._ended_by: BaseException | None = None
         self._printed: dict[int | None, list[str]] = {}
 
     @property
@@ -106,17 +107,24 @@ class RunResults:
         Raises:
             PendingError: the run goes on.
             CancelledError: the run was cancelled; `outcomes` has what has ended, and `resume` runs the rest.
-            Exception: the error of the first task, in input order, that failed or was cancelled.
+            Exception: the error that ended the run, such as the first failure of one that was to fail fast; otherwise
+                that of the first task, in input order, that failed or was cancelled.
         """
         if self._ended_s is None:
             raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
         self._refuse_if_discarded("results")
         for index, state in enumerate(self.ledger.state):
+            if state != OK and self._ended_by is not None:
+                raise self._ended_by  # the cause, of which a task before it was cancelled
             if state == CANCELLED:
                 raise CancelledError(f"task {index:,} had not ended when the run was cancelled: {_READABLE}")
             if state != OK:
                 raise self.ledger.errors[index]
-        if self.cancelled and not self.ledger.exhausted and self.ledger.total != len(self.ledger.values):
+        if self.ledger.exhausted or self.ledger.total == len(self.ledger.values):
+            return list(self.ledger.values)
+        if self._ended_by is not None:
+            raise self._ended_by
+        if self.cancelled:
             raise CancelledError(f"the run was cancelled before all tasks had begun: {_READABLE}")
         return list(self.ledger.values)
 

@@ -115,6 +115,7 @@ class Run(RunResults):
             self.cancelled = True
         except BaseException as error:
             self._pool_error = error
+            self._ended_by = self._ended_by or error
         finally:
             self.ledger.stopped = True
             self._ended_s = perf_counter()
@@ -144,8 +145,9 @@ class Run(RunResults):
         self._blocks.append(block)
         self._observers.notify("hub_blocked", self, block)
 
-    def _cancel_soon(self, _index: int, _error: BaseException) -> None:
+    def _cancel_soon(self, _index: int, error: BaseException) -> None:
         self.ledger.on_failure = None
+        self._ended_by = error
         self._hub.schedule_call_global(0, self.cancel)
 
     def wait(self, timeout: float | None = None) -> Run:

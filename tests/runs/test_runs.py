@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import _thread
 import math
 import threading
 import time
@@ -99,6 +100,28 @@ def test_fail_fast_stops_at_the_first_failure() -> None:
     counts = caught.value.run.counts
     assert (2, 1) == (counts["succeeded"], counts["failed"])
     assert len(caught.value.run.outcomes) < 10
+
+
+@pytest.mark.parametrize("pool", ["green", "prefork"])
+def test_results_of_a_run_that_failed_fast_raise_the_failure_and_not_what_it_cancelled(pool: str) -> None:
+    def second_fails(x: Any) -> Any:
+        if x == 1:
+            raise OSError("gone")
+        time.sleep(60)
+
+    workers = 2 if pool == "prefork" else None
+    run = greenlab.api.run.prepare(second_fails, range(3), pool=pool, concurrency=2, workers=workers, fail_fast=True)
+    run.start().wait()
+    assert [greenlab.CancelledError, OSError] == [type(error) for error in run.outcomes[:2]]
+    with pytest.raises(OSError, match="gone"):
+        _ = run.results
+
+
+def test_results_of_a_run_that_its_pool_could_not_run_raise_why() -> None:
+    lock = _thread.allocate_lock()
+    run = greenlab.api.run.prepare(lambda _: lock.locked(), range(3), pool="prefork", workers=1).start().wait()
+    with pytest.raises(greenlab.NotSendableError, match="cannot send 'lock'"):
+        _ = run.results
 
 
 def test_cancel_keeps_what_has_ended_and_resume_does_the_rest() -> None:
