@@ -138,8 +138,8 @@ def prepare(
         fail_fast=chosen.fail_fast,
         observers=(
             *observers,
-            *views_for(here, chosen.live),
             *([Tracing(here, timeline_figure)] if chosen.trace else []),
+            *views_for(here, chosen.live),
         ),
         make_repeated=repeated,
         figure=run_figure,

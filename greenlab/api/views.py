@@ -91,8 +91,8 @@ def run_figure(run: Run) -> Any:
     return static_figure(run)
 
 
-def timeline_figure(timeline: Timeline) -> Any:
+def timeline_figure(timeline: Timeline, *, own: bool = False) -> Any:
     """Draw a timeline. `Tracing` is given this function, since `tracing` draws nothing."""
     from greenlab.live.drawing.timeline_figure import draw
 
-    return draw(timeline)
+    return draw(timeline, own=own)

@@ -50,6 +50,11 @@ _lanes = itertools.count(1)
 _getframe = sys._getframe
 
 
+_STARTERS = ("eventlet.", "greenlab.hub.", "greenlab.greening.")
+_FOR_USERS = ("greenlab.magics.", "greenlab.examples.")
+"""Modules that start the functions of others in green threads, and those whose functions are a user's."""
+
+
 @dataclass
 class Recording:
     """What was recorded.
@@ -58,6 +63,7 @@ class Recording:
         started_s, ended_s: from when to when, `time.perf_counter()` seconds.
         holds: a row of `COLUMNS` numbers a hold, oldest first; the task is -1 where there is none.
         names: of lanes, by number.
+        own: the lanes, by number, in which greenlab runs something of its own: a run's driver, a view, a connection.
         dropped: how many holds there were before those that are kept.
         blocks: what blocked the hub meanwhile.
     """
@@ -66,8 +72,20 @@ class Recording:
     ended_s: float = 0.0
     holds: array[float] = field(default_factory=lambda: array("d"))
     names: dict[int, str] = field(default_factory=dict)
+    own: set[int] = field(default_factory=set)
     dropped: int = 0
     blocks: list[Block] = field(default_factory=list)
+
+    def cut(self, started_s: float, ended_s: float) -> None:
+        """Leave out what was before and after; in `time.perf_counter()` seconds."""
+        rows = iter(self.holds)
+        kept = array("d")
+        for start_s, end_s, *rest in zip(*[rows] * COLUMNS, strict=True):
+            if start_s < ended_s and end_s > started_s:
+                kept.extend((max(start_s, started_s), min(end_s, ended_s), *rest))
+        self.holds = kept
+        self.blocks = [block for block in self.blocks if block.started_s < ended_s and block.ended_s > started_s]
+        self.started_s, self.ended_s = started_s, ended_s
 
 
 @contextlib.contextmanager
@@ -104,6 +122,7 @@ class Recorder:
         self._new: array[float] = array("d")
         self._dropped = 0
         self._names: dict[int, str] = {}
+        self._own: set[int] = set()
         self._since_s = perf_counter()
         self._next = _OTHER
         self._hosted = False
@@ -146,7 +165,12 @@ class Recorder:
     # -- the hooks -----------------------------------------------------------------------------------------
 
     def _switch(self) -> Any:
-        self._next = _NUMBER[wait_of(_getframe(1)).kind]
+        frame = _getframe(1)
+        self._next = _NUMBER[wait_of(frame).kind]
+        holder = self._hub.owner()
+        if not hasattr(holder, "greenlab_own"):
+            # Here, since the frames of a greenlet that is suspended cannot be walked.
+            holder.greenlab_own = holder.about is not None if isinstance(holder, Task) else _is_own(frame)
         return self._real_switch()
 
     def _make_hook(self, former: Any) -> Any:
@@ -175,6 +199,8 @@ class Recorder:
             lane = holder.greenlab_lane = next(_lanes)
         if lane not in self._names:
             self._names[lane] = self._name(holder)
+            if getattr(holder, "greenlab_own", False):
+                self._own.add(lane)
         index = index_of(holder)
         end = _END if holder.dead else self._next
         self._next = _OTHER
@@ -203,4 +229,19 @@ class Recorder:
         recording.holds = kept[skip:]
         recording.dropped = self._dropped if skip == 0 else 0
         recording.names = dict(self._names)
+        recording.own = set(self._own)
         recording.ended_s = perf_counter()
+
+
+def _is_own(frame: Any) -> bool:
+    """Return whether a green thread runs a function of greenlab's for itself, by the frame in which it waits.
+
+    That of a pool that runs a user's tasks is one too; it is known by its tasks.
+    """
+    own = False
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(_STARTERS):
+            own = name.startswith("greenlab.") and not name.startswith(_FOR_USERS)
+        frame = frame.f_back
+    return own

@@ -15,7 +15,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from greenlab.errors import UsageError
 from greenlab.hub.blocks import folded
@@ -57,11 +57,13 @@ class Lane:
     Attributes:
         name: what it is called: "the cell", "Task 3 (fetch)", "task 7" of a run, "tasks 7, 17, 27" if a green thread
             ran these one after another, "green thread 5".
-        held: when it held the hub.
-        waited: when it waited, and for what.
+        own: whether it is one of greenlab's own, such as a run's driver or a live view, and runs no task.
+        holds: when it held the hub.
+        waits: when it waited, and for what.
     """
 
     name: str
+    own: bool = False
     holds: list[TimelineHold] = field(default_factory=list)
     waits: list[TimelineWait] = field(default_factory=list)
 
@@ -82,7 +84,7 @@ class Timeline:
         dropped: how many switches at the beginning were not kept, because there were too many.
     """
 
-    def __init__(self, recording: Recording, figure: Callable[[Timeline], Any] | None = None) -> None:
+    def __init__(self, recording: Recording, figure: Callable[..., Any] | None = None) -> None:
         self.blocks: list[Block] = recording.blocks
         self.dropped = recording.dropped
         self.started_s = recording.started_s
@@ -120,21 +122,26 @@ class Timeline:
 
     # -- display -------------------------------------------------------------------------------------------
 
-    def plot(self) -> Any:
+    def plot(self, *, own: bool = False) -> Any:
         """Return a matplotlib Figure with a lane for each green thread: when it held the hub, and what it waited for.
+
+        Args:
+            own: whether to draw greenlab's own too, such as a run's driver; one that blocked the hub always is.
 
         Raises:
             UsageError: the timeline was not made by greenlab.
         """
         if self._figure is None:
             raise UsageError("this timeline has no figure: make it with %%greentrace or run.timeline()")
-        return self._figure(self)
+        return self._figure(self, own=own)
 
     def summary(self) -> str:
         """Return a few lines of plain text: what held the hub, and what was waited for."""
         held_s = sum(lane.held_s for lane in self.lanes)
         part = held_s / self.duration_s if self.duration_s else 0.0
-        counts = f"{counted(len(self.lanes), 'green thread')}, {counted(self.switches, 'switch')}"
+        theirs = [lane for lane in self.lanes if not lane.own]
+        own = f" and {len(self.lanes) - len(theirs)} of greenlab's own" if len(theirs) < len(self.lanes) else ""
+        counts = f"{counted(len(theirs), 'green thread')}{own}, {counted(self.switches, 'switch')}"
         lines = [repr(self), f"  {counts} in {seconds(self.duration_s)}, the hub was held for {part:.0%} of it"]
         busiest = sorted(self.lanes, key=lambda lane: -lane.held_s)[:3]
         lines += [f"  held by {lane.name}: {seconds(lane.held_s)}" for lane in busiest]
@@ -214,11 +221,13 @@ def _lanes(recording: Recording) -> list[Lane]:
     for start, end, number, kind, task in zip(*[rows] * COLUMNS, strict=True):
         lane = lanes.get(int(number))
         if lane is None:
-            lane = lanes[int(number)] = Lane(recording.names.get(int(number), GREEN_THREAD))
+            name = recording.names.get(int(number), GREEN_THREAD)
+            lane = lanes[int(number)] = Lane(name, int(number) in recording.own)
         start_s, stop_s = max(0.0, start - zero_s), end - zero_s
         if int(number) in waiting:
             since_s, what = waiting.pop(int(number))
             lane.waits.append(TimelineWait(since_s, start_s, what))
+        lane.own = lane.own and task < 0
         lane.holds.append(TimelineHold(start_s, stop_s, int(task)))
         if KINDS[int(kind)] != _ENDED:
             waiting[int(number)] = stop_s, KINDS[int(kind)]
@@ -245,6 +254,15 @@ def _words_of(lane: Lane) -> str:
     return f"{plural('task', len(tasks))} {', '.join(map(str, tasks))}" if tasks else ""
 
 
+class TracedRun(Protocol):
+    """A run, as its recorder sees it: when it began, `time.perf_counter()` seconds, and how long it took."""
+
+    @property
+    def started_s(self) -> float: ...  # noqa: D102
+    @property
+    def elapsed_s(self) -> float: ...  # noqa: D102
+
+
 class Tracing:
     """Records a timeline: of a run, as its observer, or of a `with` block.
 
@@ -252,7 +270,7 @@ class Tracing:
         figure: what draws the timeline.
     """
 
-    def __init__(self, hub: GuestHub, figure: Callable[[Timeline], Any] | None = None) -> None:
+    def __init__(self, hub: GuestHub, figure: Callable[..., Any] | None = None) -> None:
         self.figure = figure
         self._hub = hub
         self._timeline: Timeline | None = None
@@ -272,9 +290,12 @@ class Tracing:
         """Begin to record, as an observer of a run."""
         self.__enter__()
 
-    def run_ended(self, _run: object) -> None:
-        """End, as an observer of a run."""
-        self.__exit__()
+    def run_ended(self, run: TracedRun) -> None:
+        """End, as an observer of a run: what came after its last task, such as its last picture, is left out."""
+        if self._recording is not None:
+            self._open.close()
+            self._recording.cut(run.started_s, run.started_s + run.elapsed_s)
+            self.__exit__()
 
     @property
     def timeline(self) -> Timeline:

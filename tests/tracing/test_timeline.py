@@ -18,9 +18,11 @@ import pytest
 
 import greenlab
 from greenlab import UsageError
+from greenlab.api.run import prepare
 from greenlab.hub import trace
 from greenlab.hub.worker_greenlet import WorkerGreenlet
 from greenlab.live.drawing import style, timeline_figure
+from greenlab.runs.resource_usage import UsageMeter
 from greenlab.tracing.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -137,6 +139,50 @@ def test_a_green_thread_is_named_by_the_tasks_that_it_ran() -> None:
     assert 5 == len([name for name in names if re.fullmatch(r"tasks \d+, \d+ … \d+", name)])
     alone = greenlab.run(lambda _: time.sleep(0.001), range(3), trace=True, live=False).timeline()
     assert {"task 0", "task 1", "task 2"} <= {lane.name for lane in alone.lanes}
+
+
+class LateObserver:
+    """Takes its time after a run has ended, as one that draws does."""
+
+    def run_ended(self, _run: object) -> None:
+        time.sleep(0.1)
+
+
+def test_a_timeline_ends_with_the_run_and_not_with_what_came_after() -> None:
+    run = prepare(lambda _: time.sleep(0.01), range(4), trace=True, live=False, observers=(LateObserver(),))
+    timeline = run.start().wait().timeline()
+    assert timeline.duration_s == pytest.approx(run.elapsed_s)
+    spans = [each[:2] for lane in timeline.lanes for each in (*lane.holds, *lane.waits)]
+    assert max(end_s for _, end_s in spans) <= timeline.duration_s + 1e-9
+    assert min(start_s for start_s, _ in spans) >= 0
+
+
+def test_greenlabs_own_green_threads_are_drawn_on_request_and_where_they_block() -> None:
+    def task(x: int) -> None:
+        time.sleep(0.25 if x == 0 else 0.01)
+
+    def body() -> None:
+        # Of greenlab's own: the run's driver, and what reads the use of the machine. What makes the run is a user's.
+        greenlab.spawn(lambda: prepare(task, range(3), live=False, observers=(UsageMeter(),)).start().wait()).wait()
+
+    timeline = traced(body)
+    own = {lane.name for lane in timeline.lanes if lane.own}
+    assert 2 == len(own)
+    assert 1 == len([name for name in own if "run of task" in name])
+    (axes,) = timeline.plot().axes
+    drawn = [label.get_text() for label in axes.get_yticklabels()]
+    assert {"the cell", "task 0", "task 1", "task 2"} < set(drawn)
+    assert 5 == len(drawn)
+    assert "5 green threads and 2 of greenlab's own" in timeline.summary()
+    assert len(timeline.lanes) == len(timeline.plot(own=True).axes[0].get_yticklabels())
+    ticker = next(lane for lane in timeline.lanes if lane.own and "run of" not in lane.name)
+    timeline.blocked = [ticker.holds[0][:2]]
+    assert 6 == len(timeline.plot().axes[0].get_yticklabels())
+
+
+def test_a_function_of_greenlab_that_a_user_spawns_is_the_users() -> None:
+    timeline = traced(lambda: greenlab.spawn(greenlab.run, time.sleep, [0.01], live=False).wait())
+    assert not lane_of(timeline, "(run)").own
 
 
 def test_a_block_is_marked_from_its_exact_start_to_its_end() -> None:

@@ -63,30 +63,28 @@ class Drawable(Protocol):
 
     @property
     def lanes(self) -> Sequence[Any]:
-        """Objects with `name`, `held_s`, `holds` (start, end, task) and `waits` (start, end, kind)."""
+        """Objects with `name`, `own`, `held_s`, `holds` (start, end, task) and `waits` (start, end, kind)."""
 
     @property
     def blocked(self) -> Sequence[Span]:
         """Start and end of each block of the hub."""
 
-    @property
-    def switches(self) -> int:
-        """How often the hub was given up."""
 
-
-def draw(timeline: Drawable, scale: float = 2.0) -> CardFigure:
+def draw(timeline: Drawable, scale: float = 2.0, *, own: bool = False) -> CardFigure:
     """Draw a timeline.
 
     Args:
         timeline: what to draw; seconds from its start.
         scale: device pixels a CSS pixel.
+        own: whether to draw greenlab's own green threads too; one that blocked the hub always is.
     """
-    lanes = _lanes_drawn(timeline.lanes)
+    wanted = [lane for lane in timeline.lanes if own or not lane.own or _blocking(lane, timeline.blocked)]
+    lanes = _lanes_drawn(wanted)
     row = _TALL if len(lanes) <= 16 else _SHORT
     height = _HEAD + row * max(1, len(lanes)) + _FOOT
     with plain_style():
         figure = new_card(height, scale)
-        _draw_head(figure, timeline, len(lanes))
+        _draw_head(figure, timeline, wanted, len(lanes))
         box = (_LEFT / WIDTH_PX, _FOOT / height, 1 - (_LEFT + RIGHT_PX) / WIDTH_PX, 1 - (_HEAD + _FOOT) / height)
         axes = figure.add_axes(box, label="lanes")
         _draw_axes(axes, timeline, lanes, row)
@@ -102,11 +100,11 @@ def _lanes_drawn(lanes: Sequence[Any]) -> list[Any]:
     return [lanes[number] for number in sorted(busiest)]
 
 
-def _draw_head(figure: CardFigure, timeline: Drawable, shown: int) -> None:
+def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], shown: int) -> None:
     x = write(figure, INDENT_PX, 22, "timeline", weight="bold", fontsize=13 * PT, gid="label")
-    count = len(timeline.lanes)
+    count, switched = len(wanted), sum(len(lane.holds) for lane in wanted)
     of = f"{shown} of {format_count(count)}" if shown < count else f"{count}"
-    switches = f"{format_count(timeline.switches)} {plural('switch', timeline.switches)}"
+    switches = f"{format_count(switched)} {plural('switch', switched)}"
     words = f"{of} {plural('green thread', count)}, {switches} in {format_duration(timeline.duration_s)}"
     if timeline.dropped:
         words += f"; {format_count(timeline.dropped)} before them dropped"
@@ -144,14 +142,17 @@ def _draw_lane(axes: Axes, number: int, lane: Any, blocked: Sequence[Span], pixe
         _draw_bars(axes, waits, number, 0.34, color, f"wait {kind}")
     holds = [(each.start_s, each.end_s) for each in lane.holds]
     _draw_bars(axes, [_at_least(span, pixel_s) for span in _joined(holds, pixel_s / 2)], number, 0.72, _HOLD, "held")
-    # It was this lane that blocked the hub, if it held it for most of the block.
-    red = [
-        span
-        for span in holds
+    _draw_bars(axes, _blocking(lane, blocked), number, 0.72, RED, "blocks")
+
+
+def _blocking(lane: Any, blocked: Sequence[Span]) -> list[Span]:
+    """Return the holds of a lane that blocked the hub: those that make up most of a block."""
+    return [
+        (hold.start_s, hold.end_s)
+        for hold in lane.holds
         for start_s, end_s in blocked
-        if min(span[1], end_s) - max(span[0], start_s) > (end_s - start_s) / 2
+        if min(hold.end_s, end_s) - max(hold.start_s, start_s) > (end_s - start_s) / 2
     ]
-    _draw_bars(axes, red, number, 0.72, RED, "blocks")
 
 
 def _draw_bars(axes: Axes, spans: Iterable[Span], number: int, height: float, color: str, gid: str) -> None:
