@@ -30,7 +30,7 @@ from greenlab.advising.model import (
     plan_all,
     simplest_of_the_close,
 )
-from greenlab.text.format import counted, rate, seconds
+from greenlab.text.format import ALIKE, counted, rate, seconds, times_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -234,7 +234,7 @@ def is_delayed(cost: TaskCost) -> bool:
 
 def _why_not(fastest: str, best: str, tried: Mapping[str, float], total_s: Mapping[str, float], tasks: int) -> str:
     """Return why the pool that was fastest on the sample is not the one that is advised."""
-    more = f"{fastest} did {tried[fastest] / tried[best]:.2g} times as much on the sample"
+    more = f"{fastest} did {times_as(tried[fastest] / tried[best], 'much', alike=ALIKE)} {best} on the sample"
     all_tasks = counted(tasks, "task")
     if total_s[fastest] >= total_s[best]:
         return f"{more}, but with its start-up {all_tasks} would not end sooner there"

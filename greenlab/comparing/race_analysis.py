@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from greenlab.runs.resource_usage import LEAST_S
+from greenlab.text.format import ALIKE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from greenlab.runs.resource_usage import Usage
     from greenlab.runs.run import Run
 
-ALIKE = 0.10
-"""Throughputs that differ by less are called the same, unless repeats show a difference."""
 SURE_REPEATS = 3
 """From so many repeats on, ranges that do not overlap are enough: for two pools that are alike they fail to overlap
 in one race in ten with 3 repeats, in one in 126 with 5 (2 / C(2n, n), as in the test of Mann and Whitney)."""

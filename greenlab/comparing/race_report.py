@@ -9,7 +9,6 @@ import html
 from typing import TYPE_CHECKING, Any, Protocol
 
 from greenlab.comparing.race_analysis import (
-    ALIKE,
     RaceRun,
     is_faster,
     joined,
@@ -20,7 +19,7 @@ from greenlab.comparing.race_analysis import (
 )
 from greenlab.errors import UsageError
 from greenlab.text import table
-from greenlab.text.format import counted, rate, seconds
+from greenlab.text.format import ALIKE, counted, rate, seconds, times_as
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,12 +63,17 @@ def verdict(race: RaceFacts) -> str:
     alike = [pool for pool, found in others if not is_faster(race.all_runs, race.pools, best, found)]
     if not alike:
         second, next_best = others[0]
-        return f"{first} was the fastest: {_times(best.median, next_best.median)} the throughput of {second} ({sure})"
-    names = joined([first, *alike])
+        return f"{first} was the fastest: {_as_fast_as(best.median, next_best.median)} {second} ({sure})"
     rest = [(pool, found) for pool, found in others if pool not in alike]
-    ahead = f"; {first} had {_times(best.median, rest[0][1].median)} the throughput of {rest[0][0]}" if rest else ""
+    ahead = f"; {first} was {_as_fast_as(best.median, rest[0][1].median)} {rest[0][0]}" if rest else ""
+    slowest = min(found.median for pool, found in others if pool in alike)
+    equal = "about equally fast, " if best.median <= (1 + ALIKE) * slowest else ""
     why = "within the spread" if race.repeat > 1 else f"within {ALIKE:.0%}, and one run each shows no spread"
-    return f"no clear winner: {names} are {why}{ahead}"
+    return f"no clear winner: {joined([first, *alike])} are {equal}{why}{ahead}"
+
+
+def _as_fast_as(more: float, less: float) -> str:
+    return times_as(more / less if less > 0 else float("inf"), "fast")
 
 
 def rows(race: RaceFacts) -> list[list[str]]:
@@ -165,11 +169,6 @@ def frame(race: RaceFacts) -> Any:
             for one in race.all_runs
         ]
     )
-
-
-def _times(more: float, less: float) -> str:
-    ratio = more / less if less > 0 else float("inf")
-    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.1f} times" if ratio >= 1.3 else f"{ratio:.2f} times"
 
 
 def _number(value: float) -> str:

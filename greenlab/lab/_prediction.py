@@ -2,7 +2,7 @@
 
 Guarantees: what test tools compare (strict nbval, nbconvert) depends on the question alone; a saved notebook shows text
 and a picture made of HTML, and needs no kernel; once committed, a guess stays.
-Must not import: at the top: ipywidgets, IPython; anything of greenlab but its checks and errors.
+Must not import: at the top: ipywidgets, IPython; anything of greenlab but its errors and text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any
 
 from greenlab.errors import UsageError
+from greenlab.text.format import times
 
 __all__ = ["Comparison", "Prediction", "predict"]
 
@@ -191,9 +192,7 @@ class Comparison:
         factor = self.guess / self.outcome
         if max(factor, 1 / factor) <= _CLOSE:
             return "close"
-        off = max(factor, 1 / factor)
-        times = f"{off:.1f}" if off < 10 else f"{off:,.0f}"
-        return f"your guess was {times} times too {'high' if factor > 1 else 'low'}"
+        return f"your guess was {times(max(factor, 1 / factor))} too {'high' if factor > 1 else 'low'}"
 
     def __repr__(self) -> str:
         lines = [f"prediction: {self.question}"]

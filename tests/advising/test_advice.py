@@ -205,12 +205,14 @@ def test_measurements_have_the_last_word() -> None:
     simpler = weigh_trials(advice, {"hybrid": 100.0 * CLOSE * 0.99, "green": 100.0})
     assert "green" == simpler.pool
     assert (
-        "hybrid did 1.2 times as much on the sample, but 1,000 tasks would end at most 20% sooner there, "
+        "hybrid did 1.19 times as much as green on the sample, but 1,000 tasks would end at most 20% sooner there, "
         "and green is simpler" == simpler.reasons[0]
     )
+    equal = weigh_trials(advice, {"hybrid": 103.0, "green": 100.0})
+    assert equal.reasons[0].startswith("hybrid did about as much as green on the sample, but 1,000 tasks would end")
     late = weigh_trials(advice, {"hybrid": 300.0, "green": 100.0}, tasks=10, startup_s={"hybrid": 0.3})
     assert (
-        "hybrid did 3 times as much on the sample, but with its start-up 10 tasks would not end sooner there"
+        "hybrid did 3.0 times as much as green on the sample, but with its start-up 10 tasks would not end sooner there"
         == (late.reasons[0])
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 from pathlib import Path
@@ -34,11 +35,58 @@ def test_a_noun_agrees_with_its_number(number: int, noun: str, expected: str) ->
     assert expected == texts.counted(number, noun)
 
 
+@pytest.mark.parametrize(
+    ("ratio", "expected"),
+    [
+        (1.0, "about as fast as"), (1.00004, "about as fast as"), (1.004, "1.004 times as fast as"),
+        (1.03, "1.03 times as fast as"), (1.29, "1.29 times as fast as"), (1.3, "1.3 times as fast as"),
+        (2.0, "2.0 times as fast as"), (9.94, "9.9 times as fast as"), (9.96, "10 times as fast as"),
+        (34.4, "34 times as fast as"), (1234.5, "1,200 times as fast as"),
+        (float("inf"), "infinitely many times as fast as"), (0.996, "99.6% as fast as"), (0.9997, "99.97% as fast as"),
+        (0.5, "50% as fast as"), (0.004, "0.4% as fast as"), (0.0, "0% as fast as"),
+    ],
+)  # fmt: skip
+def test_a_ratio_is_never_once_and_says_no_more_than_was_measured(ratio: float, expected: str) -> None:
+    assert expected == texts.times_as(ratio, "fast")
+
+
+@pytest.mark.parametrize("ratio", [1.1, 1.05, 1.0, 1 / 1.05, 1 / 1.1])
+def test_figures_that_differ_by_no_more_than_chance_are_about_the_same(ratio: float) -> None:
+    assert "about as much as" == texts.times_as(ratio, "much", alike=texts.ALIKE)
+
+
+def test_figures_that_differ_by_more_are_not() -> None:
+    assert "1.11 times as much as" == texts.times_as(1.11, "much", alike=texts.ALIKE)
+    assert "90% as much as" == texts.times_as(0.9, "much", alike=texts.ALIKE)
+
+
+@functools.cache
+def numbers_in_messages() -> list[tuple[str, str, str]]:
+    """Where a message has a value, as it is written there, and the words behind it."""
+    return [
+        (f"{path.name}:{number.lineno}", ast.unparse(ast.JoinedStr([number])).removeprefix("f")[1:-1], words.value)
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.JoinedStr)
+        for number, words in itertools.pairwise(node.values)
+        if isinstance(number, ast.FormattedValue) and isinstance(words, ast.Constant) and isinstance(words.value, str)
+    ]
+
+
+_RATIO_IN_WORDS = re.compile(r" times (as|the|that|too)\b")
+
+
+def test_no_sentence_words_a_ratio_of_its_own() -> None:
+    assert [] == [
+        f"{place}: {number}{words!r}" for place, number, words in numbers_in_messages() if _RATIO_IN_WORDS.match(words)
+    ]
+
+
 # Numbers that are never 1, or that are no whole numbers.
 _NEVER_ONE = {
-    "{figures.loops}", "{race.repeat}", "{times}", "{cores}", "{probes.TIMES}", "{ratio:,.0f}", "{ratio:.1f}",
-    "{ratio:.2f}", "{tried[fastest] / tried[best]:.2g}", "{last.throughput / before.throughput:.2g}", "{much:.1f}",
-    "{self.dropped:,}", "{self.name}", "{statement.where}",
+    "{figures.loops}", "{race.repeat}", "{cores}", "{probes.TIMES}", "{much:.1f}", "{self.dropped:,}", "{self.name}",
+    "{statement.where}", "{round(ratio, 1 - math.floor(math.log10(ratio))):,.0f}", "{ratio:.1f}",
+    "{ratio:.{max(2, math.ceil(-math.log10(more)))}f}",
 }  # fmt: skip
 _NOUNS = re.compile(
     r"(?:</b>)? (?:green |more |background )?"
@@ -47,15 +95,11 @@ _NOUNS = re.compile(
 
 
 def test_no_message_counts_with_a_plural_of_its_own() -> None:
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            for number, words in itertools.pairwise(node.values if isinstance(node, ast.JoinedStr) else ()):
-                if isinstance(number, ast.FormattedValue) and isinstance(words, ast.Constant):
-                    shown = ast.unparse(ast.JoinedStr([number])).removeprefix("f")[1:-1]
-                    if isinstance(words.value, str) and _NOUNS.match(words.value) and shown not in _NEVER_ONE:
-                        found.append(f"{path.name}:{number.lineno}: {shown}{words.value!r}")
-    assert [] == found
+    assert [] == [
+        f"{place}: {number}{words!r}"
+        for place, number, words in numbers_in_messages()
+        if _NOUNS.match(words) and number not in _NEVER_ONE
+    ]
 
 
 @pytest.mark.parametrize(
