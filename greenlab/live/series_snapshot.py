@@ -5,7 +5,6 @@ Must not import: numpy, matplotlib, ipywidgets, eventlet, runs (a series is know
 
 from __future__ import annotations
 
-import math
 from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -29,13 +28,11 @@ class RunTimes:
         ends_s: in seconds from the run's start, in any order; nan where one has not ended.
         weight: how many tasks each of them stands for.
         elapsed_s: how long the run took, or has taken.
-        p50_s: median latency in seconds, or nan.
     """
 
     ends_s: Sequence[float]
     weight: float
     elapsed_s: float
-    p50_s: float
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,7 @@ class RaceSnapshot:
         subtitle: how far it is, or how it was run.
         lines: sentences on it, each with whether it is a warning.
         rows: its pools.
+        total: how many tasks each run has.
     """
 
     drawn_by: ClassVar[str] = "greenlab.live.drawing.race_figure"
@@ -76,6 +74,7 @@ class RaceSnapshot:
     subtitle: str
     lines: tuple[tuple[str, bool], ...]
     rows: tuple[SeriesRow, ...]
+    total: int
 
 
 @dataclass(frozen=True)
@@ -138,7 +137,8 @@ def _of_race(race: Any, cache: dict[int, RunTimes]) -> RaceSnapshot:
     if race.ended:
         lines = [(race.verdict, False), *((text, True) for text in race.warnings)]
     subtitle = _stage(race) or (f"{race.repeat} runs a pool, one after another" if race.repeat > 1 else "")
-    return RaceSnapshot(race.label, subtitle, tuple(lines), tuple(_row_of(race, pool, cache) for pool in race.pools))
+    rows = tuple(_row_of(race, pool, cache) for pool in race.pools)
+    return RaceSnapshot(race.label, subtitle, tuple(lines), rows, len(race.items))
 
 
 def _row_of(race: Any, pool: str, cache: dict[int, RunTimes]) -> SeriesRow:
@@ -151,6 +151,8 @@ def _row_of(race: Any, pool: str, cache: dict[int, RunTimes]) -> SeriesRow:
     if one is not None:
         latency = one.run.latency
         text = f"p50 {format_duration(latency.p50)}, p99 {format_duration(latency.p99)}"
+        if one.run.failed:
+            text += f", {one.run.failed:,} failed"
     elif reason:
         text = f"failed: {reason}"
     elif race.ended:
@@ -171,8 +173,7 @@ def _times_of(run: Any, most: int) -> RunTimes:
     _, ends_s = run.times()
     stride = 1 + len(ends_s) // most
     began_s = run.started_s
-    p50_s = math.nan if run.running else run.latency.p50
-    return RunTimes(array("d", (end - began_s for end in ends_s[::stride])), stride, run.elapsed_s, p50_s)
+    return RunTimes(array("d", (end - began_s for end in ends_s[::stride])), stride, run.elapsed_s)
 
 
 def _of_sweep(sweep: Any) -> SweepSnapshot:

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import _thread
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import matplotlib.text
-import numpy as np
 import pytest
+from race_doubles import FakeRun, raced, usage
 
 import greenlab
 from greenlab import UsageError, pools
 from greenlab.api import compare
+from greenlab.comparing import race_report
 from greenlab.comparing.race import Race
 from greenlab.comparing.race_analysis import RaceRun
 from greenlab.hub import eventlet
-from greenlab.live import POOL_COLORS as COLORS
 from greenlab.live import DrawingClient
-from greenlab.live.drawing import race_figure
 from greenlab.live.drawing.client import Drawing
-from greenlab.live.series_snapshot import RaceSnapshot, RunTimes, SeriesRow, snapshot_of
 from greenlab.live.series_view import SeriesView
-from greenlab.runs import Latency
 from greenlab.runs.resource_usage import Usage, UsageMeter
-
-NAN = float("nan")
 
 
 def double(x: int) -> int:
@@ -200,91 +194,110 @@ def test_items_that_raise_end_the_race_before_it_begins() -> None:
 # -- who won -------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class FakeRun:
-    """A run that has ended as the test says."""
-
-    pool: str
-    throughput: float
-    concurrency: int = 10
-    tasks: int = 100
-    failed: int = 0
-    p50_s: float = 0.1
-    blocked: list[Any] = field(default_factory=list)
-    started_s: float = 50.0
-    startup_s: float = 0.0
-    running: bool = False
-
-    @property
-    def done(self) -> int:
-        return self.tasks
-
-    @property
-    def elapsed_s(self) -> float:
-        return self.tasks / self.throughput
-
-    @property
-    def latency(self) -> Latency:
-        return Latency(self.p50_s, self.p50_s, 2 * self.p50_s, 2 * self.p50_s)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        return {"succeeded": self.tasks - self.failed}
-
-    @property
-    def error_types(self) -> dict[str, int]:
-        return {"OSError": self.failed} if self.failed else {}
-
-    def times(self) -> tuple[list[float], list[float]]:
-        ends_s = [50.0 + self.elapsed_s * (i + 1) / self.tasks for i in range(self.tasks)]
-        return [end - self.p50_s for end in ends_s], ends_s
-
-
-def usage(cpu_s: float = 0.1, busy: float = 0.2, workers: float = 0.0, elapsed_s: float = 1.0) -> Usage:
-    return Usage(cpu_s, workers, 2**20, busy, 2, elapsed_s)
-
-
-def raced(rates: dict[str, list[float]], used: Usage | None = None, **run: Any) -> Race:
-    """A race that has ended with these throughputs."""
-    race = Race(
-        [1] * 100, pools=list(rates), repeat=max(map(len, rates.values())), label="x in y", make_run=pytest.fail
-    )
-    for pool, each in rates.items():
-        for at, rate in enumerate(each, 1):
-            fake: Any = FakeRun(pool, rate, **run)
-            race.all_runs.append(RaceRun(pool, at, fake, used or usage()))
-    race.ended = True
-    return race
+ONE_EACH = "one run each; --repeat 5 shows the spread"
 
 
 @pytest.mark.parametrize(
-    ("rates", "winner", "says"),
+    ("rates", "winner", "verdict"),
     [
-        ({"green": [1000], "prefork": [100]}, "green", "green was the fastest: 10 times the throughput of prefork"),
-        ({"green": [1000], "prefork": [950]}, None, "no clear winner: green and prefork are within 10%, and one run"),
-        ({"green": [90, 100, 110], "prefork": [95, 105, 115]}, None, "prefork and green are within the spread"),
-        ({"green": [100, 101, 102], "prefork": [103, 104, 105]}, "prefork", "prefork was the fastest: 1.03 times"),
+        (
+            {"green": [1000], "prefork": [100]},
+            "green",
+            f"green was the fastest: 10 times as fast as prefork ({ONE_EACH})",
+        ),
+        # A tenth is no difference between single runs, and a ninth is.
+        (
+            {"green": [1100], "prefork": [1000]},
+            None,
+            "no clear winner: green and prefork are about equally fast, within 10%, and one run each shows no spread",
+        ),
+        (
+            {"green": [1112], "prefork": [1000]},
+            "green",
+            f"green was the fastest: 1.11 times as fast as prefork ({ONE_EACH})",
+        ),
+        (
+            {"green": [90, 100, 110], "prefork": [95, 105, 115]},
+            None,
+            "no clear winner: prefork and green are about equally fast, within the spread",
+        ),
+        # Not equal, and yet not told apart.
+        (
+            {"green": [100, 200, 300], "prefork": [90, 100, 110]},
+            None,
+            "no clear winner: green and prefork are within the spread",
+        ),
+        (
+            {"green": [100, 101, 102], "prefork": [103, 104, 105]},
+            "prefork",
+            "prefork was the fastest: 1.03 times as fast as green (medians of 3)",
+        ),
+        # Ranges that touch do overlap.
+        (
+            {"green": [100, 101, 103], "prefork": [103, 104, 105]},
+            None,
+            "no clear winner: prefork and green are about equally fast, within the spread",
+        ),
         # Two repeats that do not overlap are chance once in three.
-        ({"green": [100, 101], "prefork": [103, 104]}, None, "within the spread"),
-        ({"green": [100, 101], "prefork": [203, 204]}, "prefork", "2.0 times the throughput of green (medians of 2)"),
+        (
+            {"green": [100, 101], "prefork": [103, 104]},
+            None,
+            "no clear winner: prefork and green are about equally fast, within the spread",
+        ),
+        (
+            {"green": [100, 101], "prefork": [203, 204]},
+            "prefork",
+            "prefork was the fastest: 2.0 times as fast as green (medians of 2)",
+        ),
+        # The pool with fewer runs says how sure it is.
+        (
+            {"green": [104], "prefork": [100, 101, 102]},
+            None,
+            "no clear winner: green and prefork are about equally fast, within the spread",
+        ),
         (
             {"green": [100, 99, 101], "prefork": [10, 11, 12], "threads": [100, 98, 102]},
             None,
-            "no clear winner: green and threads are within the spread; green had 9.1 times the throughput of prefork",
+            (
+                "no clear winner: green and threads are about equally fast, within the spread; "
+                "green was 9.1 times as fast as prefork"
+            ),
         ),
-        ({"green": [], "prefork": [100]}, "prefork", "prefork alone finished"),
+        ({"green": [], "prefork": [100]}, "prefork", "prefork alone finished: 100 tasks/s"),
+        # Alone it raced against nobody.
+        ({"green": [100]}, None, "green alone finished: 100 tasks/s"),
+        ({"green": [], "prefork": []}, None, "no pool has finished"),
     ],
 )
-def test_the_verdict_is_as_sure_as_the_spread(rates: dict[str, list[float]], winner: str | None, says: str) -> None:
+def test_the_verdict_is_as_sure_as_the_spread(rates: dict[str, list[float]], winner: str | None, verdict: str) -> None:
     race = raced(rates)
-    assert winner == race.winner
-    assert says in race.verdict
+    assert (winner, verdict) == (race.winner, race.verdict)
+
+
+def test_until_a_pool_has_finished_the_verdict_is_what_is_being_done() -> None:
+    race = raced({"green": []})
+    race.ended, race.stage = False, "green, warming up"
+    assert "green, warming up" == race.verdict
+
+
+def test_a_run_that_took_no_time_has_no_throughput() -> None:
+    fake: Any = FakeRun("green", 100, tasks=0)
+    assert 0.0 == RaceRun("green", 1, fake, None).throughput
 
 
 def test_the_run_of_a_pool_is_its_median_one() -> None:
     race = raced({"green": [30, 10, 20], "prefork": [1, 4, 3, 2]})
     assert 20 == race.runs["green"].throughput
     assert 2 == race.runs["prefork"].throughput
+
+
+def test_a_pool_without_a_run_that_counts_has_the_last_one_in_which_tasks_ended() -> None:
+    race = raced({"green": [], "prefork": []})
+    runs: list[Any] = [FakeRun("green", 5, tasks=tasks) for tasks in (10, 20, 30, 0)]
+    for repeat, run, reason in zip((0, 1, 2, 3), runs, ("", "failed", "failed", "interrupted"), strict=True):
+        race.all_runs.append(RaceRun("green", repeat, run, None, reason))
+    race.all_runs.append(RaceRun("prefork", 0, runs[0], None))
+    assert {"green": runs[2]} == race.runs
 
 
 def test_tasks_that_fail_fast_win_no_race() -> None:
@@ -309,6 +322,124 @@ def test_a_leg_that_was_cut_short_counts_for_nothing_and_stays_readable() -> Non
     )
 
 
+def test_an_interrupt_that_came_last_says_that_all_had_run() -> None:
+    race = raced({"green": [100, 100], "prefork": []})
+    race.failures["prefork"] = "gone"
+    assert "the race was interrupted: all had run; what has ended is in _race" == race._interrupt_message()
+
+
+# -- its course, run by run ----------------------------------------------------------------------------------
+
+
+class ScriptedRun(FakeRun):
+    """A run that ends as the test says: well, with a RunError of its own, or with an interrupt."""
+
+    fail_fast = False
+    raises: BaseException | None = None
+
+    def start(self) -> ScriptedRun:
+        return self
+
+    def wait(self) -> ScriptedRun:
+        if isinstance(self.raises, greenlab.RunInterrupted):
+            raise self.raises
+        return self
+
+    def check(self) -> ScriptedRun:
+        if self.raises is not None:
+            raise self.raises
+        return self
+
+
+class InterruptedRun(FakeRun):
+    """A run as its interrupt reads it."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {"total": 30, "succeeded": self.tasks, "failed": 0}
+
+
+@dataclass(frozen=True)
+class Held:
+    """A block of the hub."""
+
+    duration_s: float
+
+
+def scripted(how: dict[tuple[str, int], BaseException], **race: Any) -> tuple[Race, list[tuple[str, bool, int]]]:
+    """A race of which some runs raise, by pool and number; and what it said before each run."""
+    said: list[tuple[str, bool, int]] = []
+    counts: dict[str, int] = {}
+
+    def make_run(pool: str, items: Any, observers: Any) -> Any:
+        (meter,) = observers
+        assert meter.usage is None
+        meter.usage = usage()
+        counts[pool] = counts.get(pool, -1) + 1
+        said.append((made.stage, made.warming, len(items)))
+        run = ScriptedRun(pool, 100.0, tasks=len(items))
+        run.raises = how.get((pool, counts[pool]))
+        run.fail_fast = race.get("fail_fast", False)
+        return run
+
+    made = Race(range(30), pools=("green", "prefork"), repeat=race.get("repeat", 2), label="x", make_run=make_run)
+    return made, said
+
+
+def test_what_is_being_done_is_said_before_each_run() -> None:
+    race, said = scripted({})
+    assert "about to start" == race.stage
+    race.run()
+    assert [
+        ("green, warming up", True, 10), ("prefork, warming up", True, 10), ("green, 1 of 2", False, 30),
+        ("prefork, 1 of 2", False, 30), ("prefork, 2 of 2", False, 30), ("green, 2 of 2", False, 30),
+    ] == said  # fmt: skip
+    assert (None, True, False) == (race.current, race.ended, race.warming)
+    once, said = scripted({}, repeat=1)
+    once.run()
+    assert ("green", False, 30) == said[2]
+
+
+def test_tasks_that_fail_in_a_warm_up_fail_no_pool_and_those_of_a_run_do() -> None:
+    failed = greenlab.RunError("every task failed: 10 OSError\n  a traceback")
+    race, _ = scripted({("green", 0): failed})
+    assert {} == race.run().failures
+    race, said = scripted({("green", 1): failed})
+    assert {"green": "every task failed: 10 OSError"} == race.run().failures
+    # It is not tried again, and its run stays readable.
+    assert 5 == len(said)
+    assert ["", "every task failed: 10 OSError"] == [one.reason for one in race.all_runs if one.pool == "green"]
+    assert {"green", "prefork"} == set(race.runs)
+
+
+def test_a_pool_that_breaks_in_its_warm_up_runs_no_more_and_leaves_no_run_that_counts() -> None:
+    race, said = scripted({("green", 0): OSError("no sockets\nleft")})
+    assert {"green": "OSError: no sockets"} == race.run().failures
+    assert ["green, warming up", "prefork, warming up", "prefork, 1 of 2", "prefork, 2 of 2"] == [on for on, *_ in said]
+    assert [False] == [one.counts for one in race.all_runs if one.pool == "green"]
+    assert "prefork" == race.winner
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_failure_that_is_to_stop_the_race_stops_it_and_its_run_stays(number: int) -> None:
+    race, said = scripted({("prefork", number): greenlab.RunError("a task failed")}, fail_fast=True)
+    with pytest.raises(greenlab.RunError, match="a task failed"):
+        race.run()
+    assert 2 * number + 2 == len(said) == len(race.all_runs)
+    assert ("prefork", "a task failed" * number) == (race.all_runs[-1].pool, race.all_runs[-1].reason)
+    assert race.ended
+
+
+def test_a_run_that_is_interrupted_counts_for_nothing_and_ends_the_race() -> None:
+    cut: Any = InterruptedRun("prefork", 100.0, tasks=7)
+    race, _ = scripted({("prefork", 1): greenlab.RunInterrupted(cut)})
+    with pytest.raises(greenlab.SeriesInterrupted, match="prefork did not finish; green ran 1 of 2 times"):
+        race.run()
+    assert "interrupted" == race.all_runs[-1].reason
+    assert usage() == race.all_runs[-1].usage
+    assert (True, True, None) == (race.interrupted, race.ended, race.current)
+
+
 # -- what was the limit --------------------------------------------------------------------------------------
 
 
@@ -324,9 +455,30 @@ def test_a_busy_machine_is_named_as_the_limit_and_whose_work_it_was() -> None:
     assert [] == raced({"green": [100]}, usage(busy=1.0, elapsed_s=0.05)).warnings
 
 
-def served(green: FakeRun, other: FakeRun, cpu_s: float = 0.1) -> list[str]:
-    race = raced({green.pool: [], other.pool: []})
-    runs: list[Any] = [green, other]
+@pytest.mark.parametrize(("busy", "elapsed_s", "named"), [(0.9, 0.2, True), (0.89, 0.2, False), (0.9, 0.19, False)])
+def test_the_machine_is_named_from_the_share_and_the_time_on_that_mean_something(
+    busy: float, elapsed_s: float, named: bool
+) -> None:
+    assert named == bool(raced({"green": [100]}, usage(busy=busy, elapsed_s=elapsed_s)).warnings)
+
+
+def test_whose_work_kept_the_machine_busy_is_told_by_the_larger_share() -> None:
+    race = raced({"green": [100], "prefork": [100], "hybrid": [100]})
+    # Of two busy cores: a half, which is not most of it; a bit more; nearly nothing.
+    for at, cpu_s in enumerate((1.0, 1.1, 0.2)):
+        one = race.all_runs[at]
+        race.all_runs[at] = RaceRun(one.pool, 1, one.run, Usage(cpu_s, 0.0, 0, 1.0, 2, 1.0))
+    own, others = race.warnings
+    assert "the machine was the limit of prefork: its 2 cores were busy, more would help" == own
+    assert "while green and hybrid ran" in others
+    assert "at most 50% of that time" in others
+    alone = raced({"green": [100]}, Usage(0.9, 0.0, 0, 1.0, 1, 1.0)).warnings
+    assert ["the machine was the limit of green: its one core was busy, more would help"] == alone
+
+
+def served(*fakes: FakeRun, cpu_s: float = 0.1) -> list[str]:
+    race = raced({fake.pool: [] for fake in fakes})
+    runs: list[Any] = [*fakes]
     race.all_runs = [RaceRun(run.pool, 1, run, usage(cpu_s)) for run in runs]
     return race.warnings
 
@@ -337,6 +489,32 @@ def test_a_server_is_named_when_pools_plateau_and_tasks_queue() -> None:
     assert 1 == len(found)
     assert "what the tasks wait for (a server, a lock) may be the limit" in found[0]
     assert "green and prefork reach the same throughput" in found[0]
+
+
+def test_a_server_is_named_from_just_there_on() -> None:
+    # Within a tenth, half as many in flight, and then half as long.
+    assert served(FakeRun("green", 100, 100, p50_s=1.0), FakeRun("prefork", 90, 10, p50_s=0.5))
+    assert [] == served(FakeRun("green", 100, 100, p50_s=1.0), FakeRun("prefork", 89.9, 10, p50_s=0.5))
+    assert [] == served(FakeRun("green", 100, 100, p50_s=1.0), FakeRun("prefork", 95, 10, p50_s=0.51))
+    assert [] == served(FakeRun("green", 100, 100, p50_s=1.0))
+    race = raced({"green": [100], "prefork": [95]})
+    runs: list[Any] = [
+        FakeRun("green", 100, p50_s=1.0),
+        FakeRun("prefork", 95, p50_s=0.1),
+        FakeRun("green", 1, p50_s=0.0),
+    ]
+    # A run whose use of the machine is not known does not stand in the way, nor one that took no time.
+    race.all_runs = [RaceRun(run.pool, repeat, run, None) for run, repeat in zip(runs, (1, 1, 0), strict=True)]
+    assert 1 == len(race.warnings)
+
+
+@pytest.mark.parametrize(("workers_s", "named"), [(1.61, False), (1.59, True)])
+def test_workers_have_used_up_the_processors_that_they_may_have(workers_s: float, named: bool) -> None:
+    race = raced({"green": [], "hybrid": []})
+    runs: list[Any] = [FakeRun("green", 100, 100, p50_s=1.0), FakeRun("hybrid", 100, 10, p50_s=0.1)]
+    used = usage(0.01), Usage(0.0, workers_s, 0, 0.5, 2, 1.0)
+    race.all_runs = [RaceRun(run.pool, 1, run, each) for run, each in zip(runs, used, strict=True)]
+    assert named == bool(race.warnings)
 
 
 @pytest.mark.parametrize(
@@ -351,7 +529,7 @@ def test_a_server_is_named_when_pools_plateau_and_tasks_queue() -> None:
     ],
 )
 def test_a_server_is_not_blamed_for_what_the_pools_do(green: FakeRun, other: FakeRun, cpu_s: float) -> None:
-    assert [] == served(green, other, cpu_s)
+    assert [] == served(green, other, cpu_s=cpu_s)
 
 
 # -- how it shows --------------------------------------------------------------------------------------------
@@ -370,6 +548,33 @@ def test_the_report_names_the_race_first_then_who_won_then_a_row_a_pool() -> Non
     assert 3 == html.count("<tr>")
 
 
+def test_a_row_has_every_figure_of_the_median_run_and_the_spread_beside_it() -> None:
+    race = raced({"green": [90, 100, 120], "prefork": [5]})
+    median: Any = race.all_runs[1].run
+    median.failed, median.blocked, median.startup_s = 3, [Held(0.1), Held(0.25)], 0.5
+    race.all_runs[1] = RaceRun("green", 2, median, Usage(0.2, 0.05, 7 * 2**20, 0.2, 2, 1.0))
+    # The start-up and the memory are the highest of all runs of the pool, warm-ups too.
+    warm: Any = FakeRun("green", 100, startup_s=0.75)
+    race.all_runs.insert(0, RaceRun("green", 0, warm, Usage(0.0, 0.0, 9 * 2**20, 0.2, 2, 1.0)))
+    race.all_runs[-1] = RaceRun("prefork", 1, race.all_runs[-1].run, None)
+    assert [
+        ["green", "10", "97.0 tasks/s (90.0 to 120)", "100 ms", "100 ms", "200 ms", "250 ms", "9 MiB", "2: 350 ms",
+         "3 OSError", "750 ms"],
+        ["prefork", "10", "5 tasks/s (5 to 5)", "100 ms", "100 ms", "200 ms", "", "0 MiB", "0", "0", "0"],
+    ] == race_report.rows(race)  # fmt: skip
+    race.repeat = 1
+    assert "97.0 tasks/s" == race_report.rows(race)[0][2]
+
+
+def test_the_report_ends_with_the_warnings_and_below_a_picture_has_only_the_table() -> None:
+    race = raced({"prefork": [100]}, usage(0.1, busy=0.98, workers=1.8))
+    (warning,) = race.warnings
+    assert repr(race).endswith(f"\n  warning: {warning}")
+    whole, table = race._html(below_picture=False), race._html(below_picture=True)
+    assert f"<br>{race.verdict}<br>⚠ {warning}<table" in whole
+    assert "<b>race: x in y in prefork</b><table" in table
+
+
 def test_what_the_label_and_the_reasons_say_is_escaped() -> None:
     race = raced({"green": [1]})
     race.label, race.pools = "<x>", ("green", "prefork")
@@ -382,101 +587,20 @@ def test_what_the_label_and_the_reasons_say_is_escaped() -> None:
 def test_the_table_has_a_row_a_run() -> None:
     frame = raced({"green": [10, 20], "prefork": [1, 2]}).to_pandas()
     assert ["green", "green", "prefork", "prefork"] == list(frame["pool"])
-    assert {"throughput", "p50_s", "cpu_s", "memory", "busy", "startup_s"} <= set(frame.columns)
+    assert {
+        "pool": "green", "repeat": 1, "counts": True, "concurrency": 10, "tasks": 100, "failed": 0, "elapsed_s": 10.0,
+        "throughput": 10.0, "p50_s": 0.1, "p90_s": 0.1, "p99_s": 0.2, "cpu_s": 0.1, "memory": 2**20, "busy": 0.2,
+        "blocked_s": 0, "startup_s": 0.0,
+    } == frame.iloc[0].to_dict()  # fmt: skip
 
 
-def written(figure: Any) -> list[str]:
-    return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
-
-
-def parts(axes: Any) -> dict[str, Any]:
-    return {client.get_gid(): client for client in axes.get_children() if client.get_gid()}
-
-
-def test_the_picture_has_a_curve_in_its_pools_colour_and_a_bar_for_each_pool() -> None:
-    race = raced({"green": [1000, 900, 950], "prefork": [100, 110, 120]})
-    figure = race_figure.draw(snapshot_of(race)).figure  # type: ignore[arg-type]
-    curves, bars = figure.axes
-    found = parts(curves)
-    for pool in ("green", "prefork"):
-        assert matplotlib.colors.to_rgba(COLORS[pool]) == found[pool].get_edgecolor()
-        assert f"{pool} spread" in found
-        assert pool == found[f"{pool} name"].get_text()
-    assert [950, 110] == pytest.approx(
-        [parts(bars)[f"{pool} whisker"].get_xdata().mean() for pool in race.pools], rel=0.06
-    )
-    assert "throughput, tasks/s" in written(figure)
-    assert "time since each run's start, s" in written(figure)
-    assert race.verdict in written(figure)
-
-
-def test_one_run_a_pool_has_no_band() -> None:
-    figure = race_figure.draw(snapshot_of(raced({"green": [100], "prefork": [50]}))).figure  # type: ignore[arg-type]
-    assert not any("spread" in gid for gid in parts(figure.axes[0]))
-
-
-@pytest.mark.parametrize("weight", [1, 4])
-def test_the_area_under_a_curve_is_the_number_of_tasks(weight: int) -> None:
-    ends_s = list(np.linspace(0.01, 2.0, 300)) + [NAN] * 5
-    curve = race_figure.curve_of((RunTimes(ends_s, weight, 2.0, 0.05),))
-    assert curve is not None
-    assert 300 * weight == pytest.approx(float(np.sum(curve.middle * np.diff(curve.edges_s))))
-
-
-def test_the_band_lies_between_the_lowest_and_the_highest_run() -> None:
-    slow, fast = (RunTimes(list(np.linspace(0.01, end_s, 200)), 1, end_s, 0.01) for end_s in (2.0, 1.0))
-    curve = race_figure.curve_of((slow, fast, slow))
-    assert curve is not None
-    assert np.all(curve.low <= curve.middle)
-    assert np.all(curve.middle <= curve.high)
-    assert 200 == pytest.approx(curve.high[0], rel=0.1)
-    assert 100 == pytest.approx(curve.middle[0], rel=0.1)
-    assert 0 == curve.low[-1]
-
-
-def test_a_curve_does_not_show_the_rhythm_of_tasks_that_start_together() -> None:
-    ends_s = [0.1 * (1 + i // 50) for i in range(1000)]
-    curve = race_figure.curve_of((RunTimes(ends_s, 1, 2.0, 0.1),))
-    assert curve is not None
-    assert np.all(curve.middle[1:-1] > 0)
-
-
-@pytest.mark.parametrize(
-    "lanes",
-    [
-        (SeriesRow("green", (), None, (), "", False),),
-        (SeriesRow("green", (), RunTimes([0.1, 0.2], 1, 0.3, NAN), (), "runs now", False),),
-        (
-            SeriesRow("green", (), None, (), "failed: " + "x" * 400, True),
-            SeriesRow("prefork", (), None, (), "not run", False),
-        ),
-        tuple(
-            SeriesRow(p, (RunTimes([0.5, 1], 1, 1.0, 0.1),), None, (2.0,), "p50 1 ms, p99 2 ms", False) for p in COLORS
-        ),
-    ],
-)  # fmt: skip
-def test_whatever_a_race_has_so_far_is_drawn_and_nothing_written_leaves_the_card(lanes: tuple[SeriesRow, ...]) -> None:
-    lines = ((("a long sentence about who won " * 8), False), ("▲ and a warning " * 12, True))
-    figure = race_figure.draw(RaceSnapshot("url in " + "u" * 80, "so far", lines, lanes)).figure
-    page = figure.bbox
-    boxes = []
-    for text in figure.findobj(matplotlib.text.Text):
-        if text.get_text() and text.get_visible():
-            box = text.get_window_extent()
-            assert page.x0 <= box.x0, text.get_text()
-            assert box.x1 <= page.x1, text.get_text()
-            if (text.get_gid() or "").endswith(" name"):
-                boxes.append(box)
-    for at, box in enumerate(boxes):
-        assert not any(box.overlaps(other) for other in boxes[at + 1 :])
-
-
-def test_only_a_sample_of_very_many_times_is_taken() -> None:
-    race = raced({"green": [100]}, tasks=50_000)
-    source: Any = snapshot_of(race)
-    (trace,) = source.rows[0].runs
-    assert len(trace.ends_s) <= 20_000
-    assert 50_000 == pytest.approx(len(trace.ends_s) * trace.weight, rel=0.01)
+def test_a_run_that_never_started_used_what_nobody_knows() -> None:
+    race = raced({"green": [10]})
+    race.all_runs = [RaceRun("green", 0, race.all_runs[0].run, None)]
+    row = race.to_pandas().iloc[0]
+    assert (False, 0) == (row["counts"], row["memory"])
+    assert row["cpu_s"] != row["cpu_s"]
+    assert row["busy"] != row["busy"]
 
 
 # -- the live board ------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-"""A race's picture: every pool's throughput over one time axis, and below it how they compare.
+"""A race's picture: how far every pool was when, over one time axis, and below it how they compare.
 
-A pool is a colour, and its name stands at its curve. The curve is the median over its runs, bin by bin, with a band
-from the lowest to the highest.
+A pool is a colour, and its name stands at the end of its line, as a flag whose pole is where the line ends. The line
+is the median over its runs, with a band from the earliest to the latest. Shares of the work fit pools that are far
+apart: throughputs would press the slow ones to the ground. Where one takes several times as long as another, time is
+logarithmic, so that each has its place, and equal distances are equal factors.
 
 Must not import: pyplot, ipywidgets, eventlet. Imported late, because numpy and matplotlib are heavy.
 """
@@ -13,34 +15,61 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from greenlab.live.drawing.card import Card
-from greenlab.live.drawing.curves import bin_edges_s, bin_width_s
 from greenlab.live.drawing.style import INDENT_PX, LEFT_PX, MUTED, PT, TEXT_COLOR, WIDTH_PX, label_x, plain_style
 from greenlab.live.words import RED, format_count, format_duration, pool_color, shortened, text_color_on
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
 
     from greenlab.live.drawing.curves import Floats
     from greenlab.live.series_snapshot import RaceSnapshot, RunTimes
 
-_CURVES_PX, _ROW_PX, _FOOT_PX = 190, 26, 44
-_LABELS_PX = 84
+_LINES_PX, _ROW_PX, _FOOT_PX = 190, 26, 44
+_RIGHT_PX = 28
 _BAR_PX = 250
-_LEAST_BINS = 40
-_NEVER = (np.zeros(0), np.zeros(1))
+_FLAG_PX, _CHAR_PX = 17, 7.8
+"""The height of a flag, and more than the mean width of its characters."""
+_LOG_FROM = 4
+"""Time is logarithmic when one pool takes more than this many times as long as another."""
+_BEGIN = 20
+"""A logarithmic axis begins where the fastest pool has done about one task in so many."""
+_SHARES = np.linspace(0.0, 1.0, 201)
 
 
-class Curve(NamedTuple):
-    """Throughput of one pool, by bin: the median over its runs, the lowest and the highest."""
+class Progress(NamedTuple):
+    """When a pool had done each share of the tasks, in seconds: over its runs the median, the earliest, the latest.
 
-    edges_s: Floats
-    middle: Floats
-    low: Floats
-    high: Floats
-    bin_s: float
+    Nan where it has not come so far.
+    """
+
+    middle_s: Floats
+    early_s: Floats
+    late_s: Floats
+
+    @property
+    def end(self) -> tuple[float, float]:
+        """The last time and the share done then."""
+        last = int(np.flatnonzero(~np.isnan(self.middle_s))[-1])
+        return float(self.middle_s[last]), float(_SHARES[last])
+
+
+class Span(NamedTuple):
+    """The time axis: its ends in seconds, and whether it is logarithmic."""
+
+    low_s: float
+    high_s: float
+    log: bool
+
+    def at(self, time_s: float) -> float:
+        """Return where a time lies, from 0 to 1."""
+        if self.log:
+            return math.log(time_s / self.low_s) / math.log(self.high_s / self.low_s)
+        return (time_s - self.low_s) / (self.high_s - self.low_s)
 
 
 def render(source: RaceSnapshot, scale: float) -> tuple[Any, ...]:
@@ -48,30 +77,50 @@ def render(source: RaceSnapshot, scale: float) -> tuple[Any, ...]:
     return draw(source, scale).render()
 
 
-def curve_of(runs: tuple[RunTimes, ...]) -> Curve | None:
-    """Compute the curve of some runs of one pool; None where nothing has ended.
-
-    Bins are the same for all of them, and no narrower than a task takes: tasks that start together end together, and
-    the rhythm of that is not throughput.
-    """
-    runs = tuple(run for run in runs if run.elapsed_s > 0 and len(run.ends_s))
-    if not runs:
+def progress_of(runs: Sequence[RunTimes], total: int) -> Progress | None:
+    """Compute how far some runs of one pool were when; None where nothing has ended."""
+    times_s = [times for run in runs if (times := _times_by_share(run, total)) is not None]
+    if not times_s:
         return None
-    elapsed_s = max(run.elapsed_s for run in runs)
-    done = max(int(np.count_nonzero(~np.isnan(run.ends_s)) * run.weight) for run in runs)
-    known = [run.p50_s for run in runs if math.isfinite(run.p50_s)]
-    floor_s = max(elapsed_s / _LEAST_BINS, min(max(known, default=0.0), elapsed_s / 4))
-    width_s = bin_width_s(elapsed_s, done, floor_s)
-    edges_s = bin_edges_s(elapsed_s, width_s)
-    rates = np.array([_rates(run, edges_s) for run in runs])
-    return Curve(edges_s, np.median(rates, axis=0), rates.min(axis=0), rates.max(axis=0), width_s)
+    rows = np.array(times_s)
+    return Progress(np.median(rows, axis=0), rows.min(axis=0), rows.max(axis=0))
 
 
-def _rates(run: RunTimes, edges_s: Floats) -> Floats:
+def _times_by_share(run: RunTimes, total: int) -> Floats | None:
     ends_s = np.asarray(run.ends_s, dtype=float)
-    counts, _ = np.histogram(ends_s[~np.isnan(ends_s)], edges_s)
-    rates: Floats = counts * run.weight / np.diff(edges_s)
-    return rates
+    ends_s = np.sort(ends_s[~np.isnan(ends_s)])
+    if not len(ends_s) or total < 1:
+        return None
+    shares = np.minimum(np.arange(1, len(ends_s) + 1) * run.weight / total, 1.0)
+    # From the start, when none was done. Beyond the last one it is not known.
+    times_s: Floats = np.interp(_SHARES, np.append(0.0, shares), np.append(0.0, ends_s), right=np.nan)
+    return times_s
+
+
+def span_of(found: Sequence[Progress]) -> Span:
+    """Return the time axis on which these lines are drawn. It ends with the slowest run."""
+    ends_s = [end_s for line in found if (end_s := line.end[0]) > 0]
+    high_s = max((float(np.nanmax(line.late_s)) for line in found), default=1.0) or 1.0
+    first_s = min(ends_s, default=high_s)
+    if high_s > _LOG_FROM * first_s:
+        return Span(first_s / _BEGIN, high_s, log=True)
+    return Span(0.0, high_s, log=False)
+
+
+def flag_rows(at_px: Sequence[float], widths_px: Sequence[float]) -> list[int]:
+    """Return in which row each flag stands, 0 is the lowest, so that no flag and no pole crosses another.
+
+    A flag is to the left of its pole: it must be above those whose poles it would cover.
+
+    Args:
+        at_px: where the poles are, ascending.
+        widths_px: how wide the flags are.
+    """
+    rows: list[int] = []
+    for number, (x, width) in enumerate(zip(at_px, widths_px, strict=True)):
+        below = [rows[other] for other in range(number) if at_px[other] > x - width]
+        rows.append(max(below, default=-1) + 1)
+    return rows
 
 
 def draw(source: RaceSnapshot, scale: float = 2.0) -> Card:
@@ -83,73 +132,93 @@ def draw(source: RaceSnapshot, scale: float = 2.0) -> Card:
     """
     with plain_style():
         lines = [(words if not bad else f"▲ {words}", RED if bad else TEXT_COLOR) for words, bad in source.lines]
+        found = {
+            row.pool: progress
+            for row in source.rows
+            if (progress := progress_of(row.runs or ((row.now,) if row.now else ()), source.total))
+        }
+        span = span_of([*found.values()])
+        flags = _flags(found, span)
+        flags_px = _FLAG_PX * (1 + max(flags.values(), default=-1))
         bars_px = _ROW_PX * len(source.rows)
-        card = Card(18 + _CURVES_PX + _FOOT_PX + 18 + bars_px + 12, lines, scale)
+        card = Card(18 + flags_px + _LINES_PX + _FOOT_PX + 18 + bars_px + 12, lines, scale)
         card.title("race", "#3f4650", source.label, source.subtitle)
-        curves = {row.pool: curve_of(row.runs or ((row.now,) if row.now else ())) for row in source.rows}
-        _draw_curves(card, {pool: curve for pool, curve in curves.items() if curve}, source)
+        _draw_lines(card, found, source, span, flags)
         card.top += _FOOT_PX
         _draw_bars(card, source)
         return card
 
 
-def _draw_curves(card: Card, curves: dict[str, Curve], source: RaceSnapshot) -> None:
-    spread = any(len(row.runs) > 1 for row in source.rows)
-    bins = [curve.bin_s for curve in curves.values()]
-    note = ""
-    if bins:
-        least, most = format_duration(min(bins)), format_duration(max(bins))
-        note = f"mean of each {least}" if least == most else f"means over {least} to {most}"
-        note += "; median of the runs, lowest to highest" if spread else ""
-    axes = card.panel("throughput", _CURVES_PX, "throughput, tasks/s", note, right=_LABELS_PX)
-    span_s = max((float(curve.edges_s[-1]) for curve in curves.values()), default=1.0)
-    unit_s, unit = (60.0, "min") if span_s >= 180 else (1.0, "s") if span_s >= 1 else (1e-3, "ms")
-    for pool, curve in curves.items():
-        color, edges = pool_color(pool), curve.edges_s / unit_s
-        if spread:
-            axes.stairs(
-                curve.high, edges, baseline=curve.low, fill=True, color=color, alpha=0.25, lw=0, gid=f"{pool} spread"
-            )
-        else:
-            axes.stairs(curve.middle, edges, fill=True, color=color, alpha=0.14, lw=0, gid=f"{pool} area")
-        # Down to zero at the end, where the pool had finished.
-        axes.stairs(curve.middle, edges, baseline=0, color=color, lw=1.7 * PT, gid=pool)
-    top = max((float(curve.high.max()) for curve in curves.values()), default=1.0)
-    axes.set_xlim(0, span_s / unit_s)
-    axes.set_ylim(0, top * 1.12 or 1)
-    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(value)))
-    label_x(axes, f"time since each run's start, {unit}")
-    _label_curves(axes, curves, unit_s)
+def _flags(found: dict[str, Progress], span: Span) -> dict[str, int]:
+    """Return the row of the flag of each pool that has done all tasks."""
+    ended = sorted((line.end[0], pool) for pool, line in found.items() if line.end[1] == 1.0)
+    width = WIDTH_PX - LEFT_PX - _RIGHT_PX
+    at_px = [width * span.at(end_s) for end_s, _ in ended]
+    rows = flag_rows(at_px, [_CHAR_PX * len(_flag_text(pool, end_s)) for end_s, pool in ended])
+    return {pool: row for (_, pool), row in zip(ended, rows, strict=True)}
 
 
-def _label_curves(axes: Axes, curves: dict[str, Curve], unit_s: float) -> None:
-    """Write each pool's name to the right of its curve's end, at its mean height, clear of each other."""
-    low, high = axes.get_ylim()
-    line_height = (high - low) * 17 / _CURVES_PX
-    span = axes.get_xlim()[1]
-    label_width = span * 74 / (WIDTH_PX - LEFT_PX - _LABELS_PX)
-    placed: list[tuple[float, float]] = []
-    for pool, curve in sorted(curves.items(), key=lambda pair: -float(np.mean(pair[1].middle))):
-        x = float(curve.edges_s[-1]) / unit_s
-        y = min(float(np.mean(curve.middle)), high - line_height / 2)
-        while any(abs(x - other_x) < label_width and abs(y - other_y) < line_height for other_x, other_y in placed):
-            y -= line_height / 4
-        y = max(y, line_height / 2) if not placed else y
-        placed.append((x, y))
-        axes.annotate(
-            pool,
-            (x, y),
-            xytext=(5 * PT, 0),
-            textcoords="offset points",
-            va="center",
-            color=_darker(pool_color(pool)),
-            weight="bold",
-            fontsize=12 * PT,
-            annotation_clip=False,
-            gid=f"{pool} name",
-        )
+def _flag_text(pool: str, end_s: float) -> str:
+    return f"{pool} {format_duration(end_s)}"
+
+
+def _draw_lines(
+    card: Card, found: dict[str, Progress], source: RaceSnapshot, span: Span, flags: dict[str, int]
+) -> None:
+    several = any(len(row.runs) > 1 for row in source.rows)
+    note = "median of the runs, earliest to latest" if several else ""
+    # The flags stand between the caption and the panel.
+    flags_px = _FLAG_PX * (1 + max(flags.values(), default=-1))
+    axes = card.panel("progress", flags_px + _LINES_PX, "tasks done, share of all", note, right=_RIGHT_PX)
+    _set_time_axis(axes, span)
+    axes.set_ylim(0, 1 + flags_px / _LINES_PX)
+    axes.yaxis.set_major_locator(FixedLocator([0, 0.25, 0.5, 0.75, 1]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    for pool, line in found.items():
+        color = pool_color(pool)
+        if several:
+            axes.fill_betweenx(_SHARES, line.early_s, line.late_s, color=color, alpha=0.2, lw=0, gid=f"{pool} spread")
+        axes.plot(line.middle_s, _SHARES, color=color, lw=2 * PT, solid_capstyle="round", gid=pool)
+        end_s, share = max(line.end[0], span.low_s), line.end[1]
+        axes.plot([end_s], [share], color=color, marker="o", ms=5 * PT, clip_on=False, gid=f"{pool} end")
+        _name_line(axes, pool, (end_s, share), flags.get(pool))
+
+
+def _set_time_axis(axes: Axes, span: Span) -> None:
+    unit_s, unit = (60.0, "min") if span.high_s >= 180 else (1.0, "s") if span.high_s >= 1 else (1e-3, "ms")
+    words = f"time since each run's start, {unit}"
+    if span.log:
+        axes.set_xscale("log")
+        decades = math.log10(span.high_s / span.low_s)
+        locator = LogLocator(10, subs=(1, 2, 5) if decades < 3.5 else (1,), numticks=20)
+        # Ticks are round numbers of the unit, which a minute's are not of seconds.
+        ticks = [tick * unit_s for tick in locator.tick_values(span.low_s / unit_s, span.high_s / unit_s)]
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        words += ", logarithmic: equal distances are equal factors"
+    else:
+        ticks = [tick * unit_s for tick in MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0.0, span.high_s / unit_s)]
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.set_xlim(span.low_s, span.high_s)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: format_count(float(f"{value / unit_s:.6g}"))))
+    label_x(axes, words)
+
+
+def _name_line(axes: Axes, pool: str, end: tuple[float, float], row: int | None) -> None:
+    """Write a pool's name at the end of its line: on its flag, or beside the line of one that still runs."""
+    end_s, share = end
+    words = pool if row is None else _flag_text(pool, end_s)
+    ink = _darker(pool_color(pool))
+    y, align = share, "right"
+    if row is not None:
+        y = 1 + (row + 0.5) * _FLAG_PX / _LINES_PX
+        axes.plot([end_s, end_s], [1, y], color=pool_color(pool), lw=PT, clip_on=False, gid=f"{pool} pole")
+    elif axes.transAxes.inverted().transform(axes.transData.transform((end_s, 0)))[0] < 0.15:
+        align = "left"
+    axes.annotate(
+        words, (end_s, y), xytext=((5 if align == "left" else -5) * PT, 0), textcoords="offset points", ha=align,
+        va="center", color=ink, weight="bold", fontsize=12 * PT, annotation_clip=False, gid=f"{pool} name",
+    )  # fmt: skip
 
 
 def _draw_bars(card: Card, source: RaceSnapshot) -> None:
