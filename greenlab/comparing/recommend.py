@@ -10,6 +10,9 @@ Two concurrencies are returned:
   within what was measured: not below `SHARE` of the knee, which Little's law rules out, and not above the first
   measured point that does give it. (The law bends gently; a server with a hard limit does not.)
 
+Its interval does not trust the law, which is one shape of many: between two concurrencies that were tried the true
+curve may bend anywhere. See `likely_interval`.
+
 Nothing is concluded beyond the highest concurrency that was tried, nor from points that are too few or too noisy.
 
 Must not import: live, magics; numpy and scipy before something is fitted.
@@ -18,11 +21,11 @@ Must not import: live, magics; numpy and scipy before something is fitted.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, isnan
+from math import ceil, floor, isnan
 from typing import TYPE_CHECKING
 
 from greenlab.comparing import usl
-from greenlab.text.format import counted
+from greenlab.text.format import counted, times_as
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,8 +40,12 @@ LEAST_TASKS, LEAST_ROUNDS = 20, 2
 MOST_FAILED = 0.01
 RISING = 0.2
 """If the curve's elasticity at the highest concurrency is above this, it has not reached its maximum."""
-_MOST_CHI = 2.0
-_QUANTILES = (5, 95)
+_RESAMPLES = 1000
+_QUANTILES = (0.05, 0.95)
+_ALIKE = 2 * 2**0.5
+"""So many standard errors are between two points that differ by twice that of their difference."""
+_LEAST_FREEDOM = 3
+"""Degrees of freedom of a point's error that are assumed at the least: of two batches it could be anything."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,41 @@ def recommend_concurrency(points: Sequence[Point]) -> Recommendation:
     missing = missing or _inconclusive(usable, law)
     if missing:
         return Recommendation(law=law, missing=missing)
-    return _advise(usable, law, usl.resampled(law, *columns))
+    return _advise(usable, law)
 
 
-def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Recommendation:
+def likely_interval(points: Sequence[Point]) -> tuple[int, int]:
+    """Return where the least concurrency lies that gives `SHARE` of the highest throughput, nine times out of ten.
+
+    It is above the last point that falls short, and not above the first that does not: no fit can tell where between
+    the two. Which points these are is as sure as the points are: they are drawn anew, some hundreds of times, each
+    with its own error (Student's t, for the standard error is an estimate too), and what nine draws in ten allow is
+    returned. If one task at a time was tried, Little's law narrows it: N tasks in flight do at most N times as much.
+
+    Args:
+        points: ascending by concurrency, each with a throughput above 0.
+    """
     import numpy as np
 
+    tried = np.array([point.concurrency for point in points])
+    freedom = np.array([max(len(point.batches) - 1, _LEAST_FREEDOM) for point in points])
+    errors = np.array([_error(point) for point in points])
+    off = np.random.default_rng(0).standard_t(freedom, (_RESAMPLES, len(points))) * errors
+    drawn = np.array([point.throughput for point in points]) * np.exp(off)
+    highest = drawn.max(axis=1, keepdims=True)
+    high = tried[np.argmax(drawn >= SHARE * highest, axis=1)]
+    # The highest of several that are alike is high by chance: the lower end is by the mean of those.
+    weights = np.where(drawn >= highest * np.exp(-_ALIKE * errors), errors**-2.0, 0.0)
+    top = (drawn * weights).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+    enough_at = np.argmax(drawn >= SHARE * top, axis=1)
+    low = np.where(enough_at > 0, tried[enough_at - 1], 1)
+    if tried[0] == 1:
+        low = np.clip(SHARE * top[:, 0] * points[0].mean_s * np.exp(off[:, 0]), low, tried[enough_at])
+    lowest = np.quantile(low, _QUANTILES[0], method="inverted_cdf")
+    return _round(float(lowest), floor), int(np.quantile(high, _QUANTILES[1], method="inverted_cdf"))
+
+
+def _advise(points: Sequence[Point], law: Usl) -> Recommendation:
     first, highest = points[0], points[-1].concurrency
     measured = max(point.throughput for point in points)
 
@@ -92,15 +128,10 @@ def _advise(points: Sequence[Point], law: Usl, others: Sequence[Usl]) -> Recomme
     least = min(SHARE * knee, highest)
     most = next((point.concurrency for point in points if point.throughput >= SHARE * top), highest)
     advised = min(max(enough(law), least), max(most, least))
-    low, high = (float(value) for value in np.percentile([enough(fitted) for fitted in others], _QUANTILES))
-    if law.reduced_chi > _MOST_CHI:
-        low, high = least, most  # the law does not bend as the points do: it is no guide between them
-    # What was measured narrows what the law leaves open; how well the latency is known widens it again.
-    low = max(low, least * (1 - 2 * _error(first)))
-    high = max(min(high, most), advised)
+    low, high = likely_interval(points)
     return Recommendation(
         concurrency=_round(advised),
-        interval=(min(_round(low), _round(advised)), max(_round(high), _round(advised))),
+        interval=(min(low, _round(advised)), max(high, _round(advised))),
         knee=_round(min(knee, highest), round),
         law=law,
     )
@@ -147,11 +178,11 @@ def _inconclusive(points: Sequence[Point], law: Usl) -> tuple[str, ...]:
         )
     last, before = points[-1], points[-2]
     if law.elasticity(last.concurrency) > RISING and last.throughput > 1.05 * before.throughput:
-        more = _round(10 * last.concurrency)
+        rises = times_as(last.throughput / before.throughput, "high")
         return (
             (
                 f"the throughput still rises at {last.concurrency:,} in flight, the highest that was tried "
-                f"({last.throughput / before.throughput:.2g} times that of {before.concurrency:,}): go on to {more:,}"
+                f"({rises} at {before.concurrency:,}): go on to {_round(10 * last.concurrency):,}"
             ),
         )
     return ()

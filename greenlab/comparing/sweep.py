@@ -206,5 +206,9 @@ class Sweep(Series):
         """Return the report as plain text: the advice, a table, and Little's law as a check."""
         return sweep_report.plain(self)
 
+    def symbols(self) -> str:
+        """Return the formulas behind the report, λ, σ, κ, X·R and N*, with the figures of this sweep: to be printed."""
+        return sweep_report.symbols(self)
+
     def _html(self, *, below_picture: bool) -> str:
         return sweep_report.rich(self, below_picture=below_picture)

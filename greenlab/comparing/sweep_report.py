@@ -8,10 +8,11 @@ from __future__ import annotations
 import html
 from typing import TYPE_CHECKING, Any, Protocol
 
+from greenlab.comparing.recommend import SHARE
 from greenlab.errors import UsageError
 from greenlab.pools.registry import spec_of
 from greenlab.text import table
-from greenlab.text.format import rate, seconds
+from greenlab.text.format import rate, seconds, times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,10 @@ TOLERANCE = 0.1
 WIDE = 1.5
 """An interval is wide when its ends are farther apart than this factor."""
 
-_HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "X·R", "errors")
+NEGLIGIBLE = 0.001
+"""A share of the work, or a rise of throughput, that is below this is said not to be there."""
+
+_HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "throughput × latency", "errors")
 
 
 def option(sweep: SweepFacts) -> str:
@@ -70,20 +74,65 @@ def advice(sweep: SweepFacts) -> str:
     low, high = recommendation.interval
     between = f" ({low:,} to {high:,})" if low < high else ""
     return (
-        f"advised: {option(sweep)} {recommendation.concurrency:,}{between}, the least that gives 95 % of the highest "
-        f"throughput; tasks begin to wait for each other at {recommendation.knee:,}"
+        f"advised: {option(sweep)} {recommendation.concurrency:,}{between}, the least that gives {SHARE:.0%} of the "
+        f"highest throughput; tasks begin to wait for each other at {recommendation.knee:,}, the knee"
     )
 
 
-def law_text(sweep: SweepFacts) -> str:
-    """Return the fitted law's figures as text; empty without a law."""
+def law_words(sweep: SweepFacts) -> list[str]:
+    """Return what the fitted law says, a line of plain words each; none without a law. `symbols` has its figures."""
     law = sweep.law
     if law is None:
-        return ""
-    return (
-        f"Universal Scalability Law: λ {rate(law.rate)}, contention σ {law.contention:.2g}, "
-        f"coherency κ {law.coherency:.2g}; the points are {law.misfit:.0%} off"
+        return []
+    found = [f"one task at a time would give {rate(law.rate)}"]
+    if law.contention >= NEGLIGIBLE:
+        most = f"which limits throughput to {times(1 / law.contention)} that, however many are in flight"
+        found.append(f"for {law.contention:.2%} of their work tasks stand in line for each other, {most}")
+    else:
+        found.append("tasks do not stand in line for each other")
+    if law.peak <= sweep.concurrencies[-1]:
+        found.append(f"beyond {law.peak:,.0f} in flight they slow each other down by more than one more task adds")
+    else:
+        found.append("in what was tried, one more in flight never made it slower")
+    found.append(
+        f"these three are of a law fitted to the points, which are {law.misfit:.0%} off; symbols() has its figures"
     )
+    return found
+
+
+def symbols(sweep: SweepFacts) -> str:
+    """Return the formulas behind the report, and their symbols with the figures of this sweep, a line each."""
+    law, recommendation = sweep.law, sweep.recommendation
+    lines = [
+        "Little's law: L = X·R. L tasks are in flight, where X tasks end a second and each takes R seconds on average;",
+        "the table's column throughput × latency is X·R, and should be what is in flight.",
+    ]
+    if recommendation.knee is not None:
+        first = sweep.points[0]
+        alone = f"R_1 = {seconds(first.mean_s)}, the mean latency at {first.concurrency:,} in flight"
+        lines += [
+            "Knee: N* = X_max · R_1, the tasks in flight that would give the highest throughput if none ever waited.",
+            f"  N* = {recommendation.knee:,}  {alone}",
+        ]
+    if law is None:
+        return "\n".join([*lines, "The Universal Scalability Law could not be fitted: too few points."])
+    return "\n".join(
+        [
+            *lines,
+            "Universal Scalability Law: X(N) = λN / (1 + σ(N − 1) + κN(N − 1)), with N tasks in flight.",
+            f"  λ = {rate(law.rate)}: the throughput of one task at a time",
+            f"  σ = {_figure(law.contention)}, contention: the share of the work for which tasks stand in line",
+            f"  κ = {_figure(law.coherency)}, coherency: what each pair of tasks costs, as a share of one task's time",
+            f"  the points are {law.misfit:.0%} off the curve (root mean square)",
+            "(J. D. C. Little, Operations Research 9, 1961; E. Lazowska et al., Quantitative System Performance, 1984;",
+            "N. J. Gunther, Guerrilla Capacity Planning, 2007)",
+        ]
+    )
+
+
+def _figure(value: float) -> str:
+    """Format a share in two digits; what is left of zero by the fit's arithmetic is zero."""
+    return f"{value:.2g}" if value >= 1e-9 else "0"
 
 
 def check_littles_law(points: Sequence[Point]) -> list[str]:
@@ -111,13 +160,11 @@ def check_littles_law(points: Sequence[Point]) -> list[str]:
 
 
 def notes(sweep: SweepFacts) -> list[str]:
-    """Return the lines below the advice and what is missing for one: how to narrow it down, the law, and the check."""
+    """Return the lines below the advice and what is missing for one: how to narrow it down, the law, Little's check."""
     found = []
     if sweep.interval is not None and sweep.interval[1] > WIDE * sweep.interval[0]:
         found.append(f"to narrow it down: {option(sweep)} {_closer_concurrencies(sweep, *sweep.interval)}")
-    if words := law_text(sweep):
-        found.append(words)
-    return found + check_littles_law(sweep.points)
+    return found + law_words(sweep) + check_littles_law(sweep.points)
 
 
 def _closer_concurrencies(sweep: SweepFacts, low: int, high: int) -> str:

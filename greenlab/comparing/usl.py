@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PARAMETERS = 3
-_RESAMPLES = 400
 _GRID = 400
 
 
@@ -113,33 +112,6 @@ def fit(concurrency: Sequence[float], throughput: Sequence[float], errors: Seque
     freedom = max(len(n) - PARAMETERS, 1)
     misfit, reduced_chi = float(np.sqrt(np.mean(off**2))), float(np.sqrt(np.sum((off * weights) ** 2) / freedom))
     return Usl(rate, contention, coherency, misfit, reduced_chi)
-
-
-def resampled(
-    law: Usl, concurrency: Sequence[float], throughput: Sequence[float], errors: Sequence[float]
-) -> list[Usl]:
-    """Fit the law to throughputs that might as well have been measured: a parametric bootstrap.
-
-    Each measured throughput is moved by a normal error: its own, or the misfit of the law where that is larger
-    (scaled for the three figures that were fitted), since a law that does not fit knows less than the points say.
-
-    Args:
-        law: the fitted law.
-        concurrency: as in `fit`.
-        throughput: as in `fit`.
-        errors: as in `fit`.
-
-    Returns:
-        some hundreds of laws, the same ones every time.
-    """
-    import numpy as np
-
-    n, x = np.asarray(concurrency, dtype=float), np.asarray(throughput, dtype=float)
-    freedom = max(len(n) - PARAMETERS, 1)
-    spread = np.maximum(np.asarray(errors, dtype=float), law.misfit * sqrt(len(n) / freedom))
-    random = np.random.default_rng(0)
-    moved = x * np.exp(random.normal(0, 1, (_RESAMPLES, len(n))) * spread)
-    return [_linear(n, row, 1 / spread) for row in moved]
 
 
 def _linear(n: Any, x: Any, weights: Any) -> Usl:

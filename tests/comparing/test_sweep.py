@@ -6,7 +6,7 @@ import heapq
 import random
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.text
 import psutil
@@ -19,6 +19,9 @@ from greenlab.comparing.sweep import MOST_TASKS, RepeatedItems, Sweep
 from greenlab.hub import eventlet
 from greenlab.live.drawing import sweep_figure
 from greenlab.live.series_snapshot import snapshot_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NAN = float("nan")
 
@@ -211,6 +214,66 @@ def test_more_noise_widens_the_interval() -> None:
     assert width(0.01) < width(0.04)
 
 
+GRIDS = [(1, 10, 100, 1000), (1, 5, 10, 20, 40, 80), (1, 2, 4, 8, 16, 32, 64, 128), (5, 20, 60, 200), (2, 30, 31, 32)]
+
+
+def limited(n: int) -> float:
+    """The throughput of a server with 30 places and no wait before them: its knee is at 30."""
+    return min(n, 30) / 0.1
+
+
+def bending(n: int) -> float:
+    return float(usl.Usl(10, 0.05, 0.0005).throughput(n))
+
+
+def least_enough(curve: Callable[[int], float], widths: tuple[int, ...]) -> int:
+    """The least concurrency that gives 95 % of the highest throughput at any that is tried."""
+    best = max(curve(n) for n in widths)
+    return next(n for n in range(1, widths[-1] + 1) if curve(n) >= recommend.SHARE * best)
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.05, 0.2])
+@pytest.mark.parametrize("curve", [limited, bending])
+@pytest.mark.parametrize("widths", GRIDS, ids=str)
+def test_the_interval_has_the_true_concurrency_nine_times_out_of_ten(
+    widths: tuple[int, ...], curve: Callable[[int], float], noise: float
+) -> None:
+    rng, held, truth = random.Random(1), 0, least_enough(curve, widths)
+    for _ in range(100):
+        low, high = recommend.likely_interval(
+            points(*(curve(n) * rng.lognormvariate(0, noise) for n in widths), widths=widths, noise=noise)
+        )
+        held += low <= truth <= high
+    assert held >= 88
+
+
+@pytest.mark.parametrize("curve", [limited, bending])
+@pytest.mark.parametrize("widths", GRIDS, ids=str)
+def test_the_interval_is_never_narrower_than_the_concurrencies_that_were_tried_allow(
+    widths: tuple[int, ...], curve: Callable[[int], float]
+) -> None:
+    best = max(curve(n) for n in widths)
+    enough = next(n for n in widths if curve(n) >= recommend.SHARE * best)
+    short = max((n for n in widths if n < enough), default=1)
+    # N in flight do at most N times what one does: that alone narrows it without a point.
+    by_littles_law = recommend.SHARE * best / curve(1) if widths[0] == 1 else 1.0
+    low, high = recommend.recommend_concurrency(
+        points(*(curve(n) for n in widths), widths=widths, noise=0.001)
+    ).interval or (0, 0)
+    assert low <= max(short, by_littles_law)
+    assert high >= enough
+
+
+def test_a_fit_through_points_that_are_far_apart_does_not_narrow_the_interval() -> None:
+    # The law bends smoothly through these and would say 150, give or take a little.
+    low, high = recommend.recommend_concurrency(points(10, 99, 480, 505, widths=(1, 10, 100, 1000))).interval or (0, 0)
+    assert (low <= 100, high >= 100) == (True, True)
+    low, high = recommend.recommend_concurrency(
+        points(10, 99, 400, 505, widths=(1, 10, 100, 1000), noise=0.23)
+    ).interval or (0, 0)
+    assert (low <= 100, high) == (True, 1000)
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -360,12 +423,41 @@ GOOD = [closed_loop(n, 20, 0.05, 8) for n in (1, 5, 10, 20, 40, 80)]
 def test_the_report_names_the_sweep_first_and_says_the_advice_the_law_and_littles_check() -> None:
     text = repr(made(GOOD))
     assert text.startswith("sweep: url in urls in green\n  advised: -c 20")
-    assert "Universal Scalability Law: λ 2" in text
+    assert "one task at a time would give 20" in text
+    assert "stand in line" in text
     assert "Little's law holds" in text
     assert ["1", "5", "10", "20", "40", "80"] == [line.split()[0] for line in text.splitlines()[-6:]]
     html = made(GOOD)._repr_mimebundle_()["text/html"]
     assert html.startswith('<div class="greenlab-sweep"><b>sweep: url in urls in green</b>')
     assert "<table" in html
+
+
+def test_the_report_says_in_plain_words_what_the_law_says_and_symbols_come_on_request() -> None:
+    law = usl.Usl(10, 0.05, 0.0005)
+    widths = (1, 3, 10, 20, 30, 50, 100)
+    sweep = made(points(*(law.throughput(n) for n in widths), widths=widths))
+    text = repr(sweep)
+    assert "one task at a time would give 10.0 tasks/s" in text
+    assert "for 5.00% of their work tasks stand in line for each other, which limits throughput to 20 times" in text
+    assert "beyond 44 in flight they slow each other down" in text
+    assert re.search("[λσκ]|X·R", text) is None
+    told = sweep.symbols()
+    assert {"λ = 10.0 tasks/s", "σ = 0.05", "κ = 0.0005", "X·R", f"N* = {sweep.knee}  R_1 = 100 ms"} <= {
+        symbol for symbol in ("λ = 10.0 tasks/s", "σ = 0.05", "κ = 0.0005", "X·R", f"N* = {sweep.knee}  R_1 = 100 ms")
+        if symbol in told
+    }  # fmt: skip
+
+
+def test_where_the_law_finds_no_queue_and_no_peak_the_report_says_so() -> None:
+    widths = (1, 10, 100, 1000)
+    sweep = made(points(*(min(n, 900) * 10.0 for n in widths), widths=widths, noise=0.02))
+    sweep._recommendation = recommend.Recommendation(law=usl.Usl(10, 1e-18, 1e-18))
+    assert [
+        "tasks do not stand in line for each other",
+        "in what was tried, one more in flight never made it slower",
+    ] == (sweep_report.law_words(sweep)[1:3])
+    assert "σ = 0," in sweep.symbols()
+    assert "could not be fitted" in made(points(10, 90, widths=(1, 10))).symbols()
 
 
 def test_a_wide_interval_is_followed_by_what_narrows_it() -> None:
