@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
+import greenlet
 import pytest
 from marks import mark, times_run
 from waiting import wait_until
@@ -18,6 +20,7 @@ import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
 from greenlab.pools.celery import job, messages, recovery, workers
+from greenlab.pools.celery import pool as celery_pool
 from greenlab.runs import Ledger
 
 if TYPE_CHECKING:
@@ -67,6 +70,12 @@ def start(pool: Any, func: Callable[[Any], Any], items: Any, concurrency: int = 
     ledger = Ledger(func, items, concurrency=concurrency)
     pool.start(ledger)
     return ledger, eventlet.spawn(pool.run, ledger)
+
+
+def stop(runner: Any) -> None:
+    runner.kill()
+    with contextlib.suppress(greenlet.GreenletExit):
+        runner.wait()
 
 
 def test_a_worker_that_is_killed_costs_what_it_had_begun(known: Any, pool: Any) -> None:
@@ -132,11 +141,21 @@ def test_what_is_on_its_way_to_a_worker_as_its_run_ends_is_not_begun(known: Any,
     wait_until(lambda: sum(m.sent_s < 1e9 for a in pool._jobs.values() for m in a.out.values()) > 1)
     ledger.stopped = True
     eventlet.spawn_after(0.5, known.process.send_signal, signal.SIGCONT)
-    runner.kill()
+    stop(runner)
     ledger.cancel_pending()
     again = ledger.resumed()
     pool.run(again)
     assert {1: 10} == times_run(tmp_path)
+
+
+def test_a_cancel_does_not_wait_for_a_worker_that_has_ended(
+    known: Any, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery_pool, "_END_S", 1000.0)
+    _ledger, runner = start(pool, nap, [100.0] * 10)
+    wait_until(lambda: pool.in_flight == 10, limit_s=30)
+    known.process.kill()
+    stop(runner)
 
 
 def test_a_worker_that_says_it_never_got_a_message_will_not_run_it(

@@ -52,6 +52,9 @@ _ANSWER_S: Final = 0.2
 _MORE_S: Final = 0.05
 """How long to wait for further workers after the first has answered."""
 _END_S: Final = 10.0
+"""How long workers have to say that nothing of a run runs any more."""
+_LOOK_S: Final = 0.5
+"""How often it is looked whether those that have not said so live."""
 _ASK_AGAIN_S: Final = 1.0
 """For how long it is taken as known which workers there are, while no job runs."""
 
@@ -261,8 +264,8 @@ class CeleryPool:
             end_s = perf_counter() + _END_S
             with eventlet.Timeout(_END_S, False):
                 self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
-            while holders - {None} - active.ended_at and perf_counter() < end_s:
-                active.wait(max(0.01, end_s - perf_counter()))
+            while holders - {None, *active.ended_at, *self._workers.ended} and perf_counter() < end_s:
+                active.wait(min(_LOOK_S, max(0.01, end_s - perf_counter())))
         finally:
             active.out.clear()
 

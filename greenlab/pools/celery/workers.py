@@ -73,14 +73,23 @@ class Worker:
         """
         limit_s = DEAD_ON_HUB_S if self.facts.on_hub else DEAD_S
         silent = limit_s, f"has been silent for {limit_s:g} s"
-        if self.facts.host != platform.node():
+        state = self._state
+        if state == "elsewhere":
             return silent
-        state = _state_of(self.facts.pid)
         if state == "ended":
             return GONE_S, "has ended"
         if state == "stopped":
             return DEAD_S, "is stopped"
         return (math.inf, "") if self.facts.on_hub else silent  # the main process of others always finds time to speak
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its process, on this machine, is no more."""
+        return self._state == "ended"
+
+    @property
+    def _state(self) -> str:
+        return _state_of(self.facts.pid) if self.facts.host == platform.node() else "elsewhere"
 
     @property
     def kind(self) -> str:
@@ -102,6 +111,11 @@ class Workers:
     def names(self) -> set[str]:
         """The names of all that were heard, also of those that have not said yet what they are."""
         return {*self._known, *self._strangers}
+
+    @property
+    def ended(self) -> set[str]:
+        """The names of those whose processes, on this machine, are no more."""
+        return {worker.facts.name for worker in self if worker.has_ended}
 
     def answered(self, since_s: float) -> list[Worker]:
         """Return those that can run this kernel's functions and have said so since then."""
