@@ -147,7 +147,8 @@ def test_a_receipt_is_waited_for_as_long_as_one_likes() -> None:
 @contextlib.contextmanager
 def sending_is_observed(observer: Any) -> Iterator[None]:
     """Have something called as each task is sent."""
-    signals.before_task_publish.connect(observer)
+    # Not weakly: when such a receiver dies, Celery 5.6.3 makes a new list of receivers, and who sends has the old one.
+    signals.before_task_publish.connect(observer, weak=False)
     try:
         yield
     finally:
