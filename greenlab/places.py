@@ -6,6 +6,7 @@ Must not import: anything of greenlab, eventlet or asyncio; worker processes loa
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -15,6 +16,7 @@ Place = tuple[str, int, str]
 _PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
 _PICKLER = f"{os.sep}cloudpickle{os.sep}"
 _LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
+_CELL_FILE = re.compile(r"[^\"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py")
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 
@@ -67,4 +69,11 @@ def file_label(filename: str) -> str:
     """Return what a reader calls a file: a cell by its number, a file by the last part of its path."""
     # IPython's cells are files of generated names, and IPython alone knows which is which.
     name = getattr(getattr(shell(), "compile", None), "format_code_name", lambda _: None)(filename)
+    if not name and _CELL_FILE.fullmatch(filename):
+        return "a cell"  # of another process or kernel: its number is not known here
     return " ".join(name) if name else os.path.basename(filename)  # noqa: PTH119
+
+
+def with_cells_named(text: str) -> str:
+    """Return a traceback with cells by their numbers, not by the names of files that IPython makes up for them."""
+    return _CELL_FILE.sub(lambda found: file_label(found[0]), text)

@@ -87,6 +87,7 @@ class AutoPool:
         self.startup_s = dict(STARTUP_S)
         self._auto_jobs: list[_AutoJob] = []
         self._decisions: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+        self._limits: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -102,6 +103,13 @@ class AutoPool:
         """Return what was decided for a job, and why; empty before the decision."""
         return self._decisions.get(job, "")
 
+    def limit(self, job: Job) -> int:
+        """Return how many tasks of a job may be in flight where it runs now, or has run last."""
+        for auto_job in self._of(job):
+            most = auto_job.part.most
+            self._limits[job] = job.concurrency if most is None else min(most, job.concurrency)
+        return self._limits.get(job, job.concurrency)
+
     def record_decision(self, job: Job, what: str) -> None:
         """Record what was decided."""
         self._decisions[job] = what
@@ -116,6 +124,7 @@ class AutoPool:
         try:
             auto_job.run()
         finally:
+            self.limit(job)
             self._auto_jobs.remove(auto_job)
 
     def count(self, job: Job) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from greenlab.places import format_place
+from greenlab.text.format import duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +67,7 @@ class Block:
         waiting = f"{self.waiting:,} waited behind it" if self.waiting else ""
         more = [self.kind, _queued_words(self.queued_s, self.duration_s), who, waiting]
         rest = ", ".join(part for part in more if part)
-        return f"{self.duration_s:.2f} s at {self.place}" + (f": {rest}" if rest else "")
+        return f"{duration(self.duration_s)} at {self.place}" + (f": {rest}" if rest else "")
 
 
 def kind_of(cpu_s: float | None, duration_s: float) -> str:
@@ -79,7 +80,7 @@ def kind_of(cpu_s: float | None, duration_s: float) -> str:
 
 def _queued_words(queued_s: float, duration_s: float) -> str:
     """Say how long others had the processor, if that was long: on a machine with less to do it would be shorter."""
-    return f"{queued_s:.2f} s of it without a processor" if queued_s > _WORTH_A_WORD * duration_s else ""
+    return f"{duration(queued_s)} of it without a processor" if queued_s > _WORTH_A_WORD * duration_s else ""
 
 
 def by_line(blocks: Iterable[Block]) -> dict[str, float]:
@@ -115,7 +116,7 @@ def _fold(group: list[Block]) -> str:
         return str(first)
     total_s = _total_s(group)
     cpu_s = None if any(block.cpu_s is None for block in group) else sum(block.cpu_s or 0.0 for block in group)
-    more = [f"{total_s:.2f} s in all"]
+    more = [f"{duration(total_s)} in all"]
     queued_s = sum(block.queued_s for block in group)
     more += [part for part in (kind_of(cpu_s, total_s - queued_s), _queued_words(queued_s, total_s)) if part]
     if waiting := max(block.waiting for block in group):

@@ -49,7 +49,8 @@ def static_figure(run: Watched) -> Figure:
     Returns:
         a figure that is not registered with pyplot.
     """
-    from greenlab.live.drawing import curves, run_figure
+    from greenlab.live.drawing import curves, run_figure, waterfall
     from greenlab.live.snapshot import records_of
 
-    return run_figure.draw(curves.picture_of(records_of(run)))
+    source = records_of(run)
+    return waterfall.draw(source) if waterfall.has_bars(source) else run_figure.draw(curves.picture_of(source))

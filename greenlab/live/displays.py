@@ -14,6 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlab.places import shell
+from greenlab.text.theme import PICTURE_CLASS, STYLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,7 @@ class StillDisplay(Display):
         self._id = uuid.uuid4().hex
         self._drawing: Drawing | None = None
         self._failure = ""
+        self._line = ""
 
     def show(self, progress: Progress) -> None:
         """Show the line that will be replaced."""
@@ -129,14 +131,14 @@ class StillDisplay(Display):
 
     def update(self, progress: Progress) -> None:
         """Replace the line, until there is a picture."""
-        self._failure = progress.failure
+        self._failure, self._line = progress.failure, progress.line
         if self._drawing is None:
             send_output({"text/plain": progress.line}, display_id=self._id, update=True)
 
     def picture(self, drawing: Drawing) -> None:
         """Replace the picture."""
         self._drawing = drawing
-        send_output(*picture_bundle(Final("", "", drawing, self._failure)), display_id=self._id, update=True)
+        send_output(*picture_bundle(Final("", self._line, drawing, self._failure)), display_id=self._id, update=True)
 
     def finish(self, final: Final) -> None:
         """Replace it all by the last picture and the summary."""
@@ -149,14 +151,21 @@ def picture_bundle(final: Final) -> tuple[dict[str, Any], dict[str, Any]]:
     if drawing is None:
         return {"text/plain": final.text}, {}
     size = {"width": drawing.width, "height": drawing.height}
-    about = size | ({"alt": final.summary} if final.summary else {})
+    about = size | ({"alt": alt} if (alt := alt_text(final.summary)) else {})
     data: dict[str, Any] = {"image/png": drawing.png, "text/plain": final.text}
     if final.failure:
         # One output: a front end shows no further ones of a cell that has ended, as it has with --detach.
         attributes = " ".join(f'{name}="{escape(str(value))}"' for name, value in about.items())
         source = b64encode(drawing.png).decode("ascii")
-        data["text/html"] = f'<img src="data:image/png;base64,{source}" {attributes}>{final.failure}'
+        image = f'<img src="data:image/png;base64,{source}" class="{PICTURE_CLASS}" {attributes}>'
+        data["text/html"] = f"{image}{final.failure}{STYLE}"
     return data, {"image/png": about}
+
+
+def alt_text(summary: str) -> str:
+    """Return a report as the text that stands for its picture: one line, without a traceback."""
+    lines = summary.partition("\n  the first, ")[0].split("\n")
+    return "; ".join(stripped for line in lines if (stripped := line.strip()))
 
 
 def send_output(

@@ -112,7 +112,7 @@ class Columns:
         self.done.append(run.done)
         self.failed.append(run.failed)
         self.in_flight.append(run.in_flight)
-        self.limit.append(run.concurrency)
+        self.limit.append(run.limit)
         self.p50_s.append(p50_s)
         self.p99_s.append(p99_s)
 

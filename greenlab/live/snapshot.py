@@ -12,7 +12,7 @@ import math
 from array import array
 from dataclasses import dataclass, replace
 from pickle import PickleBuffer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from greenlab.live.samples import Columns
 
@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from greenlab.live.watched import Watched
+
+
+FEW_TASKS: Final = 30
+"""Of fewer tasks each is drawn by itself: their throughput says nothing."""
+SHORT_S: Final = 1.0
+"""So are those of a run that is shorter than this, where there is room for them."""
+MOST_ROWS: Final = 60
+
+
+class Bar(NamedTuple):
+    """A task, as it is drawn by itself.
+
+    Attributes:
+        name: what it is called.
+        start_s, end_s: seconds from the run's start; nan where the start of a task that was cut short is not known.
+        outcome: "succeeded", "failed" or "cancelled".
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    outcome: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +103,9 @@ class Records:
         began_s: when the run started, on the clock of the next two.
         starts_s: when each task started, in any order.
         ends_s: when the same tasks ended; nan where one has not.
-        columns: the samples; they show when tasks failed, which the times do not.
+        columns: the samples.
+        failures: a byte a task, 1 where it failed; empty if that is not known, and the samples show about when.
+        bars: each task by itself, in the order of their starts; empty where they are too many.
     """
 
     facts: Facts
@@ -89,19 +113,23 @@ class Records:
     starts_s: Sequence[float]
     ends_s: Sequence[float]
     columns: Columns
+    failures: bytes = b""
+    bars: tuple[Bar, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As buffers the times of millions of tasks travel without a copy, which would hold the hub.
-        return _records, (self.facts, self.began_s, _buffer(self.starts_s), _buffer(self.ends_s), self.columns)
+        times = _buffer(self.starts_s), _buffer(self.ends_s)
+        return _records, (self.facts, self.began_s, *times, self.columns, PickleBuffer(self.failures), self.bars)
 
 
 def _buffer(times: Sequence[float]) -> PickleBuffer:
     return PickleBuffer(times if isinstance(times, array) else array("d", times))
 
 
-def _records(facts: Facts, began_s: float, starts_s: Any, ends_s: Any, columns: Columns) -> Records:
+def _records(facts: Facts, began_s: float, starts_s: Any, ends_s: Any, columns: Columns, *more: Any) -> Records:
     starts_s, ends_s = (memoryview(times).cast("B").cast("d") for times in (starts_s, ends_s))
-    return Records(facts, began_s, starts_s, ends_s, columns)
+    failures, bars = more
+    return Records(facts, began_s, starts_s, ends_s, columns, bytes(failures), bars)
 
 
 def facts_of(run: Watched, *, titled: bool) -> Facts:
@@ -140,4 +168,15 @@ def records_of(run: Watched, columns: Columns | None = None) -> Records | Sample
     if run.done and not len(ends_s):
         latency: Any = getattr(run, "latency", None)
         return Samples(replace(facts, p50_s=latency.p50, p99_s=latency.p99) if latency else facts, columns)
-    return Records(facts, run.started_s, starts_s, ends_s, columns)
+    failures = run.failures() if run.failed else b""
+    return Records(facts, run.started_s, starts_s, ends_s, columns, failures, _bars_of(run))
+
+
+def _bars_of(run: Watched) -> tuple[Bar, ...]:
+    most = MOST_ROWS if run.elapsed_s < SHORT_S else FEW_TASKS - 1
+    if run.running:
+        return ()
+    return tuple(
+        Bar(name, start_s - run.started_s, end_s - run.started_s, outcome)
+        for name, start_s, end_s, outcome in run.bars(most)
+    )

@@ -30,6 +30,10 @@ class Watched(Protocol):
     def concurrency(self, value: int) -> None: ...
 
     @property
+    def limit(self) -> int:
+        """How many tasks may be in flight now, where it is less than `concurrency` too."""
+
+    @property
     def total(self) -> int | None:
         """How many tasks there are, or None if that is not known."""
 
@@ -83,4 +87,14 @@ class Watched(Protocol):
         """Return when each task started and ended, on `time.perf_counter`; nan where it has not ended.
 
         Both are empty if the run keeps no records of its tasks.
+        """
+
+    def failures(self) -> bytes:
+        """Return a byte a task, 1 where it failed, in the order of `times`; empty if the run keeps no records."""
+
+    def bars(self, most: int) -> Sequence[tuple[str, float, float, str]]:
+        """Return each task that began, if they are at most so many: name, start, end and outcome.
+
+        Times are on `time.perf_counter`, the start nan where it is not known; the outcome is "succeeded", "failed" or
+        "cancelled". In the order of the starts. Empty if there are more, or the run keeps no records.
         """

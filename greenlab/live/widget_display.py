@@ -16,6 +16,7 @@ import ipywidgets
 from greenlab.hub import eventlet
 from greenlab.live import displays
 from greenlab.live.displays import Display, picture_bundle
+from greenlab.text.theme import PICTURE_CLASS, STYLE
 
 if TYPE_CHECKING:
     from greenlab.live.displays import Controls, Final, Progress, Slider
@@ -66,7 +67,8 @@ class WidgetDisplay(Display):
     def _show_widgets(self, progress: Progress) -> None:
         row = self._keep(ipywidgets.HBox([self._header, self._button], layout={"align_items": "flex-start"}))
         layout = {"width": "100%", "max_width": "760px", "overflow": "hidden"}
-        self._root = self._keep(ipywidgets.VBox([row, self._slider], layout=layout))
+        style = self._keep(ipywidgets.HTML(STYLE, layout={"display": "none"}))
+        self._root = self._keep(ipywidgets.VBox([row, self._slider, style], layout=layout))
         view = {"version_major": 2, "version_minor": 0, "model_id": self._root.model_id}
         displays.send_output({WIDGET_MIME: view, "text/plain": progress.name}, display_id=self._id)
         _receive_on_any_shell(self._button)
@@ -90,7 +92,9 @@ class WidgetDisplay(Display):
             return
         if self._image is None:
             layout = {"width": f"{drawing.width}px", "max_width": "100%", "margin": "8px 0 0 0"}
+            # Without a tooltip, which assistive technology would read: ipywidgets 8.1 then fails to show an image.
             self._image = self._keep(ipywidgets.Image(value=drawing.png, format="png", layout=layout))
+            self._image.add_class(PICTURE_CLASS)
             self._root.children = (*self._root.children, self._image)
         else:
             self._image.value = drawing.png

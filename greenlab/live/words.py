@@ -10,18 +10,22 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from greenlab.pools.registry import SPECS, spec_of
+from greenlab.text import format as texts
 from greenlab.text.format import counted, plural
 
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Facts
     from greenlab.live.watched import Watched
 
+format_count = texts.count
+format_duration = texts.duration
+shortened = texts.shortened
+
 POOL_COLORS = {name: spec.color for name, spec in SPECS.items()}
 """One colour a pool, in every figure and widget."""
 
-NOT_KNOWN = "\N{EN DASH}"
-RED = "#c4321f"
-"""The colour of failures: darker than every colour of a pool, so that it stands out without its hue."""
+RED = "#a8200d"
+"""The colour of failures: clearly darker than every colour of a pool, so that it stands out without its hue."""
 _LIGHT_AND_DARK = "#ffffff", "#15181c"
 _TYPES_NAMED, _NAME_CHARS = 3, 28
 
@@ -46,35 +50,10 @@ def _luminance(color: str) -> float:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def format_count(value: float) -> str:
-    """Format a count or a rate to three digits: 0.25, 4.3, 433, 12,300, 1.25M."""
-    if not math.isfinite(value):
-        return NOT_KNOWN
-    size = abs(value)
-    if size >= 999_950:
-        return f"{value / 1e6:.3g}M" if size < 999.5e6 else f"{value / 1e6:,.0f}M"
-    if size >= 99.95 or value == int(value):
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration: 12 µs, 3.4 ms, 2.31 s, 3 min 20 s, 2 h 5 min; a dash if it is not known."""
-    if not math.isfinite(seconds):
-        return NOT_KNOWN
-    for limit, size, unit in ((0.9995e-3, 1e-6, "µs"), (0.9995, 1e-3, "ms"), (99.95, 1.0, "s")):
-        if seconds < limit:
-            return f"{_short(seconds / size)} {unit}"
-    whole = round(seconds)
-    if whole < 3600:
-        return _pair(whole // 60, "min", whole % 60, "s")
-    minutes = round(seconds / 60)
-    return _pair(minutes // 60, "h", minutes % 60, "min")
-
-
-def shortened(words: str, most: int) -> str:
-    """Return a text, cut to `most` characters with an ellipsis."""
-    return words if len(words) <= most else words[: most - 1] + "…"
+def shortened_inside(words: str, most: int) -> str:
+    """Return a text, cut to `most` characters with an ellipsis before its end, which tells a path from another."""
+    tail = most // 2
+    return words if len(words) <= most else f"{words[: most - tail - 1]}…{words[-tail:]}"
 
 
 def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
@@ -100,6 +79,12 @@ def _speed(facts: Facts) -> tuple[str, bool]:
     return f"{format_count(facts.throughput)} tasks/s", False
 
 
+def picture_words(facts: Facts) -> str:
+    """Return what a run's picture shows, in words, for those who do not see it."""
+    numbers = ", ".join(text for text, _ in numbers_line(facts))
+    return "; ".join([f"{facts.pool} run of {facts.label}: {numbers}", *problem_lines(facts, 200)])
+
+
 def done_text(facts: Facts | Watched) -> str:
     """Return how many tasks have ended, of how many: `3 of 8 tasks`, `8 tasks` when all have, or nobody knows."""
     if facts.total in {None, facts.done}:
@@ -122,7 +107,7 @@ def blocked_text(facts: Facts) -> str:
 
 def failures_text(facts: Facts) -> str:
     """Return the number of failures by type: the three most frequent ones, and the rest together."""
-    named = [f"{count:,} {name[:_NAME_CHARS]}" for name, count in facts.error_types[:_TYPES_NAMED]]
+    named = [f"{count:,} {shortened(name, _NAME_CHARS)}" for name, count in facts.error_types[:_TYPES_NAMED]]
     rest = sum(count for _, count in facts.error_types[_TYPES_NAMED:])
     return ", ".join([*named, *([counted(rest, "other")] if rest else [])])
 
@@ -214,7 +199,8 @@ def _bar(facts: Facts, color: str) -> str:
     good = 100 * (facts.done - facts.failed) / facts.total
     bad = 100 * facts.failed / facts.total
     return (
-        '<div role="progressbar" style="display:flex;height:6px;margin:6px 0 5px;border-radius:3px;'
+        f'<div role="progressbar" aria-label="tasks ended" aria-valuemin="0" aria-valuemax="{facts.total}" '
+        f'aria-valuenow="{facts.done}" style="display:flex;height:6px;margin:6px 0 5px;border-radius:3px;'
         'overflow:hidden;background:rgba(128,128,128,.22)">'
         f'<div style="width:{good:.2f}%;background:{color}"></div>'
         f'<div style="width:{bad:.2f}%;background:{RED}"></div></div>'
@@ -228,14 +214,6 @@ def _clock(facts: Facts, rate: float) -> str:
     # At the rate of the last seconds, which shows the effect of a changed concurrency.
     left_s = float(f"{(facts.total - facts.done) / rate:.2g}")
     return f"{spent} · about {format_duration(left_s)} left" if left_s >= 1 else spent
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 99.5 or value == int(value) else f"{value:.3g}"
-
-
-def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
-    return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
 
 
 def limit_text(facts: Facts) -> str:

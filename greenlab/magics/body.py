@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.api.session import spawn
 from greenlab.errors import UsageError
+from greenlab.text.format import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,5 +201,5 @@ def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
         exec(before, namespace)  # noqa: S102 (the user's own cell)
         return None if value is None else eval(value, namespace)  # noqa: S307
 
-    background.__name__ = text.strip().splitlines()[0][:40]
+    background.__name__ = shortened(text.strip().splitlines()[0], 40)
     return spawn(background)

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from greenlab.places import format_place
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -66,7 +68,7 @@ class Place:
     names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        where = f"line {self.lineno} of {self.filename.rpartition('/')[2]}, in {self.function}"
+        where = format_place((self.filename, self.lineno, self.function))
         return f"{self.source} ({where})" if self.source else where
 
 

@@ -74,7 +74,9 @@ class LibraryVerdicts(list[LibraryVerdict]):
     def _repr_html_(self) -> str:
         if not self:
             return html.escape(str(self))
-        head = "".join(f"<th>{name}</th>" for name in ("library", "verdict", "why", "fix", "measured"))
+        head = "".join(
+            f'<th style="text-align:left">{name}</th>' for name in ("library", "verdict", "why", "fix", "measured")
+        )
         rows = "".join(
             "<tr>"
             + "".join(

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from greenlab.probes.figures import Place
+from greenlab.text.format import shortened
 
 if TYPE_CHECKING:
     from types import CodeType
@@ -87,7 +88,7 @@ class Sighting:
             first, last, begin, end = positions[at]
             if first is not None and first == last and begin is not None and end is not None:
                 line = line.encode()[begin:end].decode(errors="replace")
-        return line.strip()[:_LONGEST]
+        return shortened(line.strip(), _LONGEST)
 
     def _callees(self, source: str) -> list[str]:
         """Return what is called there: the function with its module, `os.system`, and the object's module."""

@@ -31,6 +31,7 @@ from greenlab.hub.gil import TICK_S, had_to_wait
 from greenlab.pools.processes import forkserver, serialization
 from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Measurement, Place
 from greenlab.probes.places import Finder, Sighting
+from greenlab.text.format import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -292,7 +293,7 @@ def _receive(sock: socket.socket) -> bytes:
 def _one_line(error: BaseException) -> str:
     text = str(error).strip().partition("\n")[0]
     name = serialization.type_name(error)
-    return f"{name}: {text[:_LONGEST_TEXT]}" if text else name
+    return f"{name}: {shortened(text, _LONGEST_TEXT)}" if text else name
 
 
 def _do_nothing() -> None:

@@ -13,6 +13,7 @@ from greenlab.probes import judge, libraries
 from greenlab.probes.figures import DONE
 from greenlab.probes.words import percent, seconds
 from greenlab.text.format import counted
+from greenlab.text.theme import ink
 
 if TYPE_CHECKING:
     from greenlab.probes.figures import Figures
@@ -65,7 +66,7 @@ class Verdict:
 
     def _repr_html_(self) -> str:
         colour = _COLOURS.get(self.kind, _BAD)
-        head = f'<b style="color:{colour}">{html.escape(self.kind)}</b>: <code>{html.escape(self.name)}</code>'
+        head = f'<b style="{ink(colour)}">{html.escape(self.kind)}</b>: <code>{html.escape(self.name)}</code>'
         rest = "<br>".join(html.escape(line) for line in self._lines())
         return f'<div class="greenlab-check">{head}<br>{rest}</div>'
 

@@ -1,18 +1,13 @@
 """How durations and shares are formatted.
 
-Must not import: anything.
+Must not import: anything but `greenlab.text.format`.
 """
 
 from __future__ import annotations
 
+from greenlab.text import format as texts
 
-def seconds(value: float) -> str:
-    """Format a duration in seconds to three digits, with a unit that suits it."""
-    if value < 0.001:
-        return f"{value * 1e6:.3g} µs"
-    if value < 1:
-        return f"{value * 1e3:.3g} ms"
-    return f"{value:.2f} s"
+seconds = texts.duration
 
 
 def percent(share: float) -> str:

@@ -6,11 +6,12 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import UsageError
-from greenlab.places import is_machinery
+from greenlab.places import is_machinery, with_cells_named
 from greenlab.pools.processes.serialization import RemoteTraceback
 from greenlab.pools.registry import spec_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
 from greenlab.text.format import counted, rate, seconds
+from greenlab.text.theme import STYLE
 from greenlab.text.tracebacks import lines_of, message_of, traceback_of, visible
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def first_traceback(run: RunResults) -> list[str]:
     cause = error.__cause__
     # The traceback in a worker process ends with the error itself.
     trace = lines_of(str(cause)) if isinstance(cause, RemoteTraceback) else traceback_of(error, is_machinery)
+    trace = [with_cells_named(line) for line in trace]
     return [f"  the first, task {index}:", *(f"    {line}" for line in trace)]
 
 
@@ -103,7 +105,10 @@ def rich(run: RunResults, *, below_picture: bool = False) -> str:
         else ""
     )
     body = "<br>".join(html.escape(line.strip()) for line in rest)
-    return f'<div class="greenlab-run"><b>{html.escape(head)}</b><br>{body}{folded}</div>'
+    # JupyterLab shows a picture without its alt text, so the report beside it has all that it says.
+    said = f' role="group" aria-label="{html.escape("; ".join(line.strip() for line in lines(run)))}"'
+    said = said if below_picture else ""
+    return f'<div class="greenlab-run"{said}><b>{html.escape(head)}</b><br>{body}{folded}</div>{STYLE}'
 
 
 def _trace(run: RunResults) -> list[str]:

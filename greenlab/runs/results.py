@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from greenlab.errors import CancelledError, PendingError, UsageError
 from greenlab.hub.blocks import by_line, folded
 from greenlab.runs.aggregate import AggregateLedger
-from greenlab.runs.ledger import CANCELLED, OK, PENDING
+from greenlab.runs.bars import bars_of
+from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from greenlab.hub.blocks import Block
     from greenlab.pools.protocol import InFlight, Job, Pool
+    from greenlab.runs.bars import TaskBar
     from greenlab.runs.latency import Latency
     from greenlab.runs.ledger import Ledger
 
+_FAILED_MASK = bytes(state == FAILED for state in range(256))
 _READABLE = "run.outcomes has what has ended, and run.resume() runs the rest"
 
 
@@ -30,6 +33,9 @@ class DecidingPool(Protocol):
 
     def decision(self, job: Job) -> str:
         """Return what was decided for a job, and why, in a sentence; empty before the decision."""
+
+    def limit(self, job: Job) -> int:
+        """Return how many tasks of a job may be in flight where it runs now, or has run last."""
 
 
 class RunResults:
@@ -57,6 +63,7 @@ class RunResults:
         self._latency: Latency | None = None
         self._ended_by: BaseException | None = None
         self._printed: dict[int | None, list[str]] = {}
+        self._cut_s: dict[int, float] = {}  # when tasks that a cancel cut short began
 
     @property
     def running(self) -> bool:
@@ -73,6 +80,11 @@ class RunResults:
         self.ledger.concurrency = max(1, int(value))
         if self.running:
             self._pool.adjust(self.ledger)
+
+    @property
+    def limit(self) -> int:
+        """How many tasks may be in flight now: less than `concurrency` where the auto pool allows fewer."""
+        return self._pool.limit(self.ledger) if isinstance(self._pool, DecidingPool) else self.concurrency
 
     @property
     def total(self) -> int | None:
@@ -213,6 +225,19 @@ class RunResults:
     def times(self) -> tuple[Sequence[float], Sequence[float]]:
         """Return when tasks started and ended, by index, in `time.perf_counter()` seconds; nan where one has not."""
         return self.ledger.started_s, self.ledger.ended_s
+
+    def failures(self) -> bytes:
+        """Return a byte a task, by index: 1 where it failed. Empty for a run that discards its results."""
+        return bytes(self.ledger.state.translate(_FAILED_MASK))
+
+    def bars(self, most: int) -> list[TaskBar]:
+        """Return each task that began, by name, start, end and outcome, in the order of the starts.
+
+        Empty if they are more than `most`, for a run that discards its results, and before the run has ended.
+        """
+        if self._ended_s is None or not 0 < len(self.ledger.state) <= most:
+            return []
+        return bars_of(self.ledger, self._cut_s, self.started_s, self._ended_s)
 
     def ended_s_sorted(self) -> Sequence[float]:
         """Return when tasks ended, in seconds from the run's start, ascending."""

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from greenlab.runs.ledger import Ledger
     from greenlab.tracing.timeline import Timeline
 
+_FEW = 100
+"""Tasks of which it is noted when each began, as they are cut short."""
+
 
 class Run(RunResults):
     """Many tasks in one pool. Made by `greenlab.run` and `%%greenrun`; `RunResults` has what can be read of it."""
@@ -190,6 +193,7 @@ class Run(RunResults):
             self._ended_s = perf_counter()
             self._finished.send(None)
             return
+        self._note_cut()
         if greenlet.getcurrent() is self._hub.greenlet:
             self._hub.schedule_call_global(0, self._driver.kill)
             return
@@ -197,6 +201,11 @@ class Run(RunResults):
         self._end_if_driver_died()
         if not self._called_by_own_task():
             self._finished.wait()
+
+    def _note_cut(self) -> None:
+        """Keep when the tasks in flight began, of few; not of worker processes, which would have to be asked."""
+        if len(self.ledger.state) <= _FEW and not self._pool.pids:
+            self._cut_s = {task.index: task.started_s for task in self._pool.held(self.ledger)}
 
     def _called_by_own_task(self) -> bool:
         current = self._hub.owner()

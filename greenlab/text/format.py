@@ -3,7 +3,44 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final
+
+NOT_KNOWN: Final = "\N{EN DASH}"
+
+
+def count(value: float) -> str:
+    """Format a count or a rate to three digits: 0.25, 4.3, 433, 12,300, 1.25M; a dash if it is not known."""
+    if not math.isfinite(value):
+        return NOT_KNOWN
+    size = abs(value)
+    if size >= 999_950:
+        return f"{value / 1e6:.3g}M" if size < 999.5e6 else f"{value / 1e6:,.0f}M"
+    if size >= 99.95 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """Format a duration to three digits: 12 µs, 3.4 ms, 2.31 s, 3 min 20 s, 2 h 5 min; a dash if it is not known."""
+    if not math.isfinite(seconds):
+        return NOT_KNOWN
+    for limit, size, unit in ((0.9995e-3, 1e-6, "µs"), (0.9995, 1e-3, "ms"), (99.95, 1.0, "s")):
+        if seconds < limit:
+            return f"{_short(seconds / size)} {unit}"
+    whole = round(seconds)
+    if whole < 3600:
+        return _pair(whole // 60, "min", whole % 60, "s")
+    minutes = round(seconds / 60)
+    return _pair(minutes // 60, "h", minutes % 60, "min")
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value >= 99.5 or value == int(value) else f"{value:.3g}"
+
+
+def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
+    return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
+
 
 ALIKE = 0.10
 """Throughputs that were measured once and differ by less are called the same."""
@@ -26,22 +63,19 @@ def plural(noun: str, number: int) -> str:
     return noun if number == 1 else f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
 
 
+def shortened(words: str, most: int) -> str:
+    """Return a text, cut to `most` characters with an ellipsis."""
+    return words if len(words) <= most else words[: most - 1] + "…"
+
+
 def seconds(value: float) -> str:
-    """Format a duration in seconds with a unit that suits it: 12 µs, 3.4 ms, 120 ms, 2.31 s; nan is "none"."""
-    if value != value:  # noqa: PLR0124 (nan)
-        return "none"
-    if value < 0.001:
-        return f"{value * 1e6:.0f} µs"
-    if value < 1:
-        return f"{value * 1e3:.{1 if value < 0.1 else 0}f} ms"
-    return f"{value:.2f} s"
+    """Format a duration as `duration` does; nan is "none"."""
+    return "none" if math.isnan(value) else duration(value)
 
 
 def rate(value: float) -> str:
-    """Format a throughput in tasks/s."""
-    return (
-        f"{value:,.0f} tasks/s" if value >= 100 else f"{value:,.2g} tasks/s" if value < 10 else f"{value:.1f} tasks/s"
-    )
+    """Format a throughput in tasks/s, as pictures do."""
+    return f"{count(value)} tasks/s"
 
 
 def times(ratio: float) -> str:

@@ -197,7 +197,7 @@ def test_measurements_have_the_last_word() -> None:
     advice = advise(FEED, cores=2)
     kept = weigh_trials(advice, {"hybrid": 190.0, "green": 95.0})
     assert ("hybrid", "sure") == (kept.pool, kept.sure)
-    assert "tried on a sample: hybrid 190 tasks/s, green 95.0 tasks/s" == kept.reasons[0]
+    assert "tried on a sample: hybrid 190 tasks/s, green 95 tasks/s" == kept.reasons[0]
     turned = weigh_trials(advice, {"hybrid": 90.0, "green": 95.0})
     assert ("green", "likely", None) == (turned.pool, turned.sure, turned.workers)
     assert ["by its costs hybrid should have won"] == turned.doubts

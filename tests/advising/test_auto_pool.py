@@ -290,6 +290,7 @@ def test_where_this_machine_is_the_limit_workers_of_others_get_the_rest(
     run = greenlab.run(compute, range(150), pool="auto", live=False)
     assert list(range(150)) == [x for x, _ in run.results]
     assert run.moved.startswith(f"moved to {pool} after ")
+    assert run.limit == (run.concurrency if elsewhere else pools.count_cores())
     assert (["cpu"] if elsewhere else []) == kinds
     assert elsewhere == ("the processors of this machine are the limit" in run.moved)
 

@@ -133,6 +133,8 @@ def test_tasks_in_flight_follow_the_slider_and_stop_gives_the_cell_back(notebook
     fewer = int(cell.locator(".widget-readout").inner_text())
     assert fewer < 5
     expect(header(notebook, TURNED)).to_contain_text(f"{fewer} in flight", timeout=PATIENCE_MS)
+    handle.press("ArrowRight")  # the same by the keyboard
+    expect(header(notebook, TURNED)).to_contain_text(f"{fewer + 1} in flight", timeout=PATIENCE_MS)
     notebook.expect_running(TURNED)
 
     # It would take hours to its end: that the cell comes back at all is the click's doing. How soon is printed.
@@ -150,16 +152,17 @@ def test_failures_are_counted_by_type_and_the_first_unfolds_and_stays_so(noteboo
     notebook.start(FAILING)
     expect(header(notebook, FAILING)).to_contain_text("ValueError", timeout=PATIENCE_MS)
     folded = cell.locator(".widget-html details")
-    folded.locator("summary").click()
+    folded.locator("summary").press("Enter")
     expect(folded).to_contain_text("ValueError: 7")
     live = cell.locator("img.widget-image")
     expect(live).to_be_visible(timeout=PATIENCE_MS)
     await_changes(live, 2)
     assert folded.evaluate("details => details.open")
-    cell.get_by_role("button", name="Stop").click()
+    cell.get_by_role("button", name="Stop").press("Enter")
     notebook.wait(FAILING)
     kept = cell.locator(".jp-RenderedHTMLCommon", has=notebook.page.locator("img"))
     expect(kept.locator("img")).to_be_visible(timeout=PATIENCE_MS)
+    assert "ValueError" in kept.locator("img").get_attribute("alt")
     kept.locator("summary").click()
     expect(kept.locator("pre")).to_contain_text("ValueError: 7")
 
@@ -253,7 +256,7 @@ def test_a_saved_notebook_has_the_picture_and_no_trace_of_widgets(notebook: Note
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT])
 def test_a_page_that_is_loaded_again_still_shows_the_last_picture_and_reads_well(
-    lab: Lab, notebook: Notebook, theme: str
+    lab: Lab, page: Any, notebook: Notebook, theme: str
 ) -> None:
     notebook.start(SHORT)
     notebook.wait(SHORT)
@@ -262,15 +265,27 @@ def test_a_page_that_is_loaded_again_still_shows_the_last_picture_and_reads_well
     notebook.open()
     expect(notebook.picture(SHORT)).to_be_visible(timeout=PATIENCE_MS)
     assert notebook.picture(SHORT).evaluate("image => image.naturalWidth") == 1520
+    expect_turned_round(notebook.picture(SHORT), turned=theme == DARK)
     notebook.start(TURNED)
     expect(header(notebook, TURNED)).to_contain_text("in flight", timeout=PATIENCE_MS)
     found = contrasts(header(notebook, TURNED))
+    live = notebook.cell(TURNED).locator("img.widget-image")
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    for is_light in (theme != LIGHT, theme == LIGHT):  # as JupyterLab does it when the theme changes
+        page.evaluate("light => { document.body.dataset.jpThemeLight = light; }", str(is_light).lower())
+        for picture in (live, notebook.picture(SHORT)):
+            expect_turned_round(picture, turned=not is_light)
     # Not by Stop, which has tests of its own: a click in the moment after a page was loaded may come before JupyterLab
     # has the subshell that it sends clicks to, and then waits for the cell.
     notebook.interrupt()
     notebook.wait(TURNED)
     assert "-c 5" in found
     assert {} == {words: ratio for words, ratio in found.items() if ratio < 4.5}  # WCAG 2, level AA
+
+
+def expect_turned_round(picture: Any, *, turned: bool) -> None:
+    """Fail unless what is light in a picture is dark on the page, or is as it was drawn."""
+    expect(picture).to_have_css("filter", "invert(0.93) hue-rotate(180deg)" if turned else "none")
 
 
 def contrasts(element: Any) -> dict[str, float]:

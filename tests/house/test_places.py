@@ -43,3 +43,11 @@ def test_the_place_of_a_stack_is_the_users_innermost_line() -> None:
     assert place[1] == sys._getframe().f_lineno - 4
     assert f"line {place[1]} of {os.path.basename(__file__)}, in test_" in places.format_place(place)  # noqa: PTH119
     assert places.user_place(None) is None
+
+
+def test_a_cell_is_never_called_by_the_file_that_is_made_up_for_it() -> None:
+    made_up = "/tmp/ipykernel_123/1491016913.py"
+    assert "line 2 of a cell, in f" == places.format_place((made_up, 2, "f"))
+    line = f'  File "{made_up}", line 2, in f'
+    assert '  File "a cell", line 2, in f' == places.with_cells_named(line)
+    assert '  File "/home/me/2.py", line 2' == places.with_cells_named('  File "/home/me/2.py", line 2')

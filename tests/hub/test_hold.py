@@ -94,6 +94,6 @@ def test_where_the_system_tells_nothing_all_the_time_is_the_lines_own() -> None:
 
 
 def test_a_block_tells_how_long_it_had_no_processor_if_that_was_long() -> None:
-    assert "2.00 s at line 1 of f.py, in f: CPU" == str(Block(0, 2, "f.py", 1, "f", cpu_s=1.8, queued_s=0.2))
+    assert "2 s at line 1 of f.py, in f: CPU" == str(Block(0, 2, "f.py", 1, "f", cpu_s=1.8, queued_s=0.2))
     busy = Block(0, 2, "f.py", 1, "f", cpu_s=0.5, queued_s=1.5, who="task 1")
-    assert "2.00 s at line 1 of f.py, in f: CPU, 1.50 s of it without a processor, task 1" == str(busy)
+    assert "2 s at line 1 of f.py, in f: CPU, 1.5 s of it without a processor, task 1" == str(busy)

@@ -36,6 +36,7 @@ class FakeRun:
     error_types: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
     keeps_times: bool = True
+    tasks: list[tuple[str, float, float, str]] = field(default_factory=list)
 
     def cancel(self) -> None:
         self.cancelled_on.append(threading.current_thread().name)
@@ -47,6 +48,16 @@ class FakeRun:
         if not self.keeps_times:
             return [], []
         return [s + self.started_s for s in self.starts_s], [s + self.started_s for s in self.ends_s]
+
+    @property
+    def limit(self) -> int:
+        return self.concurrency
+
+    def failures(self) -> bytes:
+        return b""
+
+    def bars(self, most: int) -> list[tuple[str, float, float, str]]:
+        return self.tasks if len(self.tasks) <= most else []
 
     def go_on(self, elapsed_s: float, done: int, failed: int = 0) -> None:
         self.elapsed_s, self.done, self.failed, self.in_flight = elapsed_s, done, failed, self.concurrency
@@ -95,7 +106,8 @@ def records(count: int, elapsed_s: float, **changes: Any) -> Records:
         ends_s[-1] = elapsed_s
     starts_s = np.maximum(ends_s - elapsed_s / 10, 0)
     given = facts(done=count, total=count, elapsed_s=elapsed_s, **changes)
-    return Records(given, 0.0, list(starts_s), list(ends_s), columns((elapsed_s, count, given.failed, 0)))
+    noted = columns((elapsed_s, count, given.failed, 0), limit=given.concurrency)
+    return Records(given, 0.0, list(starts_s), list(ends_s), noted)
 
 
 def samples(elapsed_s: float = 2.0, p50_s: float = NAN, p99_s: float = NAN, **changes: Any) -> Samples:

@@ -269,3 +269,41 @@ def test_the_rate_of_a_run_in_which_every_task_failed_is_one_of_failures() -> No
     assert not [words for words in written(drawn) if words.startswith("mean 25")]
     partly = run_figure.draw(curves.picture_of(records(2000, 0.08, failed=1000, error_types=(("ValueError", 1000),))))
     assert {"25,000 tasks/s", "mean 25,000"} <= set(written(partly))
+
+
+def test_failures_stand_where_they_were_and_where_none_is_there_is_no_line() -> None:
+    all_ = records(400, 1.0, failed=100)
+    late = replace(all_, failures=bytes(index >= 300 for index in range(400)))
+    picture = curves.picture_of(late)
+    assert list(picture.edges_s) == list(picture.error_edges_s)
+    before = sorted(late.ends_s)[300]
+    assert 100 == pytest.approx(float(np.sum(picture.errors * np.diff(picture.edges_s))))
+    early = picture.edges_s[1:] < before
+    assert not picture.errors[early].any()
+    line = part(run_figure.draw(picture).axes[0], "failed").get_data().values
+    assert np.isnan(line[early]).all()
+
+
+def test_the_limit_of_a_pool_that_allows_fewer_is_drawn_and_not_said_to_be_what_was_asked_for() -> None:
+    noted = columns((1.0, 4, 0, 4), (2.0, 8, 0, 2), (3.0, 8, 0, 2))
+    noted.limit[1:] = array("q", [10, 2, 2])
+    drawn = run_figure.draw(curves.picture_of(Samples(facts(pool="auto", concurrency=100), noted)))
+    axes = drawn.axes[1]
+    assert [10, 2] == list(part(axes, "limit").get_data().values)
+    assert axes.get_ylim()[1] < 20
+    assert "limit" in written(drawn)
+    assert "limit -c 100" not in written(drawn)
+
+
+def test_a_limit_that_was_changed_without_anybody_looking_is_not_drawn() -> None:
+    drawn = run_figure.draw(
+        curves.picture_of(replace(records(400, 2.0, pool="auto"), columns=columns((2.0, 8, 0, 0), limit=2)))
+    )
+    assert not [words for words in written(drawn) if words.startswith("limit")]
+
+
+def test_what_a_picture_shows_is_said_in_words() -> None:
+    drawn = run_figure.draw(curves.picture_of(records(500, 2.0, failed=3, error_types=(("ValueError", 3),))))
+    said = "green run of url in feeds: 500 tasks, 2 s, 250 tasks/s, p50 200 ms, p99 200 ms, 3 failed; 3 ValueError"
+    assert said == drawn.alt
+    assert said == drawn._repr_png_()[1]["alt"]

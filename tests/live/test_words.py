@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 from live_doubles import NAN, facts
 
-from greenlab.live import (
-    words,
-)
+from greenlab.live import displays, words
 
 
 @pytest.mark.parametrize(
@@ -65,3 +63,18 @@ def test_the_first_failure_is_folded_and_escaped() -> None:
     assert "<summary" in said
     assert "ValueError: &lt;b&gt;" in said
     assert "" == words.failure_html("")
+
+
+def test_a_text_that_is_cut_inside_keeps_its_end() -> None:
+    assert "http:/…eeds/7" == words.shortened_inside("http://127.0.0.1:8080/feeds/7", 13)
+    assert "as it is" == words.shortened_inside("as it is", 8)
+
+
+def test_how_far_a_run_is_can_be_heard() -> None:
+    said = words.header_html(facts(running=True, done=3), 1, 2.0)
+    assert 'role="progressbar" aria-label="tasks ended" aria-valuemin="0" aria-valuemax="8" aria-valuenow="3"' in said
+
+
+def test_a_report_is_one_line_of_words_for_its_picture_without_a_traceback() -> None:
+    report = "green run of f: 1 of 2 tasks succeeded\n  2 tasks/s\n  the first, task 1:\n    Traceback"
+    assert "green run of f: 1 of 2 tasks succeeded; 2 tasks/s" == displays.alt_text(report)

@@ -35,8 +35,10 @@ def test_what_held_the_hub_has_the_number_of_the_cell(kernel: Kernel) -> None:
 
 def test_background_tasks_have_the_number_of_their_cell_and_magics_in_them_too(kernel: Kernel) -> None:
     kernel.run("import time, greenlab")
-    cell = kernel.run("%%greenspawn\ntime.sleep(600)")
-    assert f"line 2 of Cell In[{cell.number}]" in kernel.run("%greenps").value
+    cell = kernel.run("%%greenspawn\ntime.sleep(600) or print('what nobody will see')")
+    listed = kernel.run("%greenps").value
+    assert f"line 2 of Cell In[{cell.number}]" in listed
+    assert "time.sleep(600) or print('what nobody w…  " in listed
     kernel.run("greenlab.kill(*[row.id for row in greenlab.ps()])")
     outer = kernel.run("%%greenspawn\ninner = %greenspawn time.sleep(600)")
     listed = kernel.run("time.sleep(0.05)\n%greenps").value
@@ -48,6 +50,12 @@ def test_a_checked_call_has_the_number_of_the_cell(kernel: Kernel) -> None:
     kernel.run("def wait():\n    raise KeyError('no such thing')")
     cell = kernel.run("%greencheck wait() or 1")
     assert f"In[{cell.number + 1}]" not in cell.value + _plain(cell.error or "")
+
+
+def test_a_traceback_names_the_cell_of_a_function_not_the_file_that_is_made_up_for_it(kernel: Kernel) -> None:
+    defined = kernel.run("def wait(i):\n    return 1 // i")
+    said = kernel.run("%%greenrun --no-live -n 2\nwait(i)").value
+    assert f'File "Cell In[{defined.number}]", line 2, in wait' in said
 
 
 def test_a_notebook_that_is_run_by_nbclient_has_its_numbers() -> None:

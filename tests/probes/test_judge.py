@@ -164,3 +164,7 @@ def test_calls_in_a_row_and_at_once_fit_what_is_allowed() -> None:
     for calls in range(3, 60):
         alone, at_once, loops = plan(1e-6, calls)
         assert calls >= (alone + at_once) * loops
+
+
+def test_the_place_of_a_cell_is_not_called_by_the_file_that_is_made_up_for_it() -> None:
+    assert "f(x) (line 2 of a cell, in g)" == str(Place("g", "/tmp/ipykernel_123/1491016913.py", 2, "f(x)"))

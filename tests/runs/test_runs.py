@@ -298,8 +298,9 @@ def test_to_pandas_gives_a_row_a_task() -> None:
 
 
 def test_plot_gives_a_figure_with_axes() -> None:
-    figure = greenlab.run(lambda x: time.sleep(0.01), range(20)).plot()
+    figure = greenlab.run(lambda x: time.sleep(0.01), range(100)).plot()
     assert len(figure.axes) >= 2
+    assert ["tasks"] == [axes.get_label() for axes in greenlab.run(time.sleep, [0.01] * 3).plot().axes]
 
 
 @pytest.mark.parametrize(

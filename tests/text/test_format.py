@@ -19,8 +19,8 @@ PACKAGE = Path(texts.__file__).parents[1]
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(float("nan"), "none"), (0.0, "0 µs"), (0.00094, "940 µs"), (0.001, "1.0 ms"), (0.0994, "99.4 ms"),
-     (0.1, "100 ms"), (0.9, "900 ms"), (1.0, "1.00 s"), (75.5, "75.50 s")],
+    [(float("nan"), "none"), (0.0, "0 µs"), (0.00094, "940 µs"), (0.001, "1 ms"), (0.0994, "99.4 ms"),
+     (0.1, "100 ms"), (0.9, "900 ms"), (1.0, "1 s"), (75.5, "75.5 s"), (200, "3 min 20 s")],
 )  # fmt: skip
 def test_a_time_has_the_unit_that_suits_it(value: float, expected: str) -> None:
     assert expected == texts.seconds(value)
@@ -104,8 +104,8 @@ def test_no_message_counts_with_a_plural_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.123, "0.12 tasks/s"), (9.96, "10 tasks/s"), (10, "10.0 tasks/s"), (99.9, "99.9 tasks/s"),
-     (100, "100 tasks/s"), (12_345.6, "12,346 tasks/s")],
+    [(0.123, "0.123 tasks/s"), (9.96, "9.96 tasks/s"), (10, "10 tasks/s"), (99.9, "99.9 tasks/s"),
+     (100, "100 tasks/s"), (12_345.6, "12,346 tasks/s"), (1.25e6, "1.25M tasks/s")],
 )  # fmt: skip
 def test_a_throughput_has_the_digits_that_matter(value: float, expected: str) -> None:
     assert expected == texts.rate(value)

@@ -143,7 +143,7 @@ def _of_records(records: Records) -> Picture:
     flight_edges_s = np.linspace(0.0, edges_s[-1], FLIGHT_CELLS + 1)
     taken_s = ends_s - starts_s
     p50_s, p99_s = _percentiles(taken_s, at)
-    error_edges_s, errors = _errors(records, edges_s, throughput)
+    error_edges_s, errors = _errors(records, edges_s, throughput, order)
     limit_edges_s, limit = _limits(records.columns, facts, float(edges_s[-1]))
     if len(taken_s):
         of_all = _nearest_ranks(taken_s)
@@ -183,7 +183,10 @@ def _limits(columns: Columns, facts: Facts, end_s: float) -> tuple[Floats, Float
     limit = np.asarray(columns.limit, dtype=float)[1:]
     changes = np.flatnonzero(np.diff(limit)) + 1
     if not len(changes):
-        return np.array([0.0, end_s]), np.array([float(facts.concurrency)])
+        only = limit[-1] if len(limit) else facts.concurrency
+        # One sample, at the end, does not say what a limit was that the auto pool has changed.
+        known = len(limit) > 1 or only == facts.concurrency
+        return np.array([0.0, end_s]), np.array([float(only) if known else np.nan])
     inner_s = np.clip(np.asarray(columns.t_s)[changes], 0.0, end_s)
     return np.concatenate(([0.0], inner_s, [end_s])), np.append(limit[0], limit[changes])
 
@@ -192,13 +195,19 @@ def _rates(edges_s: Floats, t_s: Floats, count: NDArray[np.int64]) -> Floats:
     return np.diff(np.interp(edges_s, t_s, count)) / np.diff(edges_s)
 
 
-def _errors(records: Records, edges_s: Floats, throughput: Floats) -> tuple[Floats, Floats]:
-    """Return edges and rates of failures, in bins that are no narrower than the distance of samples.
+def _errors(records: Records, edges_s: Floats, throughput: Floats, order: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """Return edges and rates of failures: exactly, in the bins of throughput, where it is known which tasks failed.
 
-    Failures are counted at samples only; in narrower bins a few of them would look like many.
+    Otherwise they were counted at samples only, and bins are no narrower than the distance of those: in narrower ones a
+    few of them would look like many.
     """
     if records.facts.failed and records.facts.failed == records.facts.done:
         return edges_s, throughput
+    if records.failures:
+        ordered = order[np.frombuffer(records.failures, np.uint8)[order] > 0]
+        ends_s = np.asarray(records.ends_s, dtype=float)[ordered] - records.began_s
+        at = np.append(np.searchsorted(ends_s, edges_s[:-1]), len(ends_s))
+        return edges_s, np.diff(at) / np.diff(edges_s)
     t_s = np.asarray(records.columns.t_s)
     failed = np.asarray(records.columns.failed)
     if len(t_s) > 1 and np.max(np.diff(t_s)) > np.min(np.diff(edges_s)):

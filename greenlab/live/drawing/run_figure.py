@@ -40,11 +40,14 @@ from greenlab.live.words import (
     format_duration,
     limit_text,
     numbers_line,
+    picture_words,
     pool_color,
     problem_lines,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import Locator
@@ -68,7 +71,8 @@ def panels(picture: Picture) -> list[str]:
     return [*known, "latency"] if picture.facts.running or np.isfinite(picture.p50_s).any() else known
 
 
-def _title_height(facts: Facts) -> int:
+def title_height(facts: Facts) -> int:
+    """Return the height of the title in CSS pixels."""
     if not facts.titled:
         return _NO_TITLE
     return _TITLE + _LINE * len(problem_lines(facts, LINE_CHARS))
@@ -78,7 +82,7 @@ def size_px(picture: Picture) -> tuple[int, int]:
     """Return the width and the height of the figure in CSS pixels."""
     names = panels(picture)
     heights = sum(_CAPTION + _HEIGHTS[name] for name in names)
-    return WIDTH_PX, _title_height(picture.facts) + heights + _GAP * (len(names) - 1) + _FOOT
+    return WIDTH_PX, title_height(picture.facts) + heights + _GAP * (len(names) - 1) + _FOOT
 
 
 def draw(picture: Picture, scale: float = 2.0) -> CardFigure:
@@ -94,6 +98,7 @@ def draw(picture: Picture, scale: float = 2.0) -> CardFigure:
     with plain_style():
         figure = _new_figure(picture, scale)
         _draw_curves(figure, picture)
+    figure.alt = picture_words(picture.facts)
     return figure
 
 
@@ -125,7 +130,7 @@ def _new_figure(picture: Picture, scale: float) -> CardFigure:
     """Return the card with its empty panels: what does not depend on the curves."""
     width, height = size_px(picture)
     figure = new_card(height, scale, CachedTextCanvas)
-    top = _title_height(picture.facts)
+    top = title_height(picture.facts)
     names = panels(picture)
     for name in names:
         top += _CAPTION
@@ -145,11 +150,12 @@ def _new_figure(picture: Picture, scale: float) -> CardFigure:
 
 def _draw_curves(figure: CardFigure, picture: Picture) -> None:
     """Draw what depends on the curves."""
-    if picture.facts.titled:
-        _draw_title(figure, picture)
+    facts = picture.facts
+    if facts.titled:
+        draw_title(figure, facts)
     drawers = {"throughput": _draw_throughput, "in flight": _draw_in_flight, "latency": _draw_latency}
     for axes in figure.axes:
-        _draw_time_axis(axes, picture, last=axes is figure.axes[-1])
+        draw_time_axis(axes, float(picture.edges_s[-1]), facts.blocked, last=axes is figure.axes[-1])
         drawers[str(axes.get_label())](axes, picture)
 
 
@@ -162,8 +168,8 @@ def _clear(figure: CardFigure) -> None:
             artist.remove()
 
 
-def _draw_title(figure: Figure, picture: Picture) -> None:
-    facts = picture.facts
+def draw_title(figure: Figure, facts: Facts) -> None:
+    """Write what runs, its numbers, and what went wrong."""
     write_title(figure, facts.pool, pool_color(facts.pool), facts.label, limit_text(facts))
     x: float = INDENT_PX
     for text, is_bad in numbers_line(facts):
@@ -173,14 +179,26 @@ def _draw_title(figure: Figure, picture: Picture) -> None:
         write(figure, INDENT_PX, 47 + _LINE * number, text, color=RED, gid="trouble")
 
 
-def _draw_time_axis(axes: Axes, picture: Picture, *, last: bool) -> None:
-    """Scale the time axis, and shade the times in which the hub was blocked."""
-    span_s = max(float(picture.edges_s[-1]), _MIN_SPAN_S)
-    unit_s, unit = next((size, name) for least, size, name in _UNITS if span_s >= least)
+def time_unit(span_s: float) -> tuple[float, str]:
+    """Return the unit of a time axis, in seconds, and its name."""
+    return next((size, name) for least, size, name in _UNITS if span_s >= least)
+
+
+def draw_time_axis(axes: Axes, span_s: float, blocked: Sequence[tuple[float, float]], *, last: bool) -> None:
+    """Scale the time axis, and shade the times in which the hub was blocked.
+
+    Args:
+        axes: what it belongs to.
+        span_s: how long it is, in seconds.
+        blocked: start and end of each block, in seconds.
+        last: whether nothing stands below the axes, so that the quantity is written there.
+    """
+    span_s = max(span_s, _MIN_SPAN_S)
+    unit_s, unit = time_unit(span_s)
     axes.set_xlim(0, span_s / unit_s)
     if last:
         label_x(axes, f"time since the start, {unit}")
-    for start_s, end_s in picture.facts.blocked:
+    for start_s, end_s in blocked:
         length_s = max(end_s - start_s, span_s / 500)
         shade = Rectangle(
             (start_s / unit_s, 0.0),
@@ -196,10 +214,10 @@ def _draw_time_axis(axes: Axes, picture: Picture, *, last: bool) -> None:
 
 
 def _unit_s(picture: Picture) -> float:
-    return next(size for least, size, _ in _UNITS if picture.edges_s[-1] >= least)
+    return time_unit(float(picture.edges_s[-1]))[0]
 
 
-def _draw_caption(axes: Axes, words: str, note: str = "") -> None:
+def draw_caption(axes: Axes, words: str, note: str = "") -> None:
     """Write a panel's quantity and unit above it, where they are read without turning one's head."""
     figure, top = _caption_position(axes)
     axes.set_ylabel(words, rotation=0, ha="left", va="bottom", color=TEXT_COLOR, fontsize=11 * PT)
@@ -216,7 +234,7 @@ def _caption_position(axes: Axes) -> tuple[Figure, float]:
     return figure, axes.get_position().y1 + 6 / DPI / figure.get_figheight()
 
 
-def _draw_legend(axes: Axes, keys: list[tuple[str, str, str]]) -> None:
+def draw_legend(axes: Axes, keys: list[tuple[str, str, str]]) -> None:
     """Explain marks (mark, text, colour of the mark) at the right end of a panel's caption."""
     figure, top = _caption_position(axes)
     x: float = WIDTH_PX - RIGHT_PX
@@ -255,12 +273,12 @@ def _draw_throughput(axes: Axes, picture: Picture) -> None:
         keys.append(("■", "failed", RED))
     if facts.blocked:
         keys.append(("■", "hub blocked", SHADE))
-    _draw_caption(
+    draw_caption(
         axes,
         "throughput, tasks/s",
         _nothing(facts) or ("mean over the whole run" if one_bin else f"mean of each {format_duration(picture.bin_s)}"),
     )
-    _draw_legend(axes, keys)
+    draw_legend(axes, keys)
 
 
 def _nothing(facts: Facts) -> str:
@@ -272,7 +290,9 @@ def _nothing(facts: Facts) -> str:
 
 def _draw_failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> None:
     _draw_steps(axes, errors, edges, baseline=0, fill=True, facecolor=PALE_RED, linewidth=0, gid="failed area")
-    _draw_steps(axes, errors, edges, edgecolor=RED, linewidth=1.5 * PT, gid="failed")
+    # No line where none failed: along the axis it would look like failures from the start.
+    some = np.where(errors > 0, errors, np.nan)
+    _draw_steps(axes, some, edges, edgecolor=RED, linewidth=1.5 * PT, gid="failed")
     # A few failures among many tasks are an area too thin to see.
     few = (errors > 0) & (errors < 0.03 * top)
     middles = (edges[:-1] + edges[1:])[few] / 2
@@ -296,8 +316,11 @@ def _draw_in_flight(axes: Axes, picture: Picture) -> None:
         _draw_steps(axes, picture.limit, picture.limit_edges_s / _unit_s(picture), edgecolor=MUTED, **dashes)
     top = max(_maximum(picture.limit), _maximum(picture.in_flight))
     _set_y_scale(axes, top, format_count, MaxNLocator(2, steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=2))
-    _draw_caption(axes, "in flight, tasks")
-    _draw_legend(axes, [("╌", f"limit {limit_text(picture.facts)}", MUTED)])
+    draw_caption(axes, "in flight, tasks")
+    # The auto pool may allow fewer than were asked for, and more workers than one option names.
+    asked = picture.limit[-1] == picture.facts.concurrency
+    if math.isfinite(picture.limit[-1]):
+        draw_legend(axes, [("╌", f"limit {limit_text(picture.facts)}" if asked else "limit", MUTED)])
 
 
 def _draw_latency(axes: Axes, picture: Picture) -> None:
@@ -309,10 +332,10 @@ def _draw_latency(axes: Axes, picture: Picture) -> None:
     unit_s, unit = (1.0, "s") if top >= 1 else (1e-3, "ms") if top >= 1e-3 else (1e-6, "µs")
     _set_y_scale(axes, top, lambda value: format_count(value / unit_s), _UnitLocator(unit_s))
     if top > 0:
-        _draw_caption(axes, f"latency, {unit}", "of the tasks that ended then")
+        draw_caption(axes, f"latency, {unit}", "of the tasks that ended then")
     else:
-        _draw_caption(axes, "latency", _nothing(picture.facts))
-    _draw_legend(axes, [("━", "p50", color), ("─", "p99", color)])
+        draw_caption(axes, "latency", _nothing(picture.facts))
+    draw_legend(axes, [("━", "p50", color), ("─", "p99", color)])
 
 
 class _UnitLocator(MaxNLocator):

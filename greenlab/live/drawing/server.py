@@ -56,8 +56,11 @@ class DrawingServer:
         if hasattr(source, "drawn_by"):
             reply: tuple[Any, ...] = import_module(source.drawn_by).render(source, scale)
             return reply
-        from greenlab.live.drawing import curves, run_figure, style
+        from greenlab.live.drawing import curves, run_figure, style, waterfall
 
+        if waterfall.has_bars(source):
+            bars = waterfall.draw(source, scale)
+            return "png", style.to_png(bars), *style.size_px(bars)
         picture = curves.picture_of(source)
         if picture.facts.running:
             if scale not in self._redrawers:
@@ -70,7 +73,7 @@ class DrawingServer:
 
 def _preload() -> None:
     try:
-        from greenlab.live.drawing import run_figure  # noqa: F401
+        from greenlab.live.drawing import waterfall  # noqa: F401  # it imports the others
     except ImportError:
         pass  # the first reply says what is missing
 

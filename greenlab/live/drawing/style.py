@@ -1,7 +1,8 @@
 """The style that every picture shares: its card, colours, sizes, and how text is written on it.
 
 Pure matplotlib with nothing but Agg, so that neither pyplot's global state nor a user's style is read or changed. The
-card is opaque, light and rounded: one picture must do for light and dark pages, since a saved notebook is read on both.
+card is opaque, light and rounded: one picture must do for light and dark pages, since a saved notebook is read on both;
+`greenlab.text.theme` turns its lightness round where the page is dark.
 
 Sizes are CSS pixels, from the card's top left corner.
 Must not import: pyplot, ipywidgets, eventlet. Imported late, because matplotlib is heavy.
@@ -19,13 +20,14 @@ from matplotlib.patches import FancyBboxPatch
 
 from greenlab.live.drawing.png import encode
 from greenlab.live.words import shortened, text_color_on
+from greenlab.text.theme import PICTURE_WIDTH_PX
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from matplotlib.axes import Axes
 
-WIDTH_PX: Final = 760
+WIDTH_PX: Final = PICTURE_WIDTH_PX
 """The width of every card; its height depends on what there is to show."""
 DPI: Final = 100
 PT: Final = 72 / DPI
@@ -37,17 +39,23 @@ LINE_CHARS: Final = 108
 
 TEXT_COLOR, MUTED = "#23272e", "#646a73"
 SHADE, PALE_RED, GRID = "#8a8f98", "#efbfb6", "#e7e8e4"
-_CARD, _EDGE = "#fcfcfa", "#d9dad6"
+CARD_COLOR, _EDGE = "#fcfcfa", "#d9dad6"
 _LABEL_CHARS = 56
 _TITLE_Y = 22
 
 
 class CardFigure(Figure):
-    """A figure that a notebook shows by itself: IPython shows plain ones only once pyplot was set up."""
+    """A figure that a notebook shows by itself: IPython shows plain ones only once pyplot was set up.
 
-    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+    Attributes:
+        alt: what it shows, in words, for those who do not see it.
+    """
+
+    alt = ""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         width, height = size_px(self)
-        return to_png(self), {"width": width, "height": height}
+        return to_png(self), {"width": width, "height": height} | ({"alt": self.alt} if self.alt else {})
 
 
 def plain_style() -> AbstractContextManager[None]:
@@ -77,7 +85,7 @@ def new_card(height: int, scale: float, canvas: type[FigureCanvasAgg] = FigureCa
             boxstyle="round,pad=0,rounding_size=" + str(8 / WIDTH_PX),
             mutation_aspect=WIDTH_PX / height,
             transform=figure.transFigure,
-            facecolor=_CARD,
+            facecolor=CARD_COLOR,
             edgecolor=_EDGE,
             linewidth=PT,
             zorder=-10,

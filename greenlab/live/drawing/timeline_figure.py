@@ -100,6 +100,11 @@ def _lanes_drawn(lanes: Sequence[Any]) -> list[Any]:
     return [lanes[number] for number in sorted(busiest)]
 
 
+def _longest(lanes: Sequence[Any], most: int) -> list[Any]:
+    """Return the lanes that held the hub longest."""
+    return sorted(lanes, key=lambda lane: -lane.held_s)[:most]
+
+
 def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], shown: int) -> None:
     x = write(figure, INDENT_PX, 22, "timeline", weight="bold", fontsize=13 * PT, gid="label")
     count, switched = len(wanted), sum(len(lane.holds) for lane in wanted)
@@ -109,6 +114,8 @@ def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], sh
     if timeline.dropped:
         words += f"; {format_count(timeline.dropped)} before them dropped"
     write(figure, x + 12, 22, words, color=MUTED, gid="number")
+    held = [f"{lane.name} held the hub for {format_duration(lane.held_s)}" for lane in _longest(timeline.lanes, 3)]
+    figure.alt = "; ".join([f"timeline of {words}", *held, *(["the hub was blocked"] if timeline.blocked else [])])
     kinds = {wait.kind for lane in timeline.lanes for wait in lane.waits}
     keys = [("holds the hub", _HOLD)]
     keys += [(f"waits: {kind}", color) for kind, color in KIND_COLORS.items() if kind in kinds]
