@@ -26,7 +26,13 @@ _COLOURS = 64
 
 def main() -> None:
     """Draw all of them."""
-    pictures: dict[str, Callable[[], Any]] = {"run": _run, "race": _race, "sweep": _sweep, "timeline": _timeline}
+    pictures: dict[str, Callable[[], Any]] = {
+        "run": _run,
+        "few": _few,
+        "race": _race,
+        "sweep": _sweep,
+        "timeline": _timeline,
+    }
     for name, made in pictures.items():
         _save(name, made().plot())
     greenlab.stop()
@@ -50,6 +56,18 @@ def _parse_at_once() -> None:
     end = time.perf_counter() + 0.25
     while time.perf_counter() < end:
         pass
+
+
+def _few() -> greenlab.Run:
+    """Run a dozen tasks of which two fail."""
+
+    def fetch(path: str) -> None:
+        number = int(path.rpartition("/")[2])
+        time.sleep(0.05 + 0.03 * (7 * number % 5))
+        if number % 6 == 4:
+            raise TimeoutError
+
+    return greenlab.run(fetch, [f"/feeds/{number}" for number in range(12)], concurrency=4)
 
 
 def _race() -> greenlab.Race:
