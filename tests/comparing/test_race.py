@@ -558,12 +558,12 @@ def test_a_row_has_every_figure_of_the_median_run_and_the_spread_beside_it() -> 
     race.all_runs.insert(0, RaceRun("green", 0, warm, Usage(0.0, 0.0, 9 * 2**20, 0.2, 2, 1.0)))
     race.all_runs[-1] = RaceRun("prefork", 1, race.all_runs[-1].run, None)
     assert [
-        ["green", "10", "97.0 tasks/s (90.0 to 120)", "100 ms", "100 ms", "200 ms", "250 ms", "9 MiB", "2: 350 ms",
+        ["green", "10", "97 tasks/s (90 to 120)", "100 ms", "100 ms", "200 ms", "250 ms", "9 MiB", "2: 350 ms",
          "3 OSError", "750 ms"],
         ["prefork", "10", "5 tasks/s (5 to 5)", "100 ms", "100 ms", "200 ms", "", "0 MiB", "0", "0", "0"],
     ] == race_report.rows(race)  # fmt: skip
     race.repeat = 1
-    assert "97.0 tasks/s" == race_report.rows(race)[0][2]
+    assert "97 tasks/s" == race_report.rows(race)[0][2]
 
 
 def test_the_report_ends_with_the_warnings_and_below_a_picture_has_only_the_table() -> None:

@@ -114,7 +114,7 @@ def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], sh
     if timeline.dropped:
         words += f"; {format_count(timeline.dropped)} before them dropped"
     write(figure, x + 12, 22, words, color=MUTED, gid="number")
-    held = [f"{lane.name} held the hub for {format_duration(lane.held_s)}" for lane in _longest(timeline.lanes, 3)]
+    held = [f"{lane.name} held the hub for {format_duration(lane.held_s)}" for lane in _longest(wanted, 3)]
     figure.alt = "; ".join([f"timeline of {words}", *held, *(["the hub was blocked"] if timeline.blocked else [])])
     kinds = {wait.kind for lane in timeline.lanes for wait in lane.waits}
     keys = [("holds the hub", _HOLD)]
