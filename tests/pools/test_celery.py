@@ -89,7 +89,7 @@ def test_what_tasks_print_arrives_here(worker: celery_workers.Worker, capsys: py
 
 
 def test_no_more_tasks_are_in_flight_than_asked_for(green_worker: celery_workers.Worker) -> None:
-    made = run(nap, [0.02] * 40, concurrency=5)
+    made = run(nap, [0.2] * 20, concurrency=5)
     times = zip(made.ledger.started_s, made.ledger.ended_s, strict=True)
     edges = sorted(edge for start, end in times for edge in ((start, 1), (end, -1)))
     held, most = 0, 0

@@ -191,7 +191,7 @@ def test_what_befalls_one_run_keeps_no_other_from_its_end(pool: Any, runs: Any, 
         elif sum(each.stopped for each in ledgers) < len(ledgers) - 1:
             ledger.stopped = True
             runners[which % len(ledgers)].kill()
-    with eventlet.Timeout(30):
+    with eventlet.Timeout(90):
         for ledger, runner in zip(ledgers, runners, strict=True):
             if not ledger.stopped:
                 runner.wait()
