@@ -274,6 +274,14 @@ def test_the_verdict_is_as_sure_as_the_spread(rates: dict[str, list[float]], win
     assert (winner, verdict) == (race.winner, race.verdict)
 
 
+def test_a_pool_is_compared_with_slow_ones_and_with_one_that_did_nothing() -> None:
+    assert "green was the fastest: 4.0 times as fast as prefork" in raced({"green": [2], "prefork": [0.5]}).verdict
+    race = raced({"green": [2], "prefork": [0.5]})
+    nothing: Any = FakeRun("prefork", 0.5, failed=100)
+    race.all_runs[1] = RaceRun("prefork", 1, nothing, usage())
+    assert "green was the fastest: infinitely many times as fast as prefork" in race.verdict
+
+
 def test_until_a_pool_has_finished_the_verdict_is_what_is_being_done() -> None:
     race = raced({"green": []})
     race.ended, race.stage = False, "green, warming up"
@@ -562,8 +570,16 @@ def test_a_row_has_every_figure_of_the_median_run_and_the_spread_beside_it() -> 
          "3 OSError", "750 ms"],
         ["prefork", "10", "5 tasks/s (5 to 5)", "100 ms", "100 ms", "200 ms", "", "0 MiB", "0", "0", "0"],
     ] == race_report.rows(race)  # fmt: skip
+    race.repeat = 2
+    assert "97 tasks/s (90 to 120)" == race_report.rows(race)[0][2]
     race.repeat = 1
     assert "97 tasks/s" == race_report.rows(race)[0][2]
+    # What is less than a millisecond is no start-up.
+    warm.startup_s, median.startup_s = 0.001, 0.0
+    assert "1 ms" == race_report.rows(race)[0][-1]
+    warm.startup_s = 0.0009
+    assert "0" == race_report.rows(race)[0][-1]
+    assert 0.0 == race_report.startup_s(race, "hybrid")
 
 
 def test_the_report_ends_with_the_warnings_and_below_a_picture_has_only_the_table() -> None:

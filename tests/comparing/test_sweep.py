@@ -448,6 +448,19 @@ def test_the_report_says_in_plain_words_what_the_law_says_and_symbols_come_on_re
     }  # fmt: skip
 
 
+def test_below_its_picture_the_report_leaves_out_what_stands_there() -> None:
+    for sweep, said in (
+        (made(GOOD), "advised: -c 20"),
+        (made(points(10, 90, widths=(1, 10))), "4 concurrencies or more"),
+    ):
+        assert said in sweep._html(below_picture=False)
+        assert any(said in words for words in written(sweep_figure.draw(snapshot_of(sweep)).figure))  # type: ignore[arg-type]
+        below = sweep._html(below_picture=True)
+        assert said not in below
+        assert "Little" in below
+        assert "<table" in below
+
+
 def test_where_the_law_finds_no_queue_and_no_peak_the_report_says_so() -> None:
     widths = (1, 10, 100, 1000)
     sweep = made(points(*(min(n, 900) * 10.0 for n in widths), widths=widths, noise=0.02))
