@@ -46,7 +46,9 @@ def test_what_waits_is_advised_green_and_it_is_said_why(started: Any) -> None:
     assert advice.concurrency >= 100
     assert advice.workers is None
     assert str(advice).startswith("advice: -p green -c ")
-    assert "a task waits 5" in str(advice)
+    waits = re.search(r"a task waits ([\d.]+) ms", str(advice))
+    assert waits is not None
+    assert 45 < float(waits[1]) < 100
     assert ["green"] == [one.plan.pool for one in advice.evidence]
     assert {"pool": "green", "concurrency": advice.concurrency} == advice.options
     assert [1] == greenlab.run(abs, [-1], live=False, **advice.options).results
