@@ -8,9 +8,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import nbval.kernel
 import psutil
 import pytest
-from kernel import Kernel
+from kernel import Kernel, start_twice
 from live_doubles import Shown
 from scheduling import WholeFiles
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
     """Share out whole files so that the run ends although a process dies."""
     return WholeFiles(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def pytest_configure() -> None:
+    """Have notebooks' kernels started as those of tests are."""
+    start = nbval.kernel.start_new_kernel
+    nbval.kernel.start_new_kernel = lambda *args, **options: start_twice(lambda: start(*args, **options))
 
 
 @pytest.fixture(autouse=True, scope="module")

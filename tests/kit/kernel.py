@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
 import time
+import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import jupyter_core.utils as _core
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 # The connection is over TCP on loopback, and recent kernels say so on every start.
 ARGUMENTS = ["--IPKernelApp.log_level=40", "--HistoryManager.enabled=False"]
@@ -50,6 +54,23 @@ class Cell:
         return text
 
 
+def start_twice(start: Callable[[], T]) -> T:
+    """Start a kernel, and once more if it dies as it starts.
+
+    jupyter_client 8 looks for free ports, lets them go, and has the kernel take them: meanwhile another process may
+    have, and then the kernel dies.
+    """
+    try:
+        return start()
+    except RuntimeError as error:
+        if "Kernel died before replying" not in str(error):
+            raise
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()  # the first one's sockets and files
+    return start()
+
+
 class Kernel:
     """A kernel of this interpreter; use it in a `with` block.
 
@@ -64,6 +85,10 @@ class Kernel:
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
+        start_twice(self._start)
+        return self
+
+    def _start(self) -> None:
         _core._loop.set(self._loop)
         self.manager = KernelManager(kernel_name="python3")
         if self._command is not None:
@@ -74,15 +99,18 @@ class Kernel:
             self._client.start_channels()
             self._client.wait_for_ready(timeout=60)
         except BaseException:
-            self.__exit__()
+            self._stop()
             raise
-        return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._stop()
+        self._loop.close()
+
+    def _stop(self) -> None:
+        _core._loop.set(self._loop)  # as for the client, below: the last test of a module may not have used it
         self._client.stop_channels()
         self.manager.shutdown_kernel(now=True)
         self.manager.cleanup_resources()
-        self._loop.close()
 
     @property
     def client(self) -> Any:
