@@ -6,6 +6,7 @@ import _thread
 import gc
 import threading
 import time
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import nbval.kernel
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from xdist.scheduler import Scheduling
 
 
+_JUPYTERS = r"unclosed (event loop|<socket\.socket fd=\d+, family=1,|file <_io\.\w+ name='/dev/null')"
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
     """Share out whole files so that the run ends although a process dies."""
     return WholeFiles(config, log) if config.getvalue("dist") == "loadfile" else None
@@ -38,8 +42,14 @@ def pytest_configure() -> None:
 
 @pytest.fixture(autouse=True, scope="module")
 def no_garbage() -> None:
-    """Collect what the module before has left: what is frozen, see below, the collector takes for long-lived."""
-    gc.collect()
+    """Collect what the module before has left: what is frozen, see below, the collector takes for long-lived.
+
+    Of that, jupyter_core 5.9 closes no event loop that it makes for a context, and nbval 0.11 not the /dev/null that a
+    kernel which does not start was given.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _JUPYTERS, ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
