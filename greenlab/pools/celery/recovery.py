@@ -94,11 +94,11 @@ class Recovery:
         self._states.clear()
         end_s = perf_counter() + _BACK_S
         # Workers find the broker a little later than this kernel: they are asked until all have answered.
-        while {worker.facts.name for worker in self._workers} - set(self._states) and perf_counter() < end_s:
+        while self._unanswered() and perf_counter() < end_s:
             connection.ask(messages.ASK_AGAIN, connection.reply_queue, list(out))
             eventlet.sleep(_LOOK_S)
         eventlet.sleep(_LOOK_S)  # processes of a prefork worker find the broker by themselves, and tell their results
-        everybody = not {worker.facts.name for worker in self._workers} - set(self._states)
+        everybody = not self._unanswered()
         held = {id_ for state in self._states.values() for id_ in state.held}
         through = {id_ for state in self._states.values() for id_ in state.through}
         for id_, (active, message) in out.items():
@@ -107,6 +107,10 @@ class Recovery:
             # Where one has had it, or may have been lost with it, nobody knows what of it was begun.
             message.begun = message.worker is not None or id_ in through or not everybody
             self.lose(active, message, WorkerLostError(0, how=_UNTOLD))
+
+    def _unanswered(self) -> set[str]:
+        """Return the names of workers that have not said what they have."""
+        return {worker.facts.name for worker in self._workers} - set(self._states)
 
     def watch(self) -> None:
         """Look, while jobs run, whether workers that have messages are silent."""

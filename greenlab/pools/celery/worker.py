@@ -174,8 +174,7 @@ class WorkerSide:
         held = [id_ for id_ in ids if id_ in self._held]
         through = [id_ for id_ in ids if id_ in self._seen and id_ not in self._held]
         strange = [id_ for id_ in ids if id_ not in self._seen]
-        for message in strange:
-            state.revoked.add(message)
+        state.revoked.update(strange)
         return held, through, strange
 
     def facts(self) -> messages.WorkerFacts:
@@ -205,8 +204,7 @@ class WorkerSide:
 
     def _end(self, queue: str, job: str, held: list[str]) -> None:
         """Stop what runs of a job, and let none of its messages begin that is still on its way here."""
-        for message in held:
-            state.revoked.add(message)
+        state.revoked.update(held)
         mine = [message for message in held if message in self._held]
         self._batches.end(job)
         if self.pool in _PROCESSES:

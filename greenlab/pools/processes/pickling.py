@@ -123,6 +123,3 @@ class Unpickler(pickle.Unpickler):
 
     def _set_state(self, setter: Callable[..., Any], made: type, state: Any) -> Any:
         return made if any(made is kept for kept in self._kept) else setter(made, state)
-
-
-# --- functions ---------------------------------------------------------------------------------------------

@@ -146,6 +146,9 @@ def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> 
     return Unpickler(data, beside, known).load()
 
 
+# --- functions ---------------------------------------------------------------------------------------------
+
+
 def dump_function(func: Any) -> bytes:
     """Pickle the function of a job, and the source lines that tracebacks of it will want.
 
