@@ -18,6 +18,13 @@ def mark(folder: Path, task: int) -> None:
         file.write("ran\n")
 
 
+def note(folder: Path, x: int) -> int:
+    """Be a task that waits a moment and leaves its mark."""
+    time.sleep(0.05)
+    mark(folder, x)
+    return x
+
+
 def wait_for_marks(folder: Path, count: int) -> None:
     """Wait, in a thread beside the run, until so many tasks ran."""
     while len(list(folder.iterdir())) < count:

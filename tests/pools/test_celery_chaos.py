@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
-from marks import beside, mark, times_run, wait_for_marks
+from marks import beside, note, times_run, wait_for_marks
 
 import greenlab
 from greenlab.pools.celery import workers
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
 TASKS = 5000 if os.environ.get("GREENLAB_SOAK") else 500
 GREEN = "-P", "eventlet", "-c", "20"
-
-
-def note(folder: Path, x: int) -> int:
-    time.sleep(0.05)
-    mark(folder, x)
-    return x
 
 
 def test_workers_that_are_stopped_or_killed_cost_what_they_had_begun(

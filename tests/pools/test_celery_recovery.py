@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import celery_workers
 import greenlet
 import pytest
-from marks import mark, times_run
+from marks import note, times_run
 from waiting import wait_until
 
 import greenlab
@@ -33,12 +33,6 @@ GREEN = "-P", "eventlet", "-c", "10"
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
-
-
-def note(folder: Path, x: int) -> int:
-    time.sleep(0.05)
-    mark(folder, x)
-    return x
 
 
 @pytest.fixture
