@@ -3,13 +3,16 @@
 Run as `python tests/benchmarks/bench_celery.py [--quick]`. All share this machine's cores: the feed server, the broker
 (the embedded Valkey), one eventlet worker with `-c 1000`, and the client. Celery as shipped is its own application, on
 the same broker, with one task a message and a result backend, and a `group` whose results are awaited; the kernel's
-own green pool runs beside it.
+own green pool runs beside it. Where the system has Redis, the same pool with a worker on it, over loopback, is measured
+against the embedded broker, each from a process of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
 import bench
+import brokers
 import celery_workers
 import psutil
 
@@ -27,9 +31,10 @@ import greenlab
 from greenlab.lab import FeedHub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 OURS, THEIRS = "greenlab -p celery", "Celery as shipped"
+EMBEDDED, REDIS = "the embedded broker", "Redis"
 FETCHES, LATENCY_S, NOTHINGS = 2_000, 0.1, 20_000
 PLAIN = """
 import os, urllib.request
@@ -99,7 +104,41 @@ class Plain:
         self._log.close()
 
 
+class Kernel:
+    """A process with greenlab, on a broker of its own: this script, with `--kernel`."""
+
+    def __init__(self, **environ: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--kernel"], env=os.environ | environ, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def rate(self, name: str, items: list[Any]) -> float:
+        """Run a function over items on its workers; give the results a second."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps((name, items)) + "\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=30)
+
+
+def serve() -> None:
+    """Be such a process: for each line with a function's name and items, print the results a second."""
+    functions: dict[str, Callable[[Any], int]] = {"fetch": fetch, "nothing": nothing}
+    for line in sys.stdin:
+        name, items = json.loads(line)
+        print(rate(functions[name], items, "celery"), flush=True)
+    greenlab.stop()
+
+
 def main() -> None:
+    if "--kernel" in sys.argv:
+        serve()
+        return
     short = bench.quick(__doc__)
     rounds, fetches, nothings = (1, 200, 1_000) if short else (5, FETCHES, NOTHINGS)
     with (
@@ -135,7 +174,37 @@ def main() -> None:
         plain.close()
         idle(worker)
         first_result()
+        if shutil.which("redis-server"):
+            against_redis(worker.folder, {"fetch": urls, "nothing": numbers}, rounds)
+        else:
+            print("\nRedis is not installed: the embedded broker is not measured against it")
     greenlab.stop()
+
+
+def against_redis(embedded: Path, items: dict[str, list[Any]], rounds: int) -> None:
+    """Show the embedded broker's rates beside Redis's, each with one eventlet worker."""
+    with beside_redis() as environ:
+        kernels = {EMBEDDED: Kernel(XDG_RUNTIME_DIR=str(embedded)), REDIS: Kernel(**environ)}
+        for kernel in kernels.values():
+            kernel.rate("nothing", [0])
+        for name, each in items.items():
+            found: dict[str, list[float]] = {broker: [] for broker in kernels}
+            for _ in range(rounds):
+                for broker, kernel in kernels.items():
+                    found[broker].append(kernel.rate(name, each))
+            bench.show(f"{len(each):,} tasks of {name}, by broker", "tasks/s", found)
+            bench.show_ratio(f"{EMBEDDED} against {REDIS}", bench.divide(found[EMBEDDED], found[REDIS]), "≥ 0.8")
+        for kernel in kernels.values():
+            kernel.close()
+
+
+@contextlib.contextmanager
+def beside_redis() -> Iterator[dict[str, str]]:
+    """Run Redis and an eventlet worker on it; give the environment of a kernel that uses them."""
+    with brokers.redis() as url:
+        environ = celery_workers.network(url)
+        with celery_workers.working("-P", "eventlet", "-c", "1000", folder=None, within=(), **environ):
+            yield environ
 
 
 def rate(func: Callable[[Any], Any], items: list[Any], pool: str) -> float:
