@@ -17,7 +17,7 @@ from greenlab.errors import UsageError
 
 
 def by_eventlet() -> bool:
-    """Tell whether `eventlet.monkey_patch()` was called in this process."""
+    """Return whether `eventlet.monkey_patch()` was called in this process."""
     patcher: Any = sys.modules.get("eventlet.patcher")
     return patcher is not None and bool(getattr(patcher, "already_patched", None))
 

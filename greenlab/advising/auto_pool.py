@@ -282,7 +282,7 @@ class _AutoJob:
 
 
 def _gains(plan: Plan, other: Plan) -> bool:
-    """Tell whether another plan is better by enough to move."""
+    """Return whether another plan is better by enough to move."""
     return plan.total_s > MARGIN * other.total_s and plan.total_s - other.total_s > LEAST_GAIN_S
 
 

@@ -163,5 +163,5 @@ def _parts(spent: Spent, wall_s: float) -> _TaskParts:
         wait_s=max(0.0, wall_s - spent.held_s - spent.late_s),
         delay_s=spent.delay_s,
         other_threads_s=spent.others_s,
-        lock_wait_s=spent.among_s,
+        lock_wait_s=spent.lock_wait_s,
     )

@@ -2,11 +2,11 @@
 
 Unlike eventlet's `monkey_patch`, which puts other classes into place for every thread (and hangs a kernel, whose
 own threads share locks and events with the main one), the greening replaces functions and methods by ones that ask
-who calls: green threads and the main greenlet of the hub's thread wait on the hub; every other OS thread, every
-forked child, the hub's own callbacks and `native()` blocks get the native call.
+where they are called: green threads and the main greenlet of the hub's thread wait on the hub; every other OS thread,
+every forked child, the hub's own callbacks and `native()` blocks get the native call.
 
 `green(hub)` starts it, `replaced()` lists what was replaced, and `ungreen()` puts every object back. In a process that
-eventlet has patched there is nothing to replace: the hub's thread is known, and no more.
+eventlet has patched there is nothing to replace: the scope is opened, and no more.
 
 Must not import: pools, runs, live, magics.
 """

@@ -1,15 +1,15 @@
 """Primitives that were made natively before greening: locks, RLocks, SimpleQueues and plain `threading.local`s.
 
-Each is replaced, where it is held, by a green one that *wraps* it, so that whoever holds the native object still and
-whoever holds the wrapper exclude each other. At the way out the native objects are put back. Condition, Event,
-Semaphore, Barrier, queue.Queue and logging's handlers hold such locks in attributes, and are adopted by them.
+Each is replaced, where it is held, by a green one that *wraps* it, so that code that still has the native object
+and code that has the wrapper exclude each other. When the greening ends, the native objects are put back. Condition,
+Event, Semaphore, Barrier, queue.Queue and logging's handlers hold such locks in attributes, and are adopted by them.
 
 Guarantees: a green thread that waits for an adopted lock never blocks the hub. A release through the wrapper wakes
-it at once; a release through the native object tells nobody, so it also looks again by itself, after 1 ms at first
+it at once; a release through the native object is not noticed, so it also looks again by itself, after 1 ms at first
 and never later than after 50 ms.
 
 Found are: attributes of objects (also in slots), of classes and of modules, and values in dicts and lists (of up to
-500) a module holds by name. Not found, and so native for everybody: what only C, a closure, a tuple, a set or a deeper
+500) a module holds by name. Not found, and so native everywhere: what only C, a closure, a tuple, a set or a deeper
 container holds; bound methods kept elsewhere than beside their lock; RLocks that the hub's thread holds at that
 moment; and what the kernel's own machinery holds, which is left alone. For a native Lock in such a place the old
 rule stands: a green thread must not hold it across a switch.
@@ -90,7 +90,7 @@ class AdoptedLock(Lock):
         return wait_until(hub, lambda: self._native.acquire(False), self._waiters, timeout)
 
     def _at_fork_reinit(self) -> None:
-        # The native object itself: somebody else may hold it.
+        # The native object itself: others may hold it.
         native: Any = self._native
         native._at_fork_reinit()
         self._waiters = deque()
@@ -229,7 +229,7 @@ class Adoption:
     """What was adopted; `undo` puts the native objects back."""
 
     def adopt(self) -> int:
-        """Replace what is found by wrappers, and tell how many objects those are."""
+        """Replace what is found by wrappers; return how many objects those are."""
         made: dict[int, Any] = {}
 
         def wrapper(native: Any) -> Any:
@@ -259,7 +259,7 @@ _CONTAINERS = {dict, list}
 # Its one lock for all executors is held while a thread starts, which is a wait: a second green task that submits
 # meanwhile to an executor of its own would stop the hub for good.
 _EXECUTORS = "concurrent.futures.thread"
-_LARGE = 500  # tables of characters, entities, colours: nobody keeps so many locks
+_LARGE = 500  # tables of characters, entities, colours: there are no lists of so many locks
 
 
 def _without_collecting(func: Callable[..., None], *args: Any) -> None:
@@ -295,14 +295,14 @@ def _exchange(kinds: frozenset[Any], new_of: Callable[[Any], Any]) -> None:
                     into(owner, kinds, new_of)
     del heaps
     for name, module in list(sys.modules.items()):
-        # threading's own locks are never held across a switch, and their release is up to C.
+        # threading's own locks are never held across a switch, and C releases them.
         ours = name == _EXECUTORS or (not left_alone(name) and name not in {"threading", "_thread"})
         if ours and isinstance(module, types.ModuleType):
             _in_module(vars(module), kinds, new_of)
 
 
 def _way_into(kind: type) -> Callable[[Any, frozenset[Any], Callable[[Any], Any]], None] | None:
-    """Return what looks into objects of this type, or None for types that are none of our business."""
+    """Return what looks into objects of this type, or None for types that are left alone."""
     if issubclass(kind, type):
         return _in_class
     module = getattr(kind, "__module__", None)

@@ -1,7 +1,7 @@
 """What was captured before: natives kept as default arguments, in classes, closures, partials, factories and objects.
 
-Names in modules are `imported`'s affair. This looks for the other places where a native function may have been put
-away when a module was imported or an object made, and from where it is called later:
+Names in modules are the affair of `imported`. This looks for the other places where a native function may have been
+kept when a module was imported or an object made, and from where it is called later:
 
 * default arguments: `multiprocessing.connection` keeps `os.read`, `sched` and botocore `time.sleep`;
 * attributes of classes, also as a staticmethod, and of objects, in their dictionaries and slots;
@@ -44,7 +44,7 @@ class Captured:
 
         Args:
             pairs: natives and their replacements.
-            aside: lists whose tuples hold natives too, and are none of this one's business.
+            aside: lists whose tuples hold natives too, and are left as they are.
         """
         new_of = {id(old): new for old, new in pairs if callable(old)}
         for owner, place in _places([old for old, _ in pairs if callable(old)], (pairs, *aside)):
@@ -67,9 +67,9 @@ class Captured:
 
 
 def _places(sought: list[Any], aside: Iterable[Any]) -> list[tuple[Any, Any]]:
-    """Find who holds one of these, and what replaces it there.
+    """Find what holds one of these, and the function that replaces it there.
 
-    C is asked who refers to them, and who refers to the dictionaries, tuples and cells that do: two passes over all
+    C is asked what refers to them, and what refers to the dictionaries, tuples and cells that do: two passes over all
     objects, instead of a look into each.
     """
     enabled = gc.isenabled()

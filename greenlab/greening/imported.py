@@ -2,8 +2,8 @@
 
 Guarantees: only module globals that *are* a replaced object, by identity, are changed, and each is changed back to
 what it was; names that a library imported while they were replaced become what stands in the standard library again.
-The kernel's own machinery, the standard library's (but for a few) and greenlab's are left alone. What stands elsewhere
-than in a module is `captured`'s affair.
+The kernel's own machinery, the standard library's (but for a few) and greenlab's are left alone. What is held elsewhere
+than in a module is the affair of `captured`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from greenlab.greening.scope import left_alone
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Modules of the standard library that keep names of others, and call them for whoever calls them.
+# Modules of the standard library that keep names of others, and call them for their own callers.
 _OF_THE_LIBRARY = {"_pyio", "_threading_local", "multiprocessing.dummy", "pty"}
 
 

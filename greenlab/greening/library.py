@@ -1,7 +1,7 @@
-"""The standard library, replaced for one thread and put back: all the rooms of the greening together.
+"""The standard library, replaced for one thread and put back: all the modules of the greening together.
 
 Must not import: pools, runs, live, magics. It is imported when the first hub is greened: in a process that eventlet has
-patched, the rooms would take its functions for the native ones.
+patched, those modules would take its functions for the native ones.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from greenlab.greening import (
     local,
     locks,
     loops,
-    names,
     pollers,
     processes,
     queues,
+    resolver,
     selecting,
     sockets,
     tls,
@@ -25,17 +25,17 @@ from greenlab.greening import (
 )
 from greenlab.greening.adopted import Adoption
 from greenlab.greening.captured import Captured
-from greenlab.greening.databases import Databases
 from greenlab.greening.imported import Imported
 from greenlab.greening.patches import Patches
 from greenlab.greening.scope import green_hub
+from greenlab.greening.switches import Switches
 from greenlab.hub import eventlet
 
 _patches = Patches()
 _imported = Imported()
 _captured = Captured()
 _adoption = Adoption()
-_databases = Databases()
+_switches = Switches()
 _native_sleep = time.sleep
 _is_monkey_patched = eventlet.patcher.is_monkey_patched
 # By eventlet's names and by the modules' own.
@@ -49,8 +49,8 @@ def replace() -> None:
     """Replace what blocks."""
     patches = _patches
     patches.replace(time, "sleep", sleep)
-    for room in (sockets, tls, names, selecting, pollers, processes, locks, queues, local, loops, kernel):
-        room.patch(patches)
+    for part in (sockets, tls, resolver, selecting, pollers, processes, locks, queues, local, loops, kernel):
+        part.patch(patches)
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):
         patches.replace(owner, "monkey_patch", monkey_patch)
@@ -59,7 +59,7 @@ def replace() -> None:
     _imported.exchange(pairs)
     _captured.exchange(pairs, aside=(patches.kept(), _imported.kept()))
     _adoption.adopt()
-    _databases.switch()
+    _switches.switch()
 
 
 def pairs() -> list[tuple[Any, Any]]:
@@ -73,10 +73,10 @@ def place_of(new: Any) -> tuple[Any, str] | None:
 
 
 def restore(pairs: list[tuple[Any, Any]]) -> None:
-    """Put every replaced object back. Nobody is served any more."""
+    """Put every replaced object back. The scope is closed already."""
     _patches.restore()
     _adoption.undo()
-    _databases.restore()
+    _switches.restore()
     _imported.restore(pairs)
     _captured.restore(pairs)
 
@@ -89,7 +89,7 @@ def replaced() -> list[tuple[str, str]]:
 def sleep(seconds: float, /) -> None:
     """As time.sleep; a green thread lets the others run meanwhile."""
     hub = green_hub()
-    if hub is None or waiting.is_kernels(hub):
+    if hub is None or waiting.is_kernel_waiting(hub):
         _native_sleep(seconds)
     else:
         waiting.sleep(seconds)

@@ -3,7 +3,7 @@
 `Local` subclasses the native class. For other threads, and for the main greenlet, the native class does all: the
 attributes, `__init__` in each thread, the end of a thread. A green task has a dictionary a local, kept by its
 greenlet, so that it goes with the task; the attributes of the class are looked up as Python always does. A greenlet
-that others made sees the values of whoever it runs for, see `greenlab.hub.nested`.
+that others made sees the values of its owner, see `greenlab.hub.nested`.
 
 Guarantees: `__init__` runs again, with the arguments of the first call, in each task that touches the local, as it
 does in each thread; a task's values are freed when the task ends or the local goes, whichever is first.
@@ -11,7 +11,7 @@ does in each thread; a task's values are freed when the task ends or the local g
 Locals that were made before are the threads' own still, with two exceptions: plain ones that a module or an object
 holds are adopted (see `adopted`), and subclasses of the native class get these methods (`patch`).
 
-`threading.get_ident()` and `current_thread()` stay what they are: green tasks run in the hub's OS thread, and say so.
+`threading.get_ident()` and `current_thread()` stay what they are, and return the hub's OS thread for all green tasks.
 That keeps libraries right that hand the ident to the system (signals, `sys._current_frames`), that ask whether this
 is the main thread, or that may be used only in the thread that made them (sqlite3, asyncio).
 """
@@ -92,8 +92,8 @@ def _arguments(self: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         except AttributeError:
             return (), {}
         return kept
-    # Made before, or of a class that was. C keeps the arguments for threads to come, and shows them to the collector
-    # alone, after what a subclass adds: the type, the arguments, keywords if there are any, its own tables.
+    # Made before, or of a class that was. C keeps the arguments for threads to come, and only the collector can read
+    # them, after what a subclass adds: the type, the arguments, keywords if there are any, its own tables.
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     for each in gc.get_referents(self)[::-1]:
@@ -195,12 +195,12 @@ class Local(NativeLocal):  # type: ignore[misc]  # the base is known at run time
 
 
 _arguments_slot: Any = Local.__dict__["_greenlab_arguments"]
-# What C calls it.
+# The name of C's own type.
 Local.__module__, Local.__qualname__, Local.__name__ = "_thread", "_local", "_local"
 
 
 class AdoptedLocal(Local):
-    """Stands for a plain local that was made before: threads, and the main greenlet, see that one's attributes."""
+    """Stands in for a plain local that was made before: threads, and the main greenlet, see that one's attributes."""
 
     __slots__ = ("_greenlab_native",)
 

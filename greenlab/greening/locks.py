@@ -1,8 +1,8 @@
 """Locks that work across green threads and OS threads.
 
-A green lock holds a native one, and that is the lock: whoever has the native lock has the green one. OS threads
+A green lock holds a native one, and that is the lock: what has the native lock has the green one. OS threads
 acquire it natively. A green thread first tries without waiting; if that fails it queues itself and waits on the
-hub, and every release wakes the first in the queue, through the hub's thread-safe door if need be.
+hub, and every release wakes the first in the queue, through the hub's wake-up queue if need be.
 
 Guarantees:
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 
 from greenlab.greening.scope import green_hub, same_owner, scope
-from greenlab.greening.waiting import NoThread, in_thread, is_kernels, sleep
+from greenlab.greening.waiting import NoThread, in_thread, is_kernel_waiting, sleep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,7 @@ class Waiter:
             self.greenlet.switch()
 
     def wait(self, end: float | None) -> bool:
-        """Wait for `wake`, until the time `end`; tell whether it came."""
+        """Wait for `wake`, until the time `end`; return whether it came."""
         timer = None
         if end is not None:
             timer = self.hub.schedule_call_global(max(0.0, end - _monotonic()), self._resume)
@@ -126,13 +126,13 @@ def reacquire(acquire: Callable[[], bool]) -> None:
     """Acquire for `Condition.wait`, whose caller will release in any case.
 
     A kill, a timeout or an interrupt in this moment would turn into "release unlocked lock"; so it is raised when the
-    lock is held. The second one is raised at once: somebody means it.
+    lock is held. A second one is raised at once.
     """
     try:
         acquire()
     except BaseException:
         if scope.hub is None:
-            raise  # an abandoned green thread is being collected, and nobody will release
+            raise  # an abandoned green thread is being collected, and nothing will release
         acquire()
         raise
 
@@ -166,7 +166,7 @@ class Lock:
 
     def _wait(self, hub: GuestHub, timeout: float) -> bool:
         """Acquire on the hub, once a try has failed."""
-        if is_kernels(hub):
+        if is_kernel_waiting(hub):
             return bool(self._native.acquire(True, timeout))
         return acquire_green(hub, self._native, self._waiters, timeout)
 
@@ -232,7 +232,7 @@ class RLock:
         """As threading.RLock.acquire."""
         try:
             current = _getcurrent()
-        except RuntimeError:  # the interpreter ends, and a finalizer asks: nobody is left to share with
+        except RuntimeError:  # the interpreter ends, and a finalizer asks: there is nothing left to share with
             return True
         ident = _get_ident()
         if self._thread == ident:
@@ -266,7 +266,7 @@ class RLock:
         self.release()
 
     def locked(self) -> bool:
-        """Whether anybody holds it."""
+        """Return whether it is held."""
         return self._block.locked()
 
     def _is_owned(self) -> bool:
@@ -308,7 +308,7 @@ class RLock:
         )
 
 
-# What C calls their types: libraries and tracebacks look for these.
+# The names of C's own types: libraries and tracebacks look for these.
 Lock.__module__, Lock.__qualname__, Lock.__name__ = "_thread", "lock", "lock"
 RLock.__module__, RLock.__qualname__, RLock.__name__ = "_thread", "RLock", "RLock"
 

@@ -7,7 +7,7 @@ Guarantees: a loop that begins to run there becomes the host before its first ca
 the loop around it as its host again, or none. Loops that green threads run, and other threads', are never hosts.
 
 Asyncio's loops and uvloop's set the hooks for asynchronous generators when they begin and end, and look that function
-up at each time; `nest_asyncio`'s `run_until_complete` sets none, and is told by its selector, see `selecting`.
+up at each time; `nest_asyncio`'s `run_until_complete` sets none, and is noticed by its selector, see `selecting`.
 """
 
 from __future__ import annotations

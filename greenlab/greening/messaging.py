@@ -1,11 +1,11 @@
-"""Celery's client: kombu asks eventlet where it runs, and remembers the answer; Celery waits for results by it.
+"""Celery's client: kombu asks eventlet where it runs, and keeps the answer; Celery waits for results by it.
 
-* kombu keeps what it was told once (`kombu.utils.compat`). It is made to ask again when the greening starts and when it
-  ends, or the answer would outlive what it is about.
+* kombu keeps the first answer (`kombu.utils.compat`). It is made to ask again when the greening starts and when it
+  ends, or the answer would be kept when it is no longer true.
 * Where kombu says "eventlet", Celery 5.7 starts a green thread for each result backend, which drains it for ever, and a
   backend belongs to a green task: a thousand tasks that wait for one result each would leave a thousand green threads
-  and connections behind, and the main greenlet's would be dead once the hub has stopped. So whoever waits drains, as
-  each thread does without greenlab.
+  and connections behind, and the main greenlet's would be dead once the hub has stopped. So the green thread that waits
+  drains, as each thread does without greenlab.
 
 Must not import: pools, runs, live, magics.
 """
@@ -31,7 +31,7 @@ def switch_kombu(module: ModuleType) -> Callable[[], None]:
 
 
 def switch_celery(module: ModuleType) -> Callable[[], None]:
-    """Have whoever waits for a result drain its backend; what is returned puts Celery's drainer back."""
+    """Have the green thread that waits for a result drain its backend; what is returned puts Celery's drainer back."""
     drainers: Any = module.drainers
     of_eventlet, of_threads = drainers["eventlet"], drainers["default"]
     drainers["eventlet"] = of_threads

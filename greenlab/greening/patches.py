@@ -1,4 +1,4 @@
-"""What was replaced, and the way back.
+"""What was replaced, and how it is put back.
 
 Guarantees: `restore` puts back every object by identity, last replaced first, also names that were added.
 """

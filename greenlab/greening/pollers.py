@@ -19,7 +19,7 @@ import types
 from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.greening.scope import green_hub
-from greenlab.greening.sockets import _tell_waiters
+from greenlab.greening.sockets import wake_waiters
 from greenlab.greening.waiting import READ, WaitTimeout, in_thread, wait_fd
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _wait(hub: GuestHub, poller: Any, ask: Callable[[float | None], Any], timeou
             if error.errno != errno.EBADF:
                 # Pollers that watch pollers can be too deep for one more (ELOOP); watches can be used up (ENOSPC).
                 return in_thread(hub, ask, left)
-            # Closed meanwhile: the next question tells, in C's own words.
+            # Closed meanwhile: the next call raises what C raises.
 
 
 class _Poller:
@@ -100,7 +100,7 @@ class _Poller:
 
     def close(self) -> None:
         if not self._native.closed:
-            _tell_waiters(self._native.fileno())
+            wake_waiters(self._native.fileno())
         self._native.close()
 
     def __reduce__(self) -> Any:
@@ -172,7 +172,7 @@ def patch(patches: Patches) -> None:
     for name, native, green in (("epoll", _epoll, GreenEpoll), ("kqueue", _kqueue, GreenKqueue)):
         if native is None:
             continue
-        # What C calls the type, and says of its methods.
+        # The names and docstrings of C's own.
         green.__module__, green.__qualname__, green.__name__ = "select", name, name
         green.__doc__ = native.__doc__
         for method in vars(native):

@@ -37,7 +37,7 @@ def _wait_ready(fd: int, event: int) -> None:
 
 
 def _keeps_waiting(fd: int, event: int) -> bool:
-    """Return whether a call on a descriptor that is not ready waits: not on the wrong end of a pipe, say."""
+    """Return whether a call on a descriptor that is not ready waits; on the wrong end of a pipe it does not."""
     mode, flags = os.fstat(fd).st_mode, fcntl.fcntl(fd, fcntl.F_GETFL)
     if stat.S_ISREG(mode) or flags & os.O_NONBLOCK:
         return False
@@ -81,7 +81,7 @@ def write(fd: int, data: Any, /) -> int:
     try:
         view = memoryview(data).cast("B")
     except TypeError:
-        return _write(fd, data)  # C says what is wrong with it
+        return _write(fd, data)  # C raises what is wrong with it
     with view as rest:
         sent, total = 0, len(rest)
         if not total or _is_small(fd, total) or (not ready(fd, WRITE) and not _keeps_waiting(fd, WRITE)):
@@ -97,7 +97,7 @@ def write(fd: int, data: Any, /) -> int:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether this can be a descriptor or a length: C says what is wrong with all else."""
+    """Return whether this can be a descriptor or a length: C raises what is wrong with all else."""
     return isinstance(value, int) and value >= 0
 
 
@@ -171,7 +171,7 @@ def _can_take(buffer: Any) -> bool:
 
 
 class _PipeModule:
-    """Stands for `io` inside subprocess, which opens its ends of pipes with `io.open`."""
+    """Stands in for `io` inside subprocess, which opens its ends of pipes with `io.open`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(io, name)
@@ -197,7 +197,7 @@ def patch(patches: Patches) -> None:
         function.__doc__ = getattr(os, name).__doc__
         patches.replace(os, name, function)
     patches.replace(subprocess, "io", _PipeModule())
-    # subprocess keeps some functions under names of its own, since interpreters die in pieces.
+    # subprocess keeps some functions under names of its own, for when the interpreter ends and modules are emptied.
     keeper: Any = getattr(subprocess, "_del_safe", None)
     if keeper is not None:
         patches.replace(keeper, "waitpid", waitpid)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _Native: Any = _queue.SimpleQueue
 _monotonic = time.monotonic
-_YEARS_S = 1e9  # longer waits are for C to refuse
+_YEARS_S = 1e9  # longer waits are C's to refuse
 
 
 class SimpleQueue:
@@ -68,7 +68,7 @@ class SimpleQueue:
         if hub is None or not block:
             return native.get(block, timeout)
         if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < _YEARS_S):
-            return native.get(block, timeout)  # does not wait, or says what is wrong with it
+            return native.get(block, timeout)  # does not wait, or raises what it raises
         try:
             return native.get(False)
         except queue.Empty:

@@ -1,4 +1,4 @@
-"""For whom the standard library is green: one OS thread, outside `native()` blocks.
+"""Where the standard library is green: in one OS thread, outside `native()` blocks.
 
 Guarantees: every replaced function asks `green_hub()` at each call, so that a thread other than the hub's, a forked
 child, the hub's own callbacks and native blocks get native behaviour, whatever object they call it on.
@@ -26,8 +26,8 @@ get_ident = patched.original("_thread").get_ident
 _getcurrent = greenlet.getcurrent
 
 
-# Whoever serves the kernel, watches it or hosts the hub must not wait on the hub behind its own back; nor gevent's hub,
-# which is the OS thread's, and lends it to one green thread after another.
+# What serves the kernel, watches it or hosts the hub must not wait on the hub itself; nor must gevent's hub, which is
+# the OS thread's, and runs in one green thread after another.
 _LEFT_ALONE = {
     "IPython", "asyncio", "comm", "concurrent", "debugpy", "eventlet", "gevent", "greenlab", "greenlet", "ipykernel",
     "jupyter_client", "jupyter_core", "multiprocessing", "prompt_toolkit", "pydevd", "tornado", "traitlets", "zmq",
@@ -39,7 +39,7 @@ _ALONE_BY_PREFIX = ("_pydev", "__original_module_", "__patched_module_")
 def left_alone(module: Any) -> bool:
     """Return whether a module, by its name, belongs to the kernel's machinery, or to greenlab."""
     if not isinstance(module, str):
-        return False  # a class may say anything of its module
+        return False  # a class's `__module__` may be anything
     top = module.partition(".")[0]
     return top in _LEFT_ALONE or top.startswith(_ALONE_BY_PREFIX)
 
@@ -63,7 +63,7 @@ class Scope:
             self._fork_hook_registered = True
 
     def close(self) -> None:
-        """Serve nobody: every replaced function that somebody still holds is native from now on."""
+        """Serve no hub: every replaced function that is still held somewhere is native from now on."""
         self.hub, self.thread_id, self.root = None, -1, None
         self.native.clear()
 
@@ -92,7 +92,7 @@ def green_hub() -> GuestHub | None:
 
 
 def owner_of(current: Any) -> Any:
-    """Return whose code a greenlet runs: a green thread's, or that of its thread's main greenlet."""
+    """Return the green thread, or the main greenlet of the thread, whose code a greenlet runs."""
     hub = scope.hub
     if hub is not None:
         return nested.owner_of(hub, current)
@@ -102,7 +102,7 @@ def owner_of(current: Any) -> Any:
 
 
 def same_owner(one: Any, other: Any) -> bool:
-    """Return whether two greenlets run the code of one, so that what one holds the other one holds."""
+    """Return whether two greenlets run the code of one owner, so that what one holds the other one holds."""
     return one is other or (one is not None and owner_of(one) is owner_of(other))
 
 

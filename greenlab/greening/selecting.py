@@ -41,7 +41,7 @@ def _wait_any(watched: Iterable[tuple[int, int]], timeout: float | None) -> None
             except PermissionError:
                 return  # a regular file: always ready
             except (KeyError, ValueError, OSError):
-                return  # let the native call say what is wrong with it
+                return  # the native call raises what is wrong with it
         try:
             wait_fd(gatherer.fileno(), READ, timeout)
         except WaitTimeout:
@@ -52,10 +52,10 @@ def _cooperate(ask: Callable[[float], Any], ready: Callable[[Any], bool], watche
     """Ask until something is ready or `timeout` seconds are over."""
     end = None if timeout is None else _monotonic() + timeout
     while True:
-        answer = ask(0)
+        found = ask(0)
         left = None if end is None else end - _monotonic()
-        if ready(answer) or (left is not None and left <= 0):
-            return answer
+        if ready(found) or (left is not None and left <= 0):
+            return found
         _wait_any(watched(), left)
 
 
@@ -63,7 +63,7 @@ def green_select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = Non
     if green_hub() is None or (isinstance(timeout, (int, float)) and timeout <= 0):
         return _select(rlist, wlist, xlist, timeout)
     if timeout is not None and not isinstance(timeout, (int, float)):
-        return _select(rlist, wlist, xlist, timeout)  # C says what is wrong with it
+        return _select(rlist, wlist, xlist, timeout)  # C raises what is wrong with it
     # An iterator can be asked only once; a list is handed to C as it is, which reads it as C always does.
     rlist, wlist, xlist = (each if isinstance(each, (list, tuple)) else list(each) for each in (rlist, wlist, xlist))
 
@@ -82,7 +82,7 @@ def green_select(rlist: Any, wlist: Any, xlist: Any, timeout: float | None = Non
 
 
 class GreenPoll:
-    """A poll object whose `poll` cooperates. Made by `select.poll()`, and by nobody else."""
+    """A poll object whose `poll` cooperates. Made by `select.poll()` alone."""
 
     _native: Any
     _events: dict[int, int]
@@ -119,8 +119,8 @@ class GreenPoll:
                 )
 
         seconds = None if timeout is None or timeout < 0 else timeout / 1000
-        answer: list[tuple[int, int]] = _cooperate(lambda _: self._native.poll(0), bool, watched, seconds)
-        return answer
+        found: list[tuple[int, int]] = _cooperate(lambda _: self._native.poll(0), bool, watched, seconds)
+        return found
 
 
 def green_poll() -> GreenPoll:
@@ -130,7 +130,7 @@ def green_poll() -> GreenPoll:
     return made
 
 
-# What C calls the type of its poll objects.
+# The name of C's own type of poll objects.
 GreenPoll.__module__, GreenPoll.__qualname__, GreenPoll.__name__ = "select", "poll", "poll"
 
 

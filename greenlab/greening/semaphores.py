@@ -8,9 +8,9 @@ billiard and loky have the same classes over the same C.
 Guarantees: each object keeps what C gave it, under the same name, and works natively again when the greening ends;
 whether it was made before or after. In other OS threads and other processes nothing changes.
 
-Bound: a release by a green thread or an OS thread of this process wakes who waits at once. A release in another
-process tells nobody, so who waits looks again by itself: after 1 ms at first, then after pauses that double, and never
-later than after 50 ms. A look costs a few microseconds; whoever waits for long takes less than 0.1 % of a core.
+Bound: a release by a green thread or an OS thread of this process wakes what waits at once. A release in another
+process is not noticed, so what waits looks again by itself: after 1 ms at first, then after pauses that double, and
+never later than after 50 ms. A look costs a few microseconds, so a long wait takes less than 0.1 % of a core.
 
 Must not import: pools, runs, live, magics.
 """
@@ -38,7 +38,7 @@ _getcurrent = greenlet.getcurrent
 
 
 class _State:
-    """What the hub's thread knows of one SemLock: who waits, and which green thread has an RLock."""
+    """What the hub's thread knows of one SemLock: what waits for it, and which green thread has an RLock."""
 
     def __init__(self) -> None:
         self.waiters: deque[Waiter] = deque()
@@ -48,8 +48,8 @@ class _State:
 _states: WeakKeyDictionary[Any, _State] = WeakKeyDictionary()
 
 
-class Face:
-    """A method that stands before what objects of a class keep under its name: C's own, taken when they were made."""
+class OverridingMethod:
+    """A method that goes before what objects of a class keep under its name: C's own, taken when they were made."""
 
     def __init__(self, name: str, method: Callable[..., Any]) -> None:
         self._name = name
@@ -75,7 +75,7 @@ def acquire(lock: Any, block: bool = True, timeout: float | None = None) -> bool
     recursive = native.kind == _RECURSIVE
 
     def take() -> bool:
-        if recursive and _is_anothers(native, state, current):
+        if recursive and _has_another_owner(native, state, current):
             return False
         if not native.acquire(False):
             return False
@@ -91,7 +91,7 @@ def acquire(lock: Any, block: bool = True, timeout: float | None = None) -> bool
     if hub is not None:
         return wait_until(hub, take, state.waiters, -1 if timeout is None else timeout)
     # A native block, or the hub itself: it may wait for a thread or a process, but not for a green thread.
-    if recursive and _is_anothers(native, state, current):
+    if recursive and _has_another_owner(native, state, current):
         raise RuntimeError("a green thread holds this RLock, and cannot release it while the hub waits")
     taken: bool = native.acquire(block, timeout)
     if taken:
@@ -107,7 +107,7 @@ def release(lock: Any) -> None:
         native.release()
         return
     if native.kind == _RECURSIVE and get_ident() == scope.thread_id:
-        if _is_anothers(native, state, _getcurrent()):
+        if _has_another_owner(native, state, _getcurrent()):
             raise AssertionError("attempt to release recursive lock not owned by thread")
         if native._is_mine() and native._count() == 1:
             state.owner = None
@@ -116,8 +116,8 @@ def release(lock: Any) -> None:
         wake_next(state.waiters)
 
 
-def _is_anothers(native: Any, state: _State, current: Any) -> bool:
-    """Return whether another green thread has an RLock that C takes for this OS thread's."""
+def _has_another_owner(native: Any, state: _State, current: Any) -> bool:
+    """Return whether an RLock, which C takes for this OS thread's, is another green thread's."""
     return state.owner is not None and native._is_mine() and not same_owner(state.owner, current)
 
 
@@ -143,22 +143,22 @@ def switch_locks(module: ModuleType) -> Callable[[], None]:
     lock = classes.get("SemLock")
     if lock is not None:
         for name, method in (("acquire", acquire), ("release", release)):
-            patches.replace(lock, name, Face(name, method))
+            patches.replace(lock, name, OverridingMethod(name, method))
         patches.replace(lock, "__enter__", _enter)
         patches.replace(lock, "__exit__", _exit)
-    _face_holder(patches, classes.get("Condition"))
+    _override_in_holder(patches, classes.get("Condition"))
     return patches.restore
 
 
 def switch_values(module: ModuleType) -> Callable[[], None]:
     """Have a `sharedctypes` module's values cooperate; what is returned puts its class back."""
     patches = Patches()
-    _face_holder(patches, vars(module).get("SynchronizedBase"))
+    _override_in_holder(patches, vars(module).get("SynchronizedBase"))
     return patches.restore
 
 
-def _face_holder(patches: Patches, holder: Any) -> None:
+def _override_in_holder(patches: Patches, holder: Any) -> None:
     """Have what took a lock's methods when it was made ask the lock itself."""
     if holder is not None:
-        patches.replace(holder, "acquire", Face("acquire", _acquire_inner))
-        patches.replace(holder, "release", Face("release", _release_inner))
+        patches.replace(holder, "acquire", OverridingMethod("acquire", _acquire_inner))
+        patches.replace(holder, "release", OverridingMethod("release", _release_inner))

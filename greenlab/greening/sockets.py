@@ -1,8 +1,8 @@
 """Cooperative sockets: the methods of `socket.socket` itself, not another class.
 
 `socket.socket` is a Python class above C's `_socket.socket`. Methods set on it shadow the C ones, for sockets made
-before and after, for subclasses and for `ssl.SSLSocket`; `isinstance` and `type` say what they always said. Each
-method asks whether its caller is green; if not, it calls C.
+before and after, for subclasses and for `ssl.SSLSocket`; `isinstance` and `type` return what they always did.
+Each method asks whether its caller is green; if not, it calls C.
 
 How a green call avoids to block without changing the socket's mode under another thread's feet:
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # Taken now, before anything is replaced: these are the native calls.
 _c: Any = socket.socket.__mro__[1]  # _socket.socket
-_gettimeout, _settimeout, _fileno = _c.gettimeout, _c.settimeout, _c.fileno
+_gettimeout, set_timeout, _fileno = _c.gettimeout, _c.settimeout, _c.fileno
 _recv, _recv_into, _send, _sendall = _c.recv, _c.recv_into, _c.send, _c.sendall
 _os_read, _os_readv, _os_write = os.read, os.readv, os.write
 _socket: Any = socket.socket
@@ -43,18 +43,18 @@ _get_ident = _thread.get_ident
 _DONTWAIT = socket.MSG_DONTWAIT
 _NO_WAIT = _DONTWAIT | getattr(socket, "MSG_ERRQUEUE", 0)
 _AF_UNIX = getattr(socket, "AF_UNIX", None)
-_NATIVE = 0.0  # what `_patience` answers for a caller who must not, or does not want to, wait on the hub
+NATIVE = 0.0  # what `green_timeout` returns for a caller that must not, or does not want to, wait on the hub
 
 
-def _patience(sock: Any) -> float | None:
-    """Return how long the caller would wait on the hub: None for ever, or `_NATIVE`."""
+def green_timeout(sock: Any) -> float | None:
+    """Return for how many seconds the caller would wait on the hub: None for ever, or `NATIVE`."""
     if green_hub() is None:
-        return _NATIVE
+        return NATIVE
     timeout: float | None = _gettimeout(sock)
     return timeout
 
 
-class _Deadline:
+class Deadline:
     """The waits of one socket call: one timeout in all, however often it waits."""
 
     __slots__ = ("end", "fd")
@@ -74,30 +74,30 @@ class _Deadline:
 
 
 def _retry(sock: Any, timeout: float | None, event: int, call: Callable[..., Any], *args: Any) -> Any:
-    """Make a call that says BlockingIOError instead of waiting, until it does not."""
+    """Make a call that raises BlockingIOError instead of waiting, until it does not."""
     deadline = None
     while True:
         try:
             return call(*args)
         except BlockingIOError:
-            deadline = deadline or _Deadline(sock, timeout)
+            deadline = deadline or Deadline(sock, timeout)
             deadline.wait(event)
 
 
 def _polled(sock: Any, timeout: float | None, event: int, call: Callable[..., Any], *args: Any) -> Any:
     """Make a call that may wait natively, once it need not."""
-    deadline = _Deadline(sock, timeout)
+    deadline = Deadline(sock, timeout)
     while deadline.fd >= 0 and not ready(deadline.fd, event):
         deadline.wait(event)
     return call(*args)
 
 
-def _at_once(flags: Any) -> bool:
-    """Return whether the caller's own flags ask not to wait, or are none."""
+def _wants_no_wait(flags: Any) -> bool:
+    """Return whether the caller's own flags ask not to wait, or are no flags at all."""
     return not isinstance(flags, int) or bool(flags & _NO_WAIT)
 
 
-# The four that programs live on begin with the question whose answer is "another thread", before any other.
+# The four that are called most ask first whether another thread calls them, which is quickly answered.
 
 
 def recv(self: Any, bufsize: int, flags: int = 0, /) -> bytes:
@@ -105,8 +105,8 @@ def recv(self: Any, bufsize: int, flags: int = 0, /) -> bytes:
     if _get_ident() != scope.thread_id:
         data = _recv(self, bufsize, flags)
         return data
-    timeout = _patience(self)
-    if timeout == _NATIVE or not isinstance(bufsize, int) or bufsize < 0 or (flags and _at_once(flags)):
+    timeout = green_timeout(self)
+    if timeout == NATIVE or not isinstance(bufsize, int) or bufsize < 0 or (flags and _wants_no_wait(flags)):
         data = _recv(self, bufsize, flags)
     elif timeout is None:
         data = _retry(self, None, READ, _recv, self, bufsize, flags | _DONTWAIT)
@@ -122,8 +122,8 @@ def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
     if _get_ident() != scope.thread_id:
         got = _recv_into(self, buffer, nbytes, flags)
         return got
-    timeout = _patience(self)
-    if timeout == _NATIVE or (flags and _at_once(flags)):
+    timeout = green_timeout(self)
+    if timeout == NATIVE or (flags and _wants_no_wait(flags)):
         got = _recv_into(self, buffer, nbytes, flags)
     elif timeout is None:
         got = _retry(self, None, READ, _recv_into, self, buffer, nbytes, flags | _DONTWAIT)
@@ -133,7 +133,7 @@ def recv_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         try:
             got = _retry(self, timeout, READ, _os_readv, _fileno(self), [buffer])
         except BufferError:
-            got = _recv_into(self, buffer)  # refuses it in its own words
+            got = _recv_into(self, buffer)  # refuses it, and says what is wrong
     return got
 
 
@@ -142,8 +142,8 @@ def send(self: Any, data: Any, flags: int = 0, /) -> int:
     if _get_ident() != scope.thread_id:
         sent = _send(self, data, flags)
         return sent
-    timeout = _patience(self)
-    if timeout == _NATIVE or (flags and _at_once(flags)):
+    timeout = green_timeout(self)
+    if timeout == NATIVE or (flags and _wants_no_wait(flags)):
         sent = _send(self, data, flags)
     elif timeout is None:
         sent = _retry(self, None, WRITE, _send, self, data, flags | _DONTWAIT)
@@ -158,11 +158,11 @@ def sendall(self: Any, data: Any, flags: int = 0, /) -> None:
     if _get_ident() != scope.thread_id:
         _sendall(self, data, flags)
         return
-    timeout = _patience(self)
-    if timeout == _NATIVE or isinstance(data, str) or (flags and _at_once(flags)):
+    timeout = green_timeout(self)
+    if timeout == NATIVE or isinstance(data, str) or (flags and _wants_no_wait(flags)):
         _sendall(self, data, flags)
         return
-    deadline = _Deadline(self, timeout)
+    deadline = Deadline(self, timeout)
     with memoryview(data) as view, view.cast("B") as rest:
         sent, total = 0, len(rest)
         while True:
@@ -184,18 +184,18 @@ def _with_flags(name: str, event: int, before: int) -> Any:
     native = getattr(_c, name)
 
     def method(self: Any, *args: Any) -> Any:
-        timeout = _patience(self)
-        if timeout == _NATIVE or not args:
+        timeout = green_timeout(self)
+        if timeout == NATIVE or not args:
             return native(self, *args)
         # Buffers and ancillary data may come from an iterator, which a first try would use up.
         args = tuple(list(arg) if hasattr(arg, "__next__") else arg for arg in args)
         if timeout is not None:
             return _polled(self, timeout, event, native, self, *args)
         if len(args) < before:
-            # C gives no keyword for the flags, so the ancillary data before them are filled in: none.
+            # C has no keyword for the flags, so the ancillary data before them are filled in: none.
             args = (*args, 0 if event == READ else ())
         flags = args[before] if len(args) > before else 0
-        if flags and _at_once(flags):
+        if flags and _wants_no_wait(flags):
             return native(self, *args)
         return _retry(self, None, event, native, self, *args[:before], flags | _DONTWAIT, *args[before + 1 :])
 
@@ -203,8 +203,8 @@ def _with_flags(name: str, event: int, before: int) -> Any:
 
 
 def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> Any:
-    timeout = _patience(self)
-    if timeout == _NATIVE or (flags and _at_once(flags)):
+    timeout = green_timeout(self)
+    if timeout == NATIVE or (flags and _wants_no_wait(flags)):
         return _c.recvfrom_into(self, buffer, nbytes, flags)
     if timeout is None:
         return _retry(self, None, READ, _c.recvfrom_into, self, buffer, nbytes, flags | _DONTWAIT)
@@ -212,13 +212,13 @@ def recvfrom_into(self: Any, buffer: Any, nbytes: int = 0, flags: int = 0) -> An
 
 
 def sendto(self: Any, data: Any, *args: Any) -> int:
-    timeout = _patience(self)
+    timeout = green_timeout(self)
     sent: int
-    if timeout == _NATIVE or len(args) not in (1, 2):
+    if timeout == NATIVE or len(args) not in (1, 2):
         sent = _c.sendto(self, data, *args)
         return sent
     flags, address = args if len(args) == 2 else (0, args[0])
-    if flags and _at_once(flags):
+    if flags and _wants_no_wait(flags):
         sent = _c.sendto(self, data, *args)
         return sent
     address = _resolved(self, address)
@@ -232,8 +232,8 @@ def sendto(self: Any, data: Any, *args: Any) -> int:
 def accept_raw(self: Any) -> Any:
     # accept() takes no flags. If another process takes the connection between the poll and the call, a socket
     # without a timeout waits natively for the next one: share listeners between processes with a timeout set.
-    timeout = _patience(self)
-    if timeout == _NATIVE or (timeout is None and not self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
+    timeout = green_timeout(self)
+    if timeout == NATIVE or (timeout is None and not self.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
         return _c._accept(self)  # does not wait: one that does not listen is refused
     return _polled(self, timeout, READ, _c._accept, self)
 
@@ -249,25 +249,25 @@ def _resolved(self: Any, address: Any) -> Any:
 
 
 def connect_ex(self: Any, address: Any, /) -> int:
-    timeout = _patience(self)
+    timeout = green_timeout(self)
     code: int
-    if timeout == _NATIVE:
+    if timeout == NATIVE:
         code = _c.connect_ex(self, address)
         return code
     try:
-        _settimeout(self, timeout)
+        set_timeout(self, timeout)
     except OSError:
         code = _c.connect_ex(self, address)  # closed: it cannot wait
         return code
     address = _resolved(self, address)
-    deadline = _Deadline(self, timeout)
+    deadline = Deadline(self, timeout)
     pause_s = 0.001
     while True:
-        _settimeout(self, 0.0)  # nobody else can be using a socket that is not connected
+        set_timeout(self, 0.0)  # nobody else can be using a socket that is not connected
         try:
             code = _c.connect_ex(self, address)
         finally:
-            _settimeout(self, timeout)
+            set_timeout(self, timeout)
         if code == errno.EAGAIN and self.family == _AF_UNIX:
             # A full backlog; Linux gives no event for it to wait for.
             if deadline.end is not None and _monotonic() >= deadline.end:
@@ -285,14 +285,14 @@ def connect_ex(self: Any, address: Any, /) -> int:
 
 
 def connect(self: Any, address: Any, /) -> None:
-    timeout = _patience(self)
-    if timeout == _NATIVE:
+    timeout = green_timeout(self)
+    if timeout == NATIVE:
         _c.connect(self, address)
         return
     try:
         code = connect_ex(self, address)
     except (TypeError, OverflowError):
-        _c.connect(self, address)  # says the same of its own name, before it waits
+        _c.connect(self, address)  # raises the same, with its own name, before it waits
         raise
     if code == errno.EAGAIN and timeout is not None:
         raise TimeoutError("timed out")
@@ -302,21 +302,21 @@ def connect(self: Any, address: Any, /) -> None:
 
 def sendfile(self: Any, file: Any, offset: int = 0, count: int | None = None) -> int:
     # os.sendfile blocks on a blocking descriptor, so green callers take the library's own way with send().
-    method = _sendfile if _patience(self) == _NATIVE else self._sendfile_use_send
+    method = _sendfile if green_timeout(self) == NATIVE else self._sendfile_use_send
     args = (file, offset, count)
     sent: int = method(self, *args) if method is _sendfile else method(*args)
     return sent
 
 
-def _tell_waiters(fd: int) -> None:
-    """Wake whoever waits for a descriptor that is about to be closed: its number may be another's soon."""
+def wake_waiters(fd: int) -> None:
+    """Wake what waits for a descriptor that is about to be closed: its number may be another's soon."""
     hub = scope.hub
     if hub is None or fd < 0:
         return
     if hub.thread_id == _get_ident():
         hub.mark_as_reopened(fd)
         if hub.closed:
-            hub.schedule_call_global(0, _nothing)  # or eventlet 0.41 tells them after its next poll, of up to a minute
+            hub.schedule_call_global(0, _nothing)  # or eventlet 0.41 wakes them after its next poll, of up to a minute
     elif fd in hub.listeners[hub.READ] or fd in hub.listeners[hub.WRITE]:
         hub.call_soon_threadsafe(hub.mark_as_reopened, fd)
 
@@ -326,12 +326,12 @@ def _nothing() -> None:
 
 
 def real_close(self: Any, *args: Any) -> None:
-    _tell_waiters(_fileno(self))
+    wake_waiters(_fileno(self))
     _real_close(self, *args)
 
 
 def detach(self: Any) -> int:
-    _tell_waiters(_fileno(self))
+    wake_waiters(_fileno(self))
     fd: int = _detach(self)
     return fd
 

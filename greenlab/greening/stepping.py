@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from greenlab.hub.stepping import StepHub
 
 _get_ident = _thread.get_ident
-# Who keeps a clock of its own under another name: time limits of locks and queues are counted by these.
+# Modules that keep a clock under another name count the time limits of locks and queues by it.
 _CLOCKS = (
     (time, "monotonic"),
     (time, "perf_counter"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from greenlab.greening.sockets import _NATIVE, _Deadline, _patience, _settimeout
+from greenlab.greening.sockets import NATIVE, Deadline, green_timeout, set_timeout
 from greenlab.greening.waiting import READ, WRITE
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ def _cooperative(name: str) -> Any:
     native = getattr(ssl.SSLSocket, name)
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-        timeout = _patience(self)
-        if timeout == _NATIVE or self._sslobj is None:
+        timeout = green_timeout(self)
+        if timeout == NATIVE or self._sslobj is None:
             return native(self, *args, **kwargs)
         deadline = None
         while True:
-            _settimeout(self, 0.0)
+            set_timeout(self, 0.0)
             try:
                 return native(self, *args, **kwargs)
             except ssl.SSLWantReadError:
@@ -35,8 +35,8 @@ def _cooperative(name: str) -> Any:
                 event = WRITE
             finally:
                 if self.fileno() >= 0:
-                    _settimeout(self, timeout)
-            deadline = deadline or _Deadline(self, timeout)
+                    set_timeout(self, timeout)
+            deadline = deadline or Deadline(self, timeout)
             deadline.wait(event)
 
     method.__name__ = name

@@ -78,8 +78,8 @@ def ready(fd: int, event: int) -> bool:
     return bool(poll.poll(0))
 
 
-def is_kernels(hub: GuestHub) -> bool:
-    """Return whether it is the kernel that waits, a little before it replies. Its output's waits are `kernel`'s.
+def is_kernel_waiting(hub: GuestHub) -> bool:
+    """Return whether it is the kernel itself that waits, just before it replies. Its output is `kernel`'s affair.
 
     Such a wait is short. A cell that has ended, or was interrupted, is not to wait for green threads as well.
     """
@@ -92,7 +92,7 @@ def is_kernels(hub: GuestHub) -> bool:
 
 
 def sleep(seconds: float) -> None:
-    """Sleep on the hub. Like time.sleep, it refuses rubbish before it waits."""
+    """Sleep on the hub. As time.sleep, it refuses what is no length of time before it waits."""
     if not isinstance(seconds, (int, float)):
         _native_sleep(seconds)  # raises what time.sleep raises, or takes what it takes
     elif not seconds >= 0:
@@ -116,8 +116,8 @@ def in_thread(hub: GuestHub, func: Callable[..., Any], *args: Any, **kwargs: Any
         if waiting:
             waiter.switch()
 
-    # Handed over and taken away again: the thread ends a little after its call, and must not keep what the call
-    # was about alive for that long.
+    # In a list, from which it is taken: the thread ends a little after its call, and must not keep the function and
+    # its arguments alive for that long.
     calls = [(func, args, kwargs)]
 
     def work() -> None:

@@ -1,6 +1,6 @@
 """The hub: an eventlet hub that lives inside the kernel's own loop.
 
-`start()` makes the hub of this thread, `current()` gives it, `stop()` ends it. Everything green in greenlab runs
+`start()` makes the hub of this thread, `current()` returns it, `stop()` ends it. Everything green in greenlab runs
 on it, and so does plain eventlet code: `eventlet.spawn`, `GreenPool`, `eventlet.sleep`.
 
 Must not import: greening, pools, runs, live, magics.
@@ -52,7 +52,7 @@ def start(host: Host | None = None) -> GuestHub:
     several = eventlet.hubs.hub.g_prevent_multiple_readers
     eventlet.hubs.hub.g_prevent_multiple_readers = False
     hub = GuestHub()
-    hub.settle()
+    hub.make_current()
 
     def restore() -> None:
         eventlet.hubs.hub.g_prevent_multiple_readers = several

@@ -1,7 +1,6 @@
 """What an OS thread has used, as another thread can ask: its CPU time, and how long it stood in the run queue.
 
-Where a system does not tell (macOS neither, a sandbox without /proc not the second), the answer is None: nobody
-guesses here.
+Where the system does not say (macOS neither, a sandbox without /proc not the second), None is returned, and no guess.
 
 Must not import: anything of greenlab.
 """
@@ -18,7 +17,7 @@ _open, _pread, _close = _os.open, _os.pread, _os.close
 
 
 class ThreadClocks:
-    """The clocks of the thread that makes it. Other threads may ask; `close` when nobody will."""
+    """The clocks of the thread that makes it. Other threads may read them; `close` them when that is over."""
 
     def __init__(self) -> None:
         get_clock = getattr(time, "pthread_getcpuclockid", None)

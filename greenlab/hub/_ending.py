@@ -1,7 +1,7 @@
 """Hubs of threads that end: a hub is closed with its thread, and nothing of it keeps the thread from ending.
 
 Guarantees: where the thread is one of `threading`'s, its hub is closed at the end of it, by the thread itself, and so
-before anybody's `join` returns; another thread may use greenlab from then on. A hub of the main thread ends with the
+before a `join` of it returns; another thread may use greenlab from then on. A hub of the main thread ends with the
 process.
 
 Must not import: anything of greenlab.
@@ -29,15 +29,15 @@ class _Hub(Protocol):
     def close(self) -> None:
         """End it; twice is the same as once."""
 
-    def settle(self) -> None:
-        """Be the thread's hub again, which its thread-locals may no longer say."""
+    def make_current(self) -> None:
+        """Become the thread's hub again, which its thread-locals may have forgotten."""
 
     def close_with(self, closer: Callable[[], object]) -> None:
         """Have `closer()` called when it ends."""
 
 
-class _Last:
-    """Closes a hub when its thread forgets its thread-locals, which is the last that it does."""
+class _EndSign:
+    """Closes a hub when its thread drops its thread-locals, which is the last that it does."""
 
     def __init__(self, hub: _Hub) -> None:
         self.hub: _Hub | None = hub
@@ -45,7 +45,7 @@ class _Last:
     def __del__(self) -> None:
         hub, self.hub = self.hub, None
         if hub is not None:
-            hub.settle()
+            hub.make_current()
             hub.close()
 
 
@@ -56,7 +56,7 @@ def close_at_end(hub: _Hub) -> None:
         return
     # For threads that `threading` did not start, which show no other sign of their end. Held by nothing else: its own
     # end is the sign.
-    _here.last = _Last(hub)
+    _here.end_sign = _EndSign(hub)
     hub.close_with(_forget)
     delete = getattr(thread, "_delete", None)
     if delete is None or isinstance(thread, threading._DummyThread):
@@ -75,9 +75,9 @@ def close_at_end(hub: _Hub) -> None:
 
 def _forget() -> None:
     """Take back the sign of the thread's end: its hub is being closed."""
-    last = vars(_here).pop("last", None)
-    if last is not None:
-        last.hub = None
+    sign = vars(_here).pop("end_sign", None)
+    if sign is not None:
+        sign.hub = None
 
 
 def import_aside(name: str) -> None:

@@ -2,11 +2,11 @@
 
 Python runs a signal handler in whichever greenlet is current. Left alone, the handler of an interrupted cell would
 raise in a random background task, or in the hub itself. So while the main greenlet waits or pumps, `Interrupts` stands
-in for the handler in force, whoever set it:
+in for the handler in force, of whatever origin:
 
 * what the handler raises is raised in the main greenlet, at its wait, as soon as the hub gets its turn;
-* if the hub does not get its turn for `GRACE_S`, a green thread hogs it: that one gets a KeyboardInterrupt, also where
-  it waits in C, and the main greenlet its own before anybody else goes on;
+* if the hub does not get its turn for `GRACE_S`, the green thread that runs is a hog: it gets a KeyboardInterrupt,
+  also where it waits in C, and the main greenlet its own before any other goes on;
 * SIGINT that is ignored stays ignored. Only that a kernel ignores it between two cells does not save a hog;
 * when a wait, or a turn for the host, ends, the handler is the one that was in force before, or one set meanwhile.
 
@@ -30,7 +30,7 @@ from greenlab import patched
 if TYPE_CHECKING:
     from types import FrameType
 
-    from greenlab.hub.turning import TurningHub
+    from greenlab.hub.protocols import HubLike
 
 GRACE_S = 0.3
 REST_S = 0.5
@@ -44,8 +44,8 @@ _getcurrent = greenlet.getcurrent
 # The module without the enums of `signal`, which cost more than all the rest of a wait's preparations.
 _signal_of, _set_signal = _signal.getsignal, _signal.signal
 _HUB_FILES = ("greenlab/hub/", "eventlet/hubs/")
-_CALLS = {"answer", "__call__"}
-"""The hub's functions that call something of others', in which an error does no harm."""
+_CALLS = {"drain", "__call__"}
+"""The hub's functions that call callbacks of others: an error that is raised in them does no harm."""
 
 
 class Interrupts:
@@ -55,7 +55,7 @@ class Interrupts:
         pending: whether a signal has come whose handler has not been called yet.
     """
 
-    def __init__(self, hub: TurningHub) -> None:
+    def __init__(self, hub: HubLike) -> None:
         self._hub = hub
         self._handler = self._on_signal
         self._nudged = self._on_nudge
@@ -75,7 +75,7 @@ class Interrupts:
     # -- what the hub calls --------------------------------------------------------------------------------
 
     def take_over(self, *, pumps: bool) -> None:
-        """Stand in for the handler in force. To be followed by `hand_back` and `settle`.
+        """Stand in for the handler in force. To be followed by `hand_back` and `call_pending`.
 
         ipykernel 7 sets Python's default handler around a synchronous cell, its own around an awaiting one, and
         ignores SIGINT between cells.
@@ -119,8 +119,8 @@ class Interrupts:
         self._seen = ()
         self._unskip()
 
-    def settle(self) -> None:
-        """Call the handler for a signal that nobody has seen to; in the main greenlet."""
+    def call_pending(self) -> None:
+        """Call the handler for a signal that has not been handled yet; in the main greenlet."""
         if self.pending:
             # What a wait was for came first, maybe by the same interrupt: it goes to child processes too.
             self._call(sys._getframe(1))
@@ -132,7 +132,7 @@ class Interrupts:
         if not self.pending:
             return
         if not hub.blocking:
-            hub._host_in.switch()  # which pumps the hub, and sees that something is pending
+            hub._host_greenlet.switch()  # which pumps the hub, and sees that something is pending
             return
         try:
             self._call(hub.waiter.gr_frame)
@@ -164,7 +164,7 @@ class Interrupts:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         """Runs in whichever greenlet is current."""
         if not self._active:
-            # Somebody in a green thread set another handler, and put this one back when nobody waited any more.
+            # A green thread set another handler, and put this one back when the wait was over.
             if callable(self._former):
                 self._former(signum, frame)
             return
@@ -192,7 +192,7 @@ class Interrupts:
         seen = current, hub.turns, hub.switches
         if seen != self._seen:
             self._seen, self._seen_s = seen, _monotonic()
-        elif _monotonic() - self._seen_s >= 0.9 * GRACE_S and not (current is hub.greenlet and _is_hubs(frame)):
+        elif _monotonic() - self._seen_s >= 0.9 * GRACE_S and not (current is hub.greenlet and _is_hub_code(frame)):
             self._stop_hog(frame)
 
     def _stop_hog(self, frame: FrameType | None) -> None:
@@ -228,7 +228,7 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _calls_former(self) -> bool:
-        """Return whether the handler decides what an interrupt does; Python's and the kernel's are known."""
+        """Return whether to call the former handler; not Python's and the kernel's, for their effect is known."""
         former = self._former
         return not (
             self._only_hogs
@@ -266,12 +266,12 @@ class Interrupts:
                 _signal.pthread_kill(hub.thread_id, _NUDGE)
 
     def _clear_the_way(self) -> None:
-        """Let nobody go on before the main greenlet: there may be more that will hog the hub."""
+        """Let nothing go on before the main greenlet: there may be more hogs."""
         hub = self._hub
-        hub._door.knock_first(self.deliver)
+        hub._wakeups.call_first(self.deliver)
         for bucket in hub.listeners.values():
             for listener in bucket.values():
-                if listener.cb is not _skip and listener.fileno != hub._door.fd:
+                if listener.cb is not _skip and listener.fileno != hub._wakeups.fd:
                     self._skipped.append((listener, listener.cb))
                     listener.cb = _skip  # its descriptor is found ready again by the next poll
 
@@ -296,7 +296,7 @@ def _main_thread_id() -> int | None:
     return threading.main_thread().ident
 
 
-def _is_hubs(frame: FrameType | None) -> bool:
+def _is_hub_code(frame: FrameType | None) -> bool:
     """Return whether the hub's own code is at work, and not something that it has called."""
     if frame is None:
         return True
@@ -312,7 +312,7 @@ def _kernel() -> Any:
 
 
 def _is_kernel_ignoring(*, pumps: bool) -> bool:
-    """Return whether it is the kernel that ignores SIGINT, between two cells, and not somebody's cell."""
+    """Return whether it is the kernel that ignores SIGINT, between two cells, and not the code of a cell."""
     application = _kernel()
     if application is None:
         return False

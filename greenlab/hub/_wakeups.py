@@ -1,7 +1,7 @@
-"""The thread-safe door: how other OS threads and signal handlers reach the hub's thread.
+"""The wake-up queue: how other OS threads and signal handlers reach the hub's thread.
 
 Guarantees: `call_soon` may be called from any thread and from a signal handler; callbacks run on the hub's thread in
-the order of their knocks; a burst of knocks costs one write; a callback that raises does not stop the next.
+the order of their calls; a burst of calls costs one write; a callback that raises does not stop the next.
 
 The descriptor is always watched by the hub. That also keeps eventlet 0.41's `wait()` in its poller: with no
 descriptor at all it would `time.sleep` through every wake-up.
@@ -19,17 +19,13 @@ from greenlab import patched
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Taken now: the greening replaces these names, and the door must never wait for the hub that it wakes.
+# Taken now: the greening replaces these names, and the queue must never wait for the hub that it wakes.
 _os = patched.original("os")
 _read, _write, _close = _os.read, _os.write, _os.close
 
 
 class WakeupQueue:
-    """A queue of callbacks with a descriptor that becomes readable when the queue is not empty.
-
-    Attributes:
-        answered: how many callbacks have been run.
-    """
+    """A queue of callbacks with a descriptor that becomes readable when the queue is not empty."""
 
     def __init__(self) -> None:
         if hasattr(os, "eventfd"):
@@ -40,7 +36,6 @@ class WakeupQueue:
             os.set_blocking(self._write_fd, False)
         self._queue: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._signalled = False
-        self.answered = 0
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Have `callback(*args)` run on the hub's thread, soon."""
@@ -49,7 +44,7 @@ class WakeupQueue:
         self._queue.append((callback, args))
         self._signal()
 
-    def knock_first(self, callback: Callable[..., object], *args: Any) -> None:
+    def call_first(self, callback: Callable[..., object], *args: Any) -> None:
         """As `call_soon`, but before all others."""
         self._queue.appendleft((callback, args))
         self._signal()
@@ -60,21 +55,20 @@ class WakeupQueue:
             try:
                 _write(self._write_fd, b"\x01\x00\x00\x00\x00\x00\x00\x00")
             except BlockingIOError:
-                pass  # full means readable, which is all that a knock wants
+                pass  # full means readable, which is all that is wanted
             except OSError:
-                self._signalled = False  # closed: the hub is gone, and so is whoever would listen
+                self._signalled = False  # closed: the hub is gone, and nothing reads any more
 
-    def answer(self, on_error: Callable[[tuple[Any, Any, Any]], object], after_each: Callable[[], object]) -> None:
+    def drain(self, on_error: Callable[[tuple[Any, Any, Any]], object], after_each: Callable[[], object]) -> None:
         """Run what was queued. Called on the hub's thread when the descriptor is readable."""
         try:
             _read(self.fd, 4096)
         except BlockingIOError:
             pass
         self._signalled = False
-        # Only what is here now: a callback that knocks again must not keep the hub from its turn.
+        # Only what is here now: a callback that calls `call_soon` again must not keep the hub from its turn.
         for _ in range(len(self._queue)):
             callback, args = self._queue.popleft()
-            self.answered += 1
             try:
                 callback(*args)
             except BaseException:

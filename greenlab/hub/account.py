@@ -1,6 +1,6 @@
 """Accounts: for how long green threads held the hub, computing or waiting natively, each for itself and in all.
 
-greenlet's trace hook tells of every switch; the clocks are read when a green thread that counts gets the hub, and
+greenlet's trace hook is called at every switch; the clocks are read when a green thread that counts gets the hub, and
 when it gives it up.
 
 Guarantees: nothing is paid while no account is open; a former trace function goes on being called, and is put back.
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from greenlab.hub.guest import GuestHub
 
 
-AMONG = ("lock", "queue")
-"""Kinds of waits that are among green threads of one process, see `waits`."""
+LOCK_WAITS = ("lock", "queue")
+"""Kinds of waits for other green threads of the process, see `waits`."""
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Spent:
     Attributes:
         held_s: how long it held the hub.
         cpu_s: how much of that it computed.
-        delay_s: how much of that it waited for a processor; 0 where the system does not tell.
+        delay_s: how much of that it waited for a processor; 0 where the system does not say.
         others_s: how much the other threads of this process computed meanwhile.
-        late_s: about how long it could have gone on, and waited for the hub, which others held.
-        among_s: how long it waited for a lock or a queue of this process, which other tasks may have held.
+        late_s: about how long it could have gone on, but others held the hub.
+        lock_wait_s: how long it waited for a lock or a queue of this process, which other tasks may have held.
     """
 
     held_s: float = 0.0
@@ -49,7 +49,7 @@ class Spent:
     delay_s: float = 0.0
     others_s: float = 0.0
     late_s: float = 0.0
-    among_s: float = 0.0
+    lock_wait_s: float = 0.0
     left_s: float = float("inf")
     left_for: str = ""
 
@@ -73,7 +73,7 @@ class Accounts:
         """Open an account of the green threads that `counts` is true of. On the hub's thread.
 
         Args:
-            counts: tells of a green thread whether it counts.
+            counts: returns whether a green thread counts.
             on_stop: called if the hub stops while the account is open.
         """
         account = Account(self._hub, counts, on_stop)
@@ -85,7 +85,7 @@ class Accounts:
         return account
 
     def end(self, account: Account) -> None:
-        """Close an account. Safe to call twice; what it says stays."""
+        """Close an account. Safe to call twice; its figures stay."""
         if account in self._open:
             self._open.remove(account)
             account.finish()
@@ -101,7 +101,7 @@ class Accounts:
                 account.on_stop()
         if self._hook is not None and greenlet.gettrace() is self._hook:
             greenlet.settrace(self._former)
-        # Otherwise somebody traces on top of us, and goes on calling a hook that only calls the former one.
+        # Otherwise another trace function was set on top, and goes on calling a hook that only calls the former one.
         self._hook = self._former = None
 
     def _make_hook(self, former: Any) -> Any:
@@ -165,7 +165,7 @@ class Account:
         return Spent() if spent is None else spent
 
     def switched(self, origin: Any, target: Any) -> None:
-        """Note a switch; what the trace function calls."""
+        """Note a switch. Called by the trace function."""
         left, origin, target = origin, owner_of(self._hub, origin), owner_of(self._hub, target)
         if origin is target:
             return
@@ -182,8 +182,8 @@ class Account:
             self._began_s = now_s = self._since_s or 0.0
             if spent is not None:
                 spent.late_s += max(0.0, now_s - max(self._hub.ready_s, spent.left_s))
-                if spent.left_for in AMONG:
-                    spent.among_s += now_s - spent.left_s
+                if spent.left_for in LOCK_WAITS:
+                    spent.lock_wait_s += now_s - spent.left_s
 
     def _resume(self) -> None:
         self._delay_then = self._clocks.queued_s() or 0.0

@@ -55,7 +55,7 @@ class AdoptedHub(GuestHub):
         return SlicedHub.schedule_call_global(self, seconds, cb, *args, **kw)
 
     def attach(self, host: Any) -> None:
-        """Refuse: eventlet's hub is nobody's guest."""
+        """Refuse: eventlet's hub cannot be a guest."""
         raise UsageError(f"eventlet has patched this process, and its hub cannot be a guest of {host!r}")
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class AdoptedHub(GuestHub):
                 nested.kill(self, task)
         self.closed_down = True
         self._interrupts.hand_back()
-        self.remove(self.listeners[self.READ][self._door.fd])
+        self.remove(self.listeners[self.READ][self._wakeups.fd])
         self._give_back()
         if failures:
             raise failures[0]
@@ -77,11 +77,11 @@ class AdoptedHub(GuestHub):
         """Give the hub back in a forked child. Its poller is the parent's too, and is left as it is."""
         self.closed_down = True
         self._interrupts.disown()
-        self.listeners[self.READ].pop(self._door.fd, None)
+        self.listeners[self.READ].pop(self._wakeups.fd, None)
         self._give_back()
 
     def _give_back(self) -> None:
-        self._door.close()
+        self._wakeups.close()
         hub: Any = self
         hub.__class__ = _Hub
         hub.kept.clear()
@@ -108,9 +108,9 @@ def adopt() -> AdoptedHub:
     for name in ("look_at_s", "moved_on", "owner"):
         vars(hub).pop(name, None)  # of a former adoption
     hub.__class__ = AdoptedHub
-    hub._begin_life()
+    hub._set_up()
     hub.busy = True
-    # Who asks runs on the hub, and the main greenlet waits; or it is the main greenlet, and nobody waits.
+    # Either the caller runs on the hub, and the main greenlet waits; or it is the main greenlet, and nothing waits.
     hub.blocking = _getcurrent() is not hub.root
     if hub.blocking:
         hub.holder, hub.held_since_s = hub.owner(), perf_counter()

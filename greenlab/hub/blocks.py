@@ -1,4 +1,4 @@
-"""Blocks: times in which one green thread held the hub, and how they are told. Plain data: `hold` makes them.
+"""Blocks: times in which one green thread held the hub, and their words. Plain data: `hold` makes them.
 
 Must not import: greening, pools, runs, live, magics.
 """
@@ -26,7 +26,7 @@ class Block:
     Attributes:
         started_s, ended_s: `time.perf_counter()` seconds, as the hub read them when it went on.
         filename, lineno, function: the user's line that held the hub, as most of the samples say.
-        cpu_s: how long the hub's thread computed meanwhile, seconds; None where the system does not tell.
+        cpu_s: how long the hub's thread computed meanwhile, seconds; None where the system does not say.
         queued_s: how long it was ready to go on, and had no processor or not the GIL, seconds.
         who: who held it, such as "task 3", "Task 7 (fetch)", "the cell".
         index: the index of the task within its run, if it was one of a run's.
@@ -71,7 +71,7 @@ class Block:
 
 
 def kind_of(cpu_s: float | None, duration_s: float) -> str:
-    """Say in a word whether a time was spent computing."""
+    """Return in a word how a time was spent: "CPU", "waiting" or "CPU and waiting"; nothing where that is not known."""
     if cpu_s is None or duration_s <= 0:
         return ""
     part = cpu_s / duration_s
@@ -79,7 +79,7 @@ def kind_of(cpu_s: float | None, duration_s: float) -> str:
 
 
 def _queued_words(queued_s: float, duration_s: float) -> str:
-    """Say how long others had the processor, if that was long: on a machine with less to do it would be shorter."""
+    """Return how long others had the processor, if that was long: with less to do elsewhere it would be shorter."""
     return f"{duration(queued_s)} of it without a processor" if queued_s > _WORTH_A_WORD * duration_s else ""
 
 
@@ -89,8 +89,8 @@ def by_line(blocks: Iterable[Block]) -> dict[str, float]:
 
 
 def folded(blocks: Iterable[Block]) -> list[str]:
-    """Tell blocks a line of text each, those at one line of code together, the longest in all first."""
-    return [_fold(group) for group in _grouped(blocks)]
+    """Return a line of text for each line of code that blocked, the longest in all first."""
+    return [_folded_line(group) for group in _grouped(blocks)]
 
 
 def _grouped(blocks: Iterable[Block]) -> list[list[Block]]:
@@ -110,7 +110,7 @@ def _total_s(group: list[Block]) -> float:
     return sum(block.duration_s for block in group)
 
 
-def _fold(group: list[Block]) -> str:
+def _folded_line(group: list[Block]) -> str:
     first = group[0]
     if len(group) == 1:
         return str(first)

@@ -1,7 +1,7 @@
-"""Who keeps the GIL while the hub is held: a native thread that wants to run every few milliseconds, and is late.
+"""Whether the GIL is kept while the hub is held: a native thread wants to run every few milliseconds, and is late.
 
 Python code that computes gives the GIL up every 5 ms, and only then; a C call that releases it lets others run all
-the while, and one that keeps it nobody until it returns.
+the while, and one that keeps it lets none run until it returns.
 
 Must not import: greening, pools, runs, live, magics.
 """
@@ -25,12 +25,12 @@ _allocate, _start_thread = _thread.allocate_lock, _thread.start_new_thread
 
 
 def had_to_wait(slept_s: float, delayed_s: float) -> bool:
-    """Return whether a thread that slept for `TICK_S` came back late for want of the GIL.
+    """Return whether a thread that slept for `TICK_S` came back late because it had to wait for the GIL.
 
     Args:
         slept_s: how long it was away.
-        delayed_s: how long of that it waited for a processor. Who waits for the GIL wakes up every 5 ms to ask for it,
-            and on a busy machine waits for a processor each time.
+        delayed_s: how long of that it waited for a processor. A thread that waits for the GIL wakes up every 5 ms to
+            ask for it, and on a busy machine waits for a processor each time.
     """
     return slept_s - TICK_S - delayed_s > LATE_S
 
@@ -39,7 +39,7 @@ class GilProbe:
     """Ticks beside the hub's thread, from `start` to `stop`.
 
     Args:
-        held: how long the hub has been held so far, seconds; asked from the probe's own thread.
+        held: returns how long the hub has been held so far, seconds; called from the probe's own thread.
 
     Attributes:
         computing: while it was held by what computes, for how long the probe tried to run, and how much of that it
@@ -53,8 +53,8 @@ class GilProbe:
         self._held = held
         self._hub = ThreadClocks()
         self._stopping = False
-        self._bell = _allocate()
-        self._bell.acquire()
+        self._wake_lock = _allocate()
+        self._wake_lock.acquire()
         self._ended = _allocate()
         self._ended.acquire()
 
@@ -65,7 +65,7 @@ class GilProbe:
     def stop(self) -> None:
         """End the thread."""
         self._stopping = True
-        self._bell.release()
+        self._wake_lock.release()
         self._ended.acquire()
         self._hub.close()
 
@@ -92,7 +92,7 @@ class GilProbe:
 
     def _look(self, own: ThreadClocks) -> None:
         begin_s, delay_s, cpu_s, held_s = perf_counter(), own.queued_s() or 0.0, self._hub.cpu_s(), self._held()
-        self._bell.acquire(True, TICK_S)
+        self._wake_lock.acquire(True, TICK_S)
         slept_s = perf_counter() - begin_s
         if slept_s < TICK_S or self._held() - held_s < slept_s / 2:
             return  # it was stopped, or the hub was free

@@ -17,7 +17,7 @@ Guarantees:
 * an exception in a task, a timer or a callback never ends the hub, whatever its class;
 * an interrupt (SIGINT) of a waiting cell is raised in the main greenlet, where it waits, not in whichever green
   thread happened to run; if a green thread hogs the hub, it gets the interrupt instead (see `_interrupts`);
-* a green thread starts with the context variables of whoever spawned it, also with plain `eventlet.spawn`:
+* a green thread starts with the context variables of its spawner, also with plain `eventlet.spawn`:
   output is routed to cells by a context variable (ipykernel 7), and greenlets start with an empty context.
 
 A host needs `call_soon`, `call_later`, `add_reader` and `remove_reader` with asyncio's meanings; without a host
@@ -69,9 +69,9 @@ class GuestHub(SlicedHub):
             was ready when the hub came to poll, half of the turn before is taken.
         busy: whether the hub is turning; false while it polls or is parked.
         parked: whether it rests until the host pumps it, or the main greenlet waits.
-        tasks: every `Task` of this hub that somebody still holds; the running ones are among them.
+        tasks: every `Task` of this hub that is still referred to; the running ones are among them.
         holder: the green thread that was started or resumed last, until it gives up the hub. It may have ended since.
-        waiter: who waits while the hub blocks: the main greenlet, or one that others made for its code.
+        waiter: what waits while the hub blocks: the main greenlet, or one that others made for its code.
         hubs: the greenlets that the hub has run in: the present one, and any that died.
     """
 
@@ -82,14 +82,14 @@ class GuestHub(SlicedHub):
         super().__init__(clock or monotonic)
         self.greenlet.parent = self.root
 
-    def _begin_life(self) -> None:
-        """Set what a guest hub has beyond eventlet's."""
-        super()._begin_life()
+    def _set_up(self) -> None:
+        """Set the attributes that a guest hub has beyond eventlet's."""
+        super()._set_up()
         self.thread_id = _get_ident()
         root = _getcurrent()
         while root.parent is not None:
             root = root.parent
-        self.root = self.waiter = self._host_in = root
+        self.root = self.waiter = self._host_greenlet = root
         self.hubs = {self.greenlet}
         self.switches = 0
         self.turns = 0
@@ -103,17 +103,17 @@ class GuestHub(SlicedHub):
         self.kept: dict[Any, Any] = {}
         self.tasks: weakref.WeakSet[Any] = weakref.WeakSet()
         self._closers: list[Callable[[], object]] = []
-        self._door = WakeupQueue()
-        self.add(self.READ, self._door.fd, self._answer_door, _ignore, _ignore)
+        self._wakeups = WakeupQueue()
+        self.add(self.READ, self._wakeups.fd, self._drain_wakeups, _ignore, _ignore)
 
     # -- what the rest of greenlab calls -------------------------------------------------------------------
 
     def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
         """Run `callback(*args)` in the hub, soon. May be called from any thread and any signal handler."""
-        self._door.call_soon(callback, *args)
+        self._wakeups.call_soon(callback, *args)
 
     def close_with(self, closer: Callable[[], object]) -> None:
-        """Have `closer()` called when the hub stops, last come first served."""
+        """Have `closer()` called when the hub stops; the last that was added comes first."""
         self._closers.append(closer)
 
     def __repr__(self) -> str:
@@ -142,8 +142,8 @@ class GuestHub(SlicedHub):
         """Leave the host: the hub turns while the main greenlet waits, until it is attached again."""
         self._link.detach()
 
-    def settle(self) -> None:
-        """Be what eventlet calls the hub of the calling thread, which is this hub's."""
+    def make_current(self) -> None:
+        """Become what eventlet takes for the hub of the calling thread, which is this hub's."""
         local = eventlet.hubs._threadlocal
         local.hub, local.Hub = self, type(self)
 
@@ -179,7 +179,7 @@ class GuestHub(SlicedHub):
         poller: Any = getattr(self, "poll", None) or getattr(self, "kqueue", None)
         if hasattr(poller, "close"):
             poller.close()
-        self._door.close()
+        self._wakeups.close()
 
     # -- eventlet's own interface --------------------------------------------------------------------------
 
@@ -246,7 +246,7 @@ class GuestHub(SlicedHub):
             self.busy = False
             self.holder = None
             try:
-                self._host_in.switch()
+                self._host_greenlet.switch()
             finally:
                 self.parked = False
             self._turn()
@@ -291,7 +291,7 @@ class GuestHub(SlicedHub):
             self._interrupts.deliver()
 
     def squelch_generic_exception(self, exc_info: tuple[Any, Any, Any]) -> None:
-        """As eventlet's: print what a callback raised. A closing hub has nothing to say."""
+        """As eventlet's: print what a callback raised. A closing hub prints nothing."""
         if not self.closed_down:
             super().squelch_generic_exception(exc_info)
 
@@ -301,10 +301,10 @@ class GuestHub(SlicedHub):
             super().squelch_timer_exception(timer, exc_info)
 
     def squelch_exception(self, fileno: int, exc_info: tuple[Any, Any, Any]) -> None:
-        """As eventlet's, but the door is never unwatched."""
+        """As eventlet's, but the wake-up queue is never unwatched."""
         if self.closed_down:
             return
-        if fileno == self._door.fd:
+        if fileno == self._wakeups.fd:
             self.squelch_generic_exception(exc_info)
         else:
             super().squelch_exception(fileno, exc_info)
@@ -332,7 +332,7 @@ class GuestHub(SlicedHub):
             # The hub was left in the middle of a turn: the host must resume it once the cell is over.
             self._link.arm(self.clock())
             self._interrupts.hand_back()
-            self._interrupts.settle()
+            self._interrupts.call_pending()
         return value
 
     def _pump(self) -> None:
@@ -344,7 +344,7 @@ class GuestHub(SlicedHub):
         if self._interrupts.rests():
             self._link.arm(self.clock() + SLICE_S)
             return
-        self._host_in = current
+        self._host_greenlet = current
         self.holder = None
         self.ensure_greenlet()
         self._interrupts.take_over(pumps=True)
@@ -358,7 +358,7 @@ class GuestHub(SlicedHub):
             self._pumping = False
             self._arm_for_next()
             self._interrupts.hand_back()
-            self._interrupts.settle()
+            self._interrupts.call_pending()
 
     def _arm_for_next(self) -> None:
         """Ask the host for a pump when the next timer is due, or soon, if the turn has been cut short."""
@@ -378,8 +378,8 @@ class GuestHub(SlicedHub):
         fd: int = poller.fileno()
         return fd
 
-    def _answer_door(self, _fileno: int) -> None:
-        self._door.answer(self.squelch_generic_exception, self.moved_on)
+    def _drain_wakeups(self, _fileno: int) -> None:
+        self._wakeups.drain(self.squelch_generic_exception, self.moved_on)
 
 
 def _ignore(*_args: Any) -> None:

@@ -15,8 +15,8 @@ notes the line, and reads what the hub's thread, its own and the whole process h
        ▒ waits for the GIL           ⎱ the rest: it sleeps
        . waits natively              ⎰
 
-Only the last two cannot be read from a clock. Who waits for the GIL wakes up every switch interval (5 ms) to ask for
-it, and stands in the run queue each time, on a busy machine; who waits natively sleeps on:
+Only the last two cannot be read from a clock. A thread that waits for the GIL wakes up every switch interval (5 ms)
+to ask for it, and stands in the run queue each time, on a busy machine; one that waits natively sleeps on:
 
     woke up every 10 ms or    others computed for most of it, or    the sleep is
     more often                the watchdog had no GIL for as long
@@ -39,10 +39,10 @@ What is next to nothing is small: on a machine that has twenty times as much to 
 the processor for a twentieth of the time, and holds the hub all the same.
 
 The first span begins a millisecond before the hold at the most: so often the hub's thread reads its CPU time. The run
-queue is more expensive to read, and is known from a few milliseconds before; what is so counted too much acquits.
+queue is more expensive to read, and is known from a few milliseconds before: what that adds counts against a block.
 
 Bounds: a process that is stopped from outside (SIGSTOP, a debugger) looks like one whose hub waits natively. Where the
-system does not tell what a thread has used (macOS), all the time is the line's own.
+system does not say what a thread has used (macOS), all the time is the line's own.
 
 Must not import: greening, pools, runs, live, magics.
 """
@@ -66,17 +66,17 @@ COMPUTED_OF_HOLD = 0.02
 """Computing for less than these parts of the limit, and of the time that it held the hub, is next to nothing."""
 WAITED = 0.5
 """Waiting natively for less than this part of the limit is next to nothing: on a busy machine, a native wait lasts no
-longer, and whoever hands over the GIL sleeps for a moment too."""
+longer, and a thread that hands over the GIL sleeps for a moment too."""
 ASKS = 0.5
-"""Who wakes up this often, in switch intervals, asks for the GIL."""
+"""A thread that wakes up this often, in switch intervals, asks for the GIL."""
 SHORTEST_SLEEP = 2
 """Of a sleep of fewer switch intervals it cannot be told what it was; it counts as the line's own."""
 MOST = 0.5
-"""Whoever computed, or missed the GIL, for more than this part of a sleep, did so for most of it."""
+"""What computed, or missed the GIL, for more than this part of a sleep, did so for most of it."""
 
 
 class Reading(NamedTuple):
-    """The clocks, read at one moment; None where the system does not tell.
+    """The clocks, read at one moment; None where the system does not say.
 
     Attributes:
         now_s: `time.perf_counter()` seconds.
@@ -117,15 +117,15 @@ class Span(NamedTuple):
     foreign_s: float
 
 
-def glance(former: Reading, now_s: float) -> Reading:
+def read_cpu(former: Reading, now_s: float) -> Reading:
     """Read what costs little: the CPU time. On the hub's thread."""
     return former._replace(now_s=now_s, cpu_s=None if former.cpu_s is None else thread_time())
 
 
 def span(former: Reading, latter: Reading) -> Span:
-    """Tell what the hub's thread did between two readings, see the tables above.
+    """Return what the hub's thread did between two readings, see the tables above.
 
-    Where the system does not tell, it waited.
+    Where the system does not say, it waited.
     """
     whole_s = latter.now_s - former.now_s
     if former.cpu_s is None or latter.cpu_s is None:

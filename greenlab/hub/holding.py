@@ -1,10 +1,10 @@
-"""The clock of who holds the hub: what holds it is timed by the hub itself, where it goes on from one to the next.
+"""The clock of holds: what holds the hub is timed by the hub itself, where it goes on from one thing to the next.
 
 A green thread holds the hub from when it is resumed to when it gives the hub up or ends; a callback of the hub while it
 runs. Both ends are read where they happen, so that a long hold is known exactly, however seldom a watchdog looks.
 
-Guarantees: a switch costs two readings of the clock and two comparisons more, and somebody is called, who may look, a
-thousand times a second at the most. That is done on the hub's thread, when a hold has ended, and before anything else
+Guarantees: a switch costs two readings of the clock and two comparisons more, and `on_look` is called a thousand times
+a second at the most. That is done on the hub's thread, when a hold has ended, and before anything else
 is resumed.
 
 Must not import: anything of greenlab.
@@ -26,7 +26,7 @@ class Holding:
     Attributes:
         held_since_s: since when what runs now has held the hub, `time.perf_counter()` seconds; inf while the hub polls
             or is parked. No two holds have the same one, so that it also names a hold.
-        look_at_s: `on_look` is called where the hub next goes on, from this time on; inf for never. Whoever is called
+        look_at_s: `on_look` is called where the hub next goes on, from this time on; inf for never. What is called
             sets it anew, not later than the shortest hold that is of interest.
         on_look: called as `on_look(started_s, ended_s)`, with the hold that has just ended; at the beginning of a turn
             these are the same.
@@ -44,7 +44,7 @@ class Holding:
         self.held_since_s = now_s
 
     def look(self, now_s: float) -> float:
-        """Let somebody look at the hold that has ended.
+        """Call `on_look` for the hold that has ended.
 
         Returns:
             the time after it: to look takes long where the GIL is lost by it, and is no part of the next hold.

@@ -31,12 +31,12 @@ class Host(Protocol):
 class HostLink:
     """What a hub has with its host: a descriptor that is watched, and one timer.
 
-    Guarantees: there is one host at a time; one that was closed is left, whoever notices it first.
+    Guarantees: there is one host at a time; one that was closed is left, as soon as that is noticed.
 
     Args:
         fileno: returns the descriptor that the host shall watch.
         pump: what the host calls when it is readable, or the time has come.
-        clock: what the times of `arm` are told by.
+        clock: what the times of `arm` are read from.
     """
 
     def __init__(self, fileno: Callable[[], int], pump: Callable[[], object], clock: Callable[[], float]) -> None:

@@ -1,14 +1,14 @@
-"""Greenlets that others made: whose code they run, and how they wait.
+"""Greenlets that other libraries made: whose code they run, and how they wait.
 
 SQLAlchemy's asyncio engine, greenback, playwright and gevent make greenlets of their own beside the hub's. A greenlet
 that is made in another one is a part of that one's code: it ends there, sees its thread-locals and holds its locks.
 So every greenlet has an owner, which is found by its chain of parents: a green thread, if the chain leads to the hub,
 or else the thread's main greenlet.
 
-Guarantees: a wait never changes who a greenlet's parent is, unless nobody waits for its end any more; what is thrown
+Guarantees: a wait never changes who a greenlet's parent is, unless its end is not waited for any more; what is thrown
 into a green thread (a time limit, a kill) is raised where the thread stands, which may be in a greenlet of its own.
 
-gevent's hub runs its greenlets for whoever waits for gevent at that time, and knows nothing of this hub: what is below
+gevent's hub runs its greenlets for what waits for gevent at that time, and knows nothing of this hub: what is below
 it waits natively. If it waited here, another green thread would be handed gevent's hub in the middle of its work.
 
 Must not import: greening, pools, runs, live, magics.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from types import CodeType
 
-    from greenlab.hub.turning import TurningHub
+    from greenlab.hub.protocols import HubLike
 
 _INNER = "greenlab_inner"
 WAITS: set[CodeType] = set()
@@ -40,14 +40,14 @@ def is_scheduler(each: greenlet.greenlet) -> bool:
     return gevent is not None and isinstance(each, getattr(gevent, "Hub", ()))
 
 
-def owner_of(hub: TurningHub, current: Any) -> Any:
+def owner_of(hub: HubLike, current: Any) -> Any:
     """Return the green thread whose code `current` runs, or the main greenlet of its thread."""
     if current is hub.root or current.parent is hub.greenlet:
         return current
     return _trace(hub, current)[0]
 
 
-def _trace(hub: TurningHub, current: Any) -> tuple[Any, bool]:
+def _trace(hub: HubLike, current: Any) -> tuple[Any, bool]:
     """Follow the parents: return the owner, and whether it is so only by gevent's hub."""
     hubs = hub.hubs
     if current in hubs:
@@ -61,7 +61,7 @@ def _trace(hub: TurningHub, current: Any) -> tuple[Any, bool]:
     return current, False
 
 
-def is_native(hub: TurningHub, current: Any, native: Container[Any]) -> bool:
+def is_native(hub: HubLike, current: Any, native: Container[Any]) -> bool:
     """Return whether a greenlet that others made waits natively: it is gevent's, or part of a native block."""
     while current is not None and current not in hub.hubs:
         if current in native or is_scheduler(current):
@@ -70,7 +70,7 @@ def is_native(hub: TurningHub, current: Any, native: Container[Any]) -> bool:
     return False
 
 
-def wait(hub: TurningHub, current: Any) -> Any:
+def wait(hub: HubLike, current: Any) -> Any:
     """Give up the hub in a greenlet that is no child of the hub's; its owner waits for it meanwhile."""
     owner, scheduled = _trace(hub, current)
     if owner is current:
@@ -95,7 +95,7 @@ def wait(hub: TurningHub, current: Any) -> Any:
                 _cut(hub, current, owner)
 
 
-def throw(hub: TurningHub, green: Any, *error: Any) -> None:
+def throw(hub: HubLike, green: Any, *error: Any) -> None:
     """Throw into a green thread, where it stands. Called by the hub."""
     inner = _inner(green)
     if inner is not None and not green.dead:
@@ -108,7 +108,7 @@ def throw(hub: TurningHub, green: Any, *error: Any) -> None:
     green.throw(*error)
 
 
-def kill(hub: TurningHub, green: Any, *error: Any) -> None:
+def kill(hub: HubLike, green: Any, *error: Any) -> None:
     """As eventlet's `kill`, where the green thread stands."""
     inner = _inner(green)
     if inner is not None and not green.dead:
@@ -131,7 +131,7 @@ def _waits(each: Any) -> bool:
     return frame is not None and frame.f_code in WAITS
 
 
-def _cut(hub: TurningHub, inner: Any, owner: Any) -> None:
+def _cut(hub: HubLike, inner: Any, owner: Any) -> None:
     """Have what `inner` is a part of end in the hub: its owner does not wait for it any more."""
     while inner.parent is not owner:
         inner = inner.parent

@@ -33,9 +33,9 @@ class SlicedHub(Holding, _PlatformHub):  # type: ignore[misc]  # eventlet ships 
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
-        self._begin_life()
+        self._set_up()
 
-    def _begin_life(self) -> None:
+    def _set_up(self) -> None:
         """Set what this hub has beyond eventlet's."""
         self.turn_started_s = self.ready_s = self._polled_s = perf_counter()
         self.busy = False

@@ -1,8 +1,8 @@
-"""A hub on a virtual clock that runs one green thread at a time, when it is told to.
+"""A hub on a virtual clock that runs one green thread at a time, one at each `turn`.
 
-It stands for the real hub while a step is made (see `greenlab.greening.stepping`): sleeping, locks, queues, events and
-time limits schedule their timers here. Nothing is polled and nobody really waits: when nothing is due, the clock is
-moved on to the next timer.
+It stands in for the real hub while a step is made (see `greenlab.greening.stepping`): sleeping, locks, queues, events
+and time limits schedule their timers here. Nothing is polled and no time passes: when nothing is due, the clock is set
+to the next timer.
 
 Guarantees: green threads go on in the order in which they became ready, and those that are due at one time in the
 order in which they asked; the real hub is not touched.
@@ -52,7 +52,7 @@ class StepHub(GuestHub):
     """
 
     def __init__(self, real: GuestHub) -> None:
-        # Neither poller nor door: GuestHub's own would be descriptors that somebody has to close.
+        # Neither poller nor wake-up queue: GuestHub's own have descriptors that would have to be closed.
         self.now_s = 0.0
         eventlet.hubs.hub.BaseHub.__init__(self, self._clock)
         self.wait_for: Wait = OTHER
@@ -71,7 +71,7 @@ class StepHub(GuestHub):
         self._caller: Any = None
         self._heap: list[tuple[float, int, Any]] = []
         self._order = itertools.count()
-        self._knocks: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._posted: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self.on_spawn: Callable[[Task], object] | None = None
 
     def _clock(self) -> float:
@@ -95,8 +95,8 @@ class StepHub(GuestHub):
         if not self.greenlet:
             self.greenlet.switch()  # to its first wait for a callback
         while True:
-            while self._knocks:
-                callback, args = self._knocks.popleft()
+            while self._posted:
+                callback, args = self._posted.popleft()
                 self.schedule_call_global(0, callback, *args)
             if not self._heap:
                 return None
@@ -144,7 +144,7 @@ class StepHub(GuestHub):
             self.wait_for, self.wake_s = OTHER, None
 
     def schedule_call_global(self, seconds: float, cb: Any, *args: Any, **kw: Any) -> Any:
-        """As the real hub, and tell of new tasks."""
+        """As the real hub; `on_spawn` is called with new tasks."""
         target = getattr(cb, "__self__", None)
         if isinstance(target, Task) and not target and not target.dead and self.on_spawn is not None:
             self.on_spawn(target)
@@ -165,7 +165,7 @@ class StepHub(GuestHub):
         if _get_ident() == self.thread_id:
             self.schedule_call_global(0, callback, *args)
         else:
-            self._knocks.append((callback, args))
+            self._posted.append((callback, args))
 
     def add(self, *_args: Any) -> Any:
         """Refuse to wait for a descriptor."""
@@ -187,7 +187,7 @@ class StepHub(GuestHub):
         """Forget what was scheduled, and end the hub's greenlet: suspended, it would keep this hub alive for ever."""
         self.closed_down = True
         self._heap.clear()
-        self._knocks.clear()
+        self._posted.clear()
         if self.greenlet:
             self.greenlet.parent = _getcurrent()  # where its end comes out
             self.greenlet.throw(greenlet.GreenletExit)

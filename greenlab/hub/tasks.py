@@ -1,6 +1,6 @@
-"""Tasks: green threads that can also be awaited, and that keep their failure for whoever asks.
+"""Tasks: green threads that can also be awaited, and that keep how they failed.
 
-Guarantees: a task starts with the context variables of its spawner; a failure that nobody waits for is printed once,
+Guarantees: a task starts with the context variables of its spawner; a failure that nothing waits for is printed once,
 where the task's own output goes; awaiting works from the host loop and from a loop of any other thread.
 
 Must not import: greening, pools, runs, live, magics.
@@ -94,7 +94,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
 
     def _print_failure(self) -> None:
         kind, error, trace = sys.exc_info()
-        # The first frame is `main` above, which says nothing to the reader.
+        # The first frame is `main` above, which is of no use to a reader.
         lines = traceback.format_exception(kind, error, trace.tb_next if trace else None)
         sys.stderr.write(f"greenlab: task {self.id} ({self.name}) failed\n{''.join(lines)}")
 
@@ -112,7 +112,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             try:
                 loop.call_soon_threadsafe(settle)
             except RuntimeError:
-                if not loop.is_closed():  # else whoever waited there is gone with it
+                if not loop.is_closed():  # else what waited there is gone with it
                     raise
 
         def ended(task: Task) -> None:
@@ -137,7 +137,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         return user_place(self.gr_frame)
 
     def wait(self) -> Any:
-        """Wait for the task, cooperatively, and give its value or raise its error.
+        """Wait for the task, cooperatively; return its value or raise its error.
 
         Raises:
             UsageError: the task waits for the event loop, which stands still while this cell waits; or for itself.
@@ -194,7 +194,7 @@ def wait_async(hub: GuestHub, awaitable: Awaitable[Any]) -> Any:
         problem = "the event loop stands still while a cell waits: let the cell end, or write await task in it"
     if problem is not None:
         if asyncio.iscoroutine(awaitable):
-            awaitable.close()  # it will never run, and must not complain of it
+            awaitable.close()  # it will never run, and must not warn of it
         raise UsageError(problem)
     future = asyncio.ensure_future(awaitable, loop=host)
     done = eventlet.event.Event()

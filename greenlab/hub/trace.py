@@ -1,7 +1,7 @@
 """The switch recorder: which green thread held the hub from when to when, and what it waited for then.
 
-greenlet's own trace hook tells of every switch, also of the first and the last of a green thread; a function in front
-of the hub's `switch` looks at what the green thread is about to wait for, while its frames can be seen.
+greenlet's own trace hook is called at every switch, also at the first and the last of a green thread; a function
+in front of the hub's `switch` looks at what the green thread is about to wait for, while its frames can be seen.
 
 Guarantees:
 
@@ -106,7 +106,7 @@ def record(hub: GuestHub, capacity: int = CAPACITY) -> Iterator[Recording]:
 
 
 class Recorder:
-    """Records for one hub, as long as somebody wants it to."""
+    """Records for one hub, as long as a recording goes on."""
 
     def __init__(self, hub: GuestHub) -> None:
         self._hub = hub
@@ -128,7 +128,7 @@ class Recorder:
         self._hosted = False
 
     def start(self, capacity: int) -> None:
-        """Begin to record, or go on for one more."""
+        """Begin to record, or go on for one more recording."""
         self._users += 1
         if self._users > 1:
             return
@@ -142,7 +142,7 @@ class Recorder:
         greenlet.settrace(self._hook)
 
     def stop(self, recording: Recording) -> None:
-        """Fill a recording; stop when nobody else wants one."""
+        """Fill a recording; stop when it was the last one."""
         current = self._hub.owner()
         if current is not self._hub.greenlet:
             self._note(current, perf_counter())
@@ -158,7 +158,7 @@ class Recorder:
         self._hub.__dict__.pop("switch", None)
         if self._hook is not None and greenlet.gettrace() is self._hook:
             greenlet.settrace(self._former)
-        # Otherwise somebody traces on top of us, and goes on calling a hook that only calls the former one.
+        # Otherwise another trace function was set on top, and goes on calling a hook that only calls the former one.
         self._hook = self._former = None
         self._clear()
 
@@ -174,7 +174,7 @@ class Recorder:
         return self._real_switch()
 
     def _make_hook(self, former: Any) -> Any:
-        """Make the trace function. One for each time: an old one may still be called by who traces on top of us."""
+        """Make the trace function. A new one each time: one that was set on top may still call the old one."""
         hub = self._hub
 
         def on_switch(event: str, args: Any) -> None:
@@ -209,7 +209,7 @@ class Recorder:
             self._turn_over()
 
     def _turn_over(self) -> None:
-        """Drop the older half, and the names that nobody bears any more."""
+        """Drop the older half, and the names of lanes that are in neither half."""
         self._dropped += len(self._old) // COLUMNS
         self._old, self._new = self._new, array("d")
         seen = {int(lane) for lane in self._old[2::COLUMNS]}

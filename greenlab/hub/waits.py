@@ -1,7 +1,7 @@
-"""What a green thread waits for, told from the code that gave up the hub.
+"""What a green thread waits for, known from the code that gave up the hub.
 
-Guarantees: asking costs a few dictionary look-ups, and happens only while somebody traces or steps; nothing is
-marked, patched or kept but the answers, by code object.
+Guarantees: asking costs a few dictionary look-ups, and happens only while switches are recorded, counted or stepped;
+nothing is marked or patched, and what is kept is what was found, by code object.
 
 Must not import: greening, pools, runs, live, magics. It knows some of their functions by name.
 """
@@ -64,7 +64,7 @@ _known: dict[CodeType, Wait | None] = {}
 
 
 def wait_of(frame: Any) -> Wait:
-    """Tell what a green thread waits for.
+    """Return what a green thread waits for.
 
     Args:
         frame: of the function that gives up the hub, or of one that it called.

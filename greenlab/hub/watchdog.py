@@ -1,19 +1,19 @@
-"""The watchdog: who holds the hub, at which line, for how long, and who waits behind it.
+"""The watchdog: what holds the hub, at which line, for how long, and how much waits behind it.
 
-The hub times every hold itself (see `holding`) and tells of those that lasted `after_s`; what was the line's own
-doing of that, `hold` says. The line is seen by a native thread, which looks at the hub every quarter of `after_s`.
+The hub times every hold itself (see `holding`); `hold` judges those that lasted `after_s`: how much of that was the
+line's own doing. The line is seen by a native thread, which looks at the hub every quarter of `after_s`.
 
 Guarantees:
 
 * it only looks: nothing is ever raised in user code, no frame and no local variable is kept;
 * while the hub rests (parked or polling, with nothing to do) and no run goes on, the watchdog rests on a lock, with
-  no wake-up at all, and the hub rouses it at its next turn;
+  no wake-up at all, and the hub wakes it at its next turn;
 * green threads that each run for a short while and end, one after the other, are no block: each of them moves the
   hub on, also if none of them ever waits;
-* what has been found is told on the hub's thread, and before a `watch` block is left.
+* what has been found is reported on the hub's thread, and before a `watch` block is left.
 
 A cell that computes while the hub is parked keeps background tasks waiting too: while a run goes on, it is looked at
-as well, and blamed from when something was due. Without a run it is not: nobody would hear of it.
+as well, and its block begins when something was due. Without a run it is not: nobody would be told.
 
 Must not import: greening, pools, runs, live, magics.
 """
@@ -35,7 +35,7 @@ from greenlab import patched
 from greenlab.errors import UsageError
 from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.blocks import Block
-from greenlab.hub.hold import Hold, glance, read
+from greenlab.hub.hold import Hold, read, read_cpu
 from greenlab.hub.tasks import Task
 from greenlab.hub.worker_greenlet import index_of, job_of
 from greenlab.places import is_own, user_place
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["AFTER_S", "Block", "Watchdog", "watchdog_of"]
 
 AFTER_S = 0.1
-"""How long the hub must have stood still to be called blocked, unless it is set otherwise."""
+"""How long the hub must have stood still to count as blocked, unless it is set otherwise."""
 _LOOKS = 4
 _BEGUN = 0.1
 """A hold that has lasted this part of `after_s` may become a block: its line is looked at."""
@@ -65,8 +65,8 @@ _allocate, _start_thread = _thread.allocate_lock, _thread.start_new_thread
 
 def watchdog_of(hub: GuestHub) -> Watchdog:
     """Return the hub's watchdog, which is set on it when it is first asked for. On the hub's thread."""
-    dog: Watchdog = hub.keep("watchdog", lambda: Watchdog(hub))
-    return dog
+    watchdog: Watchdog = hub.keep("watchdog", lambda: Watchdog(hub))
+    return watchdog
 
 
 class Watchdog:
@@ -86,8 +86,8 @@ class Watchdog:
         self._holds: dict[float, Hold] = {}
         self._parked: Hold | None = None
         self._closed = False
-        self._bell = _allocate()
-        self._bell.acquire()
+        self._wake_lock = _allocate()
+        self._wake_lock.acquire()
         self._ended = _allocate()
         self._ended.acquire()
         self._resting = False
@@ -97,7 +97,7 @@ class Watchdog:
 
     @property
     def after_s(self) -> float:
-        """How long the hub must have stood still to be called blocked, in seconds; `math.inf` for never.
+        """How long the hub must have stood still to count as blocked, in seconds; `math.inf` for never.
 
         It may be set at any time.
         """
@@ -109,11 +109,11 @@ class Watchdog:
             raise UsageError(f"the hub is blocked after a number of seconds greater than 0, not {value!r}")
         self._after_s = value
         self._hub.look_at_s = 0.0
-        self._rouse()
+        self._wake()
 
     @property
     def blocks(self) -> list[Block]:
-        """The last thousand blocks, whoever held the hub. On the hub's thread."""
+        """The last thousand blocks, of all that runs on the hub. On the hub's thread."""
         self.flush()
         return list(self._blocks)
 
@@ -122,7 +122,7 @@ class Watchdog:
         self._closed = True
         hub = self._hub
         hub.on_look, hub.look_at_s = None, math.inf
-        self._rouse()
+        self._wake()
         self._ended.acquire()
         self._clocks.close()
 
@@ -132,7 +132,7 @@ class Watchdog:
 
         Args:
             report: called soon after the block has ended.
-            job: whose tasks are named by their index alone.
+            job: the job of which tasks are named by their index alone.
         """
         watcher = report, job, perf_counter()
         self._watchers.append(watcher)
@@ -150,7 +150,7 @@ class Watchdog:
         try:
             while not self._closed:
                 if self._after_s == math.inf:
-                    self._bell.acquire()
+                    self._wake_lock.acquire()
                     continue
                 self._sleep()
                 former, turns = turns, hub.turns
@@ -172,7 +172,7 @@ class Watchdog:
     def _sleep(self) -> None:
         """Sleep for a step, and note for how long this thread then had to wait for the GIL."""
         self._slept_from_s = perf_counter()
-        self._bell.acquire(True, self._step_s)
+        self._wake_lock.acquire(True, self._step_s)
         self._missed_s, self._own_queued_s = self._missed_so_far_s(), self._own.queued_s() or 0.0
         self._slept_from_s = math.inf
 
@@ -194,13 +194,13 @@ class Watchdog:
         if hub.busy or self._closed:
             self._resting = False  # it turned just now, and may have looked before it was asked
             return
-        self._bell.acquire()
+        self._wake_lock.acquire()
 
-    def _rouse(self) -> None:
+    def _wake(self) -> None:
         try:
-            self._bell.release()
+            self._wake_lock.release()
         except RuntimeError:
-            pass  # it rings already
+            pass  # it is awake, or about to be
 
     def _look(self, since_s: float) -> None:
         """Look at the hold that began at `since_s`."""
@@ -265,7 +265,7 @@ class Watchdog:
             ready = {event.ident for event in poller.control(None, _KEPT, 0)}
         else:
             ready = {fd for fd, _ in hub.poll.poll(0)}
-        return due + len(ready - {hub._door.fd})
+        return due + len(ready - {hub._wakeups.fd})
 
     def _who(self, hold: Hold, place: Place) -> str:
         if hold.index is not None:
@@ -284,7 +284,7 @@ class Watchdog:
         if ended_s - self._read_s >= _READ_S:
             self._last, self._read_s = self._read(ended_s), ended_s
         else:
-            self._last = glance(before, ended_s)
+            self._last = read_cpu(before, ended_s)
         self._hub.look_at_s = math.inf if self._after_s == math.inf else ended_s + min(_GLANCE_S, self._after_s)
         if ended_s - started_s >= self._after_s:
             hold = self._holds.pop(started_s, None) or Hold(started_s, before)
@@ -297,32 +297,32 @@ class Watchdog:
             self._judge(parked)
         if self._resting:
             self._resting = False
-            self._rouse()
+            self._wake()
 
     def _judge(self, hold: Hold) -> None:
         hold.look(self._last)
         place = hold.place or _place_here()
         if place is not None and hold.is_block(self._after_s):
             self._found.append((hold.block(place, self._who(hold, place)), hold.job))
-            self._hub.call_soon_threadsafe(self._tell)
+            self._hub.call_soon_threadsafe(self._report)
 
     def flush(self) -> None:
-        """Tell what has been found; also of the caller's own hold, if it is long. On the hub's thread."""
+        """Report what has been found, and the caller's own hold, if it is long. On the hub's thread."""
         hub = self._hub
         if hub.closed_down:
             return  # also in a process that was forked
         if perf_counter() - hub.held_since_s >= self._after_s:
             hub.moved_on()
-        self._tell()
+        self._report()
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         while self._found:
-            block, whose = self._found.popleft()
+            block, block_job = self._found.popleft()
             self._blocks.append(block)
             for report, job, since_s in list(self._watchers):
                 if block.ended_s - since_s < min(self._after_s, block.duration_s / 2):
                     continue  # it was over, or nearly, when this watcher came
-                foreign = block.index is not None and job is not None and whose is not job
+                foreign = block.index is not None and job is not None and block_job is not job
                 report(replace(block, who=f"{block.who} of another run") if foreign else block)
 
 

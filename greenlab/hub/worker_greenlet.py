@@ -1,4 +1,4 @@
-"""The green threads in which a pool runs tasks, and what each of them tells of itself.
+"""The green threads in which a pool runs tasks, and what each of them does now.
 
 Guarantees: what is read here is what the green thread does now; any other greenlet has no job.
 

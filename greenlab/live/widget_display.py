@@ -155,7 +155,7 @@ def _slider(slider: Slider) -> Any:
 
 
 def _receive_on_any_shell(widget: Any) -> None:
-    """Let a widget's events go to the subshell that the front end sends them to.
+    """Send a widget's events to the subshell that the front end sends them to.
 
     ipykernel 7.4 passes a front end's message for a comm to the shell that last sent one on that comm: here the main
     shell, which is busy with the cell until the run is over. It goes by an attribute that each message sets.

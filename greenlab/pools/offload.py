@@ -5,7 +5,7 @@ workers are warm, and calls that come together travel together.
 
 Guarantees: the value or the exception, with its traceback, comes back to the caller; killing the caller stops the
 call where the pool can (a worker process is replaced; an OS thread goes on, and its outcome is dropped); what the call
-prints goes where its caller's own output goes; when nobody has called for a second, the standing job ends.
+prints goes where its caller's own output goes; when nothing was called for a second, the standing job ends.
 
 Must not import: runs, live, magics.
 """
@@ -50,12 +50,12 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
     elsewhere = offloads_to()
     if elsewhere is not None and not (pool == "prefork" and _serves_processes(hub, elsewhere)):
         return func(*args)
-    desk: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))
-    return desk.call(func, args)
+    job: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))
+    return job.call(func, args)
 
 
 def _serves_processes(hub: GuestHub, elsewhere: str) -> bool:
-    """Tell, in a task of a Celery eventlet worker, whether a prefork worker takes calls that compute.
+    """Return, in a task of a Celery eventlet worker, whether a prefork worker takes calls that compute.
 
     Where none does, the call is made where it is; that it holds the hub is then reported like any other block.
     """
@@ -85,7 +85,7 @@ class OffloadJob:
         self.max_memory: int | None = None
         self.workers = count_cores()
         self._pool_name = offloads_to() or pool
-        # What a pool of other machines can take, it says itself.
+        # A pool of other machines has a limit of its own.
         self.concurrency = self.workers if self._pool_name == "prefork" else THREADS
         self.func: Callable[[Any], Any] = _call_here if pool == "threads" else _packed_call()
         self._hub = hub
@@ -132,7 +132,7 @@ class OffloadJob:
         return find(self._hub, self._pool_name)
 
     def _serve(self) -> None:
-        """Run the standing job, until nobody has called for a while."""
+        """Run the standing job, until nothing was called for a while."""
         error: BaseException = GreenlabError("the offloaded call was stopped before it ended")
         try:
             self._find_pool().run(self)
@@ -146,14 +146,14 @@ class OffloadJob:
                 call.ended.send_exception(error)
 
     def close(self) -> None:
-        """End the standing job; callers that still wait are told."""
+        """End the standing job; it is an error for callers that still wait."""
         if self._server is not None:
             self._server.kill()
 
     # -- what the pool calls -------------------------------------------------------------------------------
 
     def size_hint(self) -> int | None:
-        """Say that more may come."""
+        """Return None: more calls may come."""
         return None
 
     def pull(self) -> tuple[int, Any]:
@@ -168,7 +168,7 @@ class OffloadJob:
         return self._todo.popleft()
 
     def succeed(self, index: int, _started_s: float, _ended_s: float, value: Any) -> None:
-        """Give a caller its value."""
+        """Send a caller its value."""
         call = self._calls.pop(index, None)
         if call is not None:
             call.ended.send(value)

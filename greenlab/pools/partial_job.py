@@ -1,6 +1,6 @@
-"""A leg: a part of a job that one pool runs, while another pool may run the rest.
+"""A partial job: a part of a job that one pool runs, while another pool may run the rest.
 
-Guarantees: a leg takes tasks from its job and tells it how they ended, so that none is lost and none is run twice;
+Guarantees: it takes tasks from the whole job and tells it how they ended, so that none is lost and none is run twice;
 once it is closed it takes no further one, but for the one that a puller waits for at that moment: one at a time waits.
 
 Must not import: live, magics, a concrete pool.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class PartialJob:
-    """A `greenlab.pools.protocol.Job` that stands for a part of another.
+    """A `greenlab.pools.protocol.Job` that is a part of another.
 
     Attributes:
         whole: the job that it is a part of.
@@ -85,7 +85,7 @@ class PartialJob:
     def pull(self) -> tuple[int, Any]:
         """Take the next task of the whole."""
         # The whole may wait before it gives one (a rate, a retry, a slow iterator). All of a hundred green threads
-        # that wait in there would get a task, long after the leg was closed.
+        # that wait in there would get a task, long after this job was closed.
         while self._pulling:
             turn = eventlet.event.Event()
             self._waiting.append(turn)
@@ -116,21 +116,21 @@ class PartialJob:
             self._waiting.pop(0).send(None)
 
     def succeed(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
-        """Tell the whole of a value."""
+        """Report a value to the whole."""
         self.whole.succeed(index, started_s, ended_s, value)
         if self.on_end is not None:
             self.on_end(started_s, ended_s, value, True)
 
     def fail(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
-        """Tell the whole of an exception."""
+        """Report an exception to the whole."""
         self.whole.fail(index, started_s, ended_s, error)
         if self.on_end is not None:
             self.on_end(started_s, ended_s, error, False)
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
-        """Show what a task printed."""
+        """Print what a task printed."""
         self.whole.write(stream, text, index)
 
     def note_block(self, block: Block) -> None:
-        """Tell of a block in another process."""
+        """Report a block in another process to the whole."""
         self.whole.note_block(block)

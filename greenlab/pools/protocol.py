@@ -78,7 +78,7 @@ class Job(Protocol):
         """Return how many tasks are left to pull at the most, or None if that is not known."""
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
-        """Show what a task in another process printed.
+        """Print what a task in another process printed.
 
         Args:
             stream: "stdout" or "stderr".

@@ -1,6 +1,6 @@
 """The registry of pools: what each pool is called, how it is sized, what it promises, and how it is made.
 
-All that the rest of greenlab knows about a pool by its name stands in its `PoolSpec`; nobody outside this room asks
+All that the rest of greenlab knows about a pool by its name stands in its `PoolSpec`; nothing outside this room asks
 `if pool == "prefork"`. A new pool is a new row of `SPECS`.
 
 Guarantees: the registry loads no pool before one is asked for: worker processes and the process that draws import it.

@@ -112,7 +112,7 @@ class Routes:
         self.table = dict(pairs)
 
     def find(self, func: Callable[..., Any]) -> str | None:
-        """Say where a function's calls go, by the first pattern that matches its name; None for nowhere."""
+        """Return where a function's calls go, by the first pattern that matches its name; None for nowhere."""
         name = name_of(func)
         names = name, f"{getattr(func, '__module__', '')}.{name}"
         for pattern, pool in self.table.items():
@@ -126,13 +126,13 @@ class Routes:
 
 
 def routes_of(hub: GuestHub) -> Routes:
-    """Give the patterns of a hub, which end with it."""
+    """Return the patterns of a hub, which end with it."""
     routes: Routes = hub.keep(_KEY, Routes)
     return routes
 
 
 def name_of(func: Callable[..., Any]) -> str:
-    """Give the qualified name that patterns are compared with, without the functions that it was made in."""
+    """Return the qualified name that patterns are compared with, without the functions that it was made in."""
     return str(getattr(func, "__qualname__", func)).rpartition("<locals>.")[2]
 
 
@@ -147,7 +147,7 @@ def check_place(pool: object) -> None:
 
 
 def _hub_to_wait_on() -> GuestHub | None:
-    if "greenlab.greening" not in sys.modules:  # nobody has started a hub
+    if "greenlab.greening" not in sys.modules:  # no hub was started
         return None
     from greenlab.greening.scope import green_hub
 

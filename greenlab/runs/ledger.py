@@ -234,7 +234,7 @@ class Ledger:
         self.errors[index] = error
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
-        """Show what a task in another process printed."""
+        """Print what a task in another process printed."""
         if self.on_write is not None:
             self.on_write(stream, text, index)
 

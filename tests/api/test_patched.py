@@ -10,7 +10,7 @@ import pytest
 
 import greenlab
 from greenlab import greening, hub
-from greenlab.greening.databases import Databases
+from greenlab.greening.switches import Switches
 
 pytestmark = pytest.mark.whole_heap
 
@@ -214,12 +214,12 @@ def test_a_hub_that_cannot_be_adopted_is_refused(code: str, what: str) -> None:
 
 
 def test_a_start_that_fails_leaves_nothing_and_may_be_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_self: Databases) -> None:
+    def fail(_self: Switches) -> None:
         raise LookupError("mine")
 
     native = time.sleep
     with monkeypatch.context() as patched:
-        patched.setattr(Databases, "switch", fail)
+        patched.setattr(Switches, "switch", fail)
         with pytest.raises(LookupError, match="mine"):
             greenlab.start()
     assert time.sleep is native

@@ -166,9 +166,9 @@ def test_subprocess_without_pipes() -> None:
 
 def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
     # The system's resolver itself, made late: whatever resolv.conf says here, it is called in a native thread.
-    from greenlab.greening import names
+    from greenlab.greening import resolver
 
-    resolve = names._getaddrinfo
+    resolve = resolver._getaddrinfo
 
     def late(host: Any, *args: Any) -> Any:
         if host != "late.invalid":
@@ -179,7 +179,7 @@ def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
         waiting.wait(LATE_S)
         return resolve("127.0.0.1", *args)
 
-    monkeypatch.setattr(names, "_getaddrinfo", late)
+    monkeypatch.setattr(resolver, "_getaddrinfo", late)
     assert 2 < cooperates(lambda: socket.getaddrinfo("late.invalid", 80)[0][4], ("127.0.0.1", 80))
 
 

@@ -91,10 +91,10 @@ def test_waits_for_locks_and_queues_are_told_apart() -> None:
 
     lock = threading.Lock()
     lock.acquire()
-    assert 0.015 < wait_for(lock.acquire, lock.release).among_s < 0.1
+    assert 0.015 < wait_for(lock.acquire, lock.release).lock_wait_s < 0.1
     items: queue.Queue[int] = queue.Queue()
-    assert 0.015 < wait_for(items.get, lambda: items.put(1)).among_s < 0.1
-    assert 0 == spent_by(lambda: time.sleep(0.02)).among_s
+    assert 0.015 < wait_for(items.get, lambda: items.put(1)).lock_wait_s < 0.1
+    assert 0 == spent_by(lambda: time.sleep(0.02)).lock_wait_s
 
 
 def test_accounts_are_of_those_who_count_and_several_may_be_open() -> None:

@@ -406,13 +406,13 @@ def test_an_idle_hub_causes_no_wake_up_of_the_watchdog() -> None:
         try:
             dog: Any = watchdog_of(here)
             looks = [0]
-            bell = dog._bell
+            bell = dog._wake_lock
 
             def counted(*args: Any) -> bool:
                 looks[0] += 1
                 return bool(bell.acquire(*args))
 
-            dog._bell = SimpleNamespace(acquire=counted, release=bell.release)
+            dog._wake_lock = SimpleNamespace(acquire=counted, release=bell.release)
             await greenlab.spawn(time.sleep, 0.2)
             busy = looks[0]
             await asyncio.sleep(0.2)  # it goes to rest

@@ -89,7 +89,7 @@ def run_child() -> None:
 
 def look_up_name() -> Any:
     # The system's resolver itself, made late: how long it takes here by itself is not known.
-    from greenlab.greening import names
+    from greenlab.greening import resolver
 
     def late(host: Any, *args: Any) -> Any:
         if args[-1] & socket.AI_NUMERICHOST:
@@ -97,7 +97,7 @@ def look_up_name() -> Any:
         time.sleep(LATE_S)  # in a native thread, or it blocks
         return []
 
-    names._getaddrinfo = late  # type: ignore[assignment]
+    resolver._getaddrinfo = late  # type: ignore[assignment]
     with contextlib.suppress(socket.gaierror):
         return socket.getaddrinfo("late.invalid", 80)
 

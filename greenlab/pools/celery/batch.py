@@ -57,7 +57,7 @@ class Results:
         self._told_s = perf_counter()
 
     def tell(self, kind: str, *about: Any, size: int = 0) -> None:
-        """Tell something else of the message, after the results so far."""
+        """Report something else of the message, after the results so far."""
         self.flush()
         self._reports.tell(self._queue, kind, self._message, *about, size=size)
 
@@ -91,7 +91,7 @@ class Results:
         self.tell(messages.FAILURE, index, started_s, ended_s, packed, size=len(packed[2]))
 
     def flush(self) -> None:
-        """Tell the results that wait."""
+        """Send the results that wait."""
         with self._lock:
             plain, self._plain = self._plain, ([], [], [], [])
             self._told_s = perf_counter()
@@ -130,7 +130,7 @@ class Printing:
         sys.stdout, sys.stderr = self.streams
 
     def ship(self, name: str, fd: int, task: Task | None, text: str) -> None:
-        """Tell text to the kernel whose task printed it."""
+        """Send text to the kernel of the task that printed it."""
         if task is None:
             os.write(fd, text.encode("utf-8", "replace"))
             return
@@ -138,7 +138,7 @@ class Printing:
         self._reports.tell(queue, messages.PRINTED, job, index, name, text, size=len(text))
 
     def end(self, task: Task) -> None:
-        """Tell what a task has printed and not ended with a line end."""
+        """Send what a task has printed and not ended with a line end."""
         for stream in self.streams:
             if stream.partial:
                 stream.end(task)

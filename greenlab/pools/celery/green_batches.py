@@ -59,7 +59,7 @@ class _GreenMessage:
         self._flusher: Any = None
 
     def flush_soon(self) -> None:
-        """Tell the results with the last task of the message, or a moment later where that is not the last."""
+        """Send the results with the last task of the message, or a moment later where that is not the last."""
         if self.left == 1:
             self.results.flush()
         elif self._flusher is None:

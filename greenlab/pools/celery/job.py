@@ -107,7 +107,7 @@ class ActiveJob:
     # --- waiting for changes
 
     def wake(self) -> None:
-        """Tell those who wait that something has changed."""
+        """Wake the green threads that wait for a change."""
         changed, self._changed = self._changed, eventlet.event.Event()
         changed.send()
 
@@ -143,13 +143,13 @@ class ActiveJob:
         return min(_MOST_AHEAD, int(_AHEAD_S * self._pace.now))
 
     def tell(self, index: int, started_s: float, ended_s: float, value: Any, error: BaseException | None) -> None:
-        """Tell the run how a task ended."""
+        """Report to the run how a task ended."""
         if error is None:
             self.job.succeed(index, started_s, ended_s, value)
         else:
             self.job.fail(index, started_s, ended_s, error)
 
     def fail_now(self, index: int, error: BaseException) -> None:
-        """Tell the run that a task failed which runs nowhere."""
+        """Report to the run that a task failed that runs nowhere."""
         now_s = perf_counter()
         self.tell(index, now_s, now_s, None, error)

@@ -129,7 +129,7 @@ class CeleryPool:
         raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}")
 
     def serves(self, kind: str) -> bool:
-        """Tell whether a worker takes tasks of a kind, "io" or "cpu"; asks them, where that is not known.
+        """Return whether a worker takes tasks of a kind, "io" or "cpu"; asks them, where that is not known.
 
         Waits cooperatively.
         """
@@ -236,7 +236,7 @@ class CeleryPool:
             eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
 
     def close(self) -> None:
-        """Let the connection go. Workers stay."""
+        """Close the connection. Workers stay."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -64,7 +64,7 @@ class Reports:
                 self._changed.notify()
 
     def tell_again(self, queue: str) -> None:
-        """Tell once more how tasks ended of late: the broker was away, and may have forgotten it."""
+        """Report once more how tasks ended of late: the broker was away, and may have forgotten it."""
         with self._changed:  # what is told is kept once more, so here it goes
             recent, self._recent, self._recent_bytes = self._recent, deque(), 0
         for told_to, one, size in recent:

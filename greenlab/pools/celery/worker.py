@@ -105,7 +105,7 @@ class WorkerSide:
         self._held.pop(message, None)
 
     def lost(self, message: str, pid: int, signum: int | None, code: int | None) -> None:
-        """Tell that the process that had a message has died."""
+        """Report that the process that had a message has died."""
         queue = self._held.pop(message, None)
         if queue is not None:
             self.reports.tell(queue, messages.LOST, message, pid, signum, code)
@@ -131,7 +131,7 @@ class WorkerSide:
             self._tell_held()
 
     def _tell_held(self) -> None:
-        """Say now and then what is held, as long as anything is."""
+        """Report now and then what is held, as long as anything is."""
         if self._telling is None:
             self._telling = self.controller.timer.call_after(HELD_EVERY_S, self._held_again)
 

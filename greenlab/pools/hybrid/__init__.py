@@ -1,8 +1,8 @@
 """The room of the hybrid pool: many tasks at a time in each worker process, by a hub of its own.
 
-In the kernel, `pool` puts together who works (`processes.fleet`), who gets which task (`feeding`) and what is known of
-a process (`link`) and of a job (`job`). In the process, `worker` runs each job of the kernel (`remote`) in a green
-pool; `frames` is what both say to each other.
+In the kernel, `pool` puts together which processes there are (`processes.supervisor`), which gets which task
+(`dispatch`), and what is known of a process (`worker_handle`) and of a job (`job`, `job_on_worker`). In the process,
+`worker` runs each job of the kernel (`remote`) in a green pool; `frames` is what both send each other.
 
 Guarantees of the room: those of `pool.HybridPool`; and a process loads nothing of the kernel's half, so nothing is
 imported here before it is asked for.

@@ -1,8 +1,8 @@
-"""What the hybrid pool and its processes say to each other, beside the frames of `wire`.
+"""What the hybrid pool and its processes send each other, beside the frames of `framing`.
 
 A head's `number` is the index of a task, unless the kind of the frame says otherwise.
 
-Must not import: eventlet, asyncio, or anything of greenlab but wire.
+Must not import: eventlet, asyncio, or anything of greenlab but framing.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ BLOCKED: Final = 41  # a task held the hub: a `Block`
 
 BROKEN: Final = 43  # why this process ends: it cannot serve
 
-NOBODY: Final = (1 << 64) - 1  # the index of a print that is of no task
+OF_NO_TASK: Final = (1 << 64) - 1  # the index of a print that is of no task
 
 
 class Marks:
     """Memory that the pool shares with one process: three words of each job there.
 
-    A process takes the tasks of a job in the order in which they were sent, and each is the how-manieth that it was.
+    A process takes the tasks of a job in the order in which they were sent; each is known by its number in that order.
 
     Attributes:
         begun: the task that the process turned to last, written before it looks at `recall` and begins it. It survives
             the process, and so tells which tasks were lost with it, and which never began.
-        recall: written by the pool: no task up to this one shall be begun any more. Whoever writes it, and reads
-            `begun` a moment later, knows that none above that has been begun, nor ever will be.
+        recall: written by the pool: no task up to this one shall be begun any more. The pool writes it, reads
+            `begun` a moment later, and knows that none above that has been begun, nor ever will be.
         running: how many tasks have begun and not ended.
     """
 
@@ -52,7 +52,7 @@ class Marks:
         self.begun, self.recall, self.running = (words[i * self.COUNT : (i + 1) * self.COUNT] for i in range(3))
 
     def close(self) -> None:
-        """Let the memory go."""
+        """Release the memory."""
         self.begun.release()
         self.recall.release()
         self.running.release()

@@ -37,7 +37,7 @@ class JobOnWorker:
         share: how many tasks it was told to have in flight.
         outstanding: the tasks that were sent and have not ended, by index.
         ended: an event that comes when nothing of the job runs there any more.
-        seen: how many had begun when somebody looked.
+        seen: how many had begun when that was last looked at.
         recalled: whether tasks were recalled, and the process has said nothing since.
     """
 

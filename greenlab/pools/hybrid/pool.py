@@ -14,7 +14,7 @@ Guarantees:
   fail with `WorkerLostError`, those that had not go to another process, and it is replaced at once;
 * what holds the hub of a process is told the job, as it is told of the hub here;
 * a time limit, too, stops a task that computes: the process raises `TaskTimeoutError` in it, and in no other;
-* jobs that run at the same time share the processes; an idle pool wakes nobody.
+* jobs that run at the same time share the processes; an idle pool wakes nothing.
 
 Bounds: a process holds many tasks, so its death costs all that it had begun, and results of its last two milliseconds
 (or of the turn of its hub) that it had not sent; `resume()` or retries run just these again. A task that computes
@@ -152,7 +152,7 @@ class HybridPool(ProcessPool[ActiveJob, WorkerHandle]):
     # --- processes that come and go
 
     def _assign(self, active: ActiveJob) -> None:
-        """Give a job its processes: those it has, if it may keep them, and those with the fewest jobs."""
+        """Choose a job's processes: those it has, if it may keep them, and those with the fewest jobs."""
         serving = [handle for handle in self._supervisor.processes if handle.takes_tasks]
         handles = [handle for handle in active.handles if handle in serving][: active.width]
         others = [handle for handle in serving if handle not in handles]

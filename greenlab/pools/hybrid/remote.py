@@ -61,7 +61,7 @@ class RemoteJob:
     """The `Job` that the green pool of this process runs.
 
     Args:
-        office: where results go.
+        worker: where results go.
         number: the job's number.
         marks: where to count tasks that have begun, and to see what is recalled; `slot` is the place.
         share: how many tasks may be in flight here.
@@ -74,7 +74,7 @@ class RemoteJob:
 
     def __init__(
         self,
-        office: PoolCallbacks,
+        worker: PoolCallbacks,
         number: int,
         marks: Marks,
         slot: int,
@@ -88,7 +88,7 @@ class RemoteJob:
         self.ended = False
         self.inside = 0  # tasks whose function has been called and has not returned
         self.when_empty: Callable[[], object] | None = None
-        self._office = office
+        self._worker = worker
         self._marks, self._slot = marks, slot
         self._body: Bytes = body
         self._func: Any = None
@@ -113,7 +113,7 @@ class RemoteJob:
         return bool(self._queue)
 
     def size_hint(self) -> int | None:
-        """Say what has come, and that more may come."""
+        """Return more than have come: more may come."""
         return len(self._queue) + 1
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
@@ -121,10 +121,10 @@ class RemoteJob:
 
     def note_block(self, block: Block) -> None:
         """Send it to the kernel."""
-        self._office.send(
+        self._worker.send(
             framing.frame(frames.BLOCKED, self.number, 0, Parcel(framing.PICKLED, [pickle.dumps(block, 5)]))
         )
-        self._office.post_soon(self, perf_counter())
+        self._worker.post_soon(self, perf_counter())
 
     def pull(self) -> tuple[int, Any]:
         """Take the next task, or wait for one."""
@@ -148,7 +148,7 @@ class RemoteJob:
                 return task
             if self.ended:
                 raise StopIteration
-            if self._office.forked:  # a task has forked, and this is what came of it
+            if self._worker.forked:  # a task has forked, and this is what came of it
                 os._exit(1)
             self._wait()
 
@@ -167,7 +167,7 @@ class RemoteJob:
             values.append(value)
         else:
             self._send_by_itself(index, started_s, ended_s, value)
-        self._office.post_soon(self, ended_s)
+        self._worker.post_soon(self, ended_s)
 
     def fail(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
         """Send an error."""
@@ -178,7 +178,7 @@ class RemoteJob:
             self._send_killed(index, started_s, ended_s)
         else:
             self._send_error(index, started_s, ended_s, error)
-        self._office.post_soon(self, ended_s)
+        self._worker.post_soon(self, ended_s)
 
     # --- what the kernel says
 
@@ -218,7 +218,7 @@ class RemoteJob:
         for _ in range(min(wanted - len(self._woken), len(self._idle))):
             thread = self._idle.pop()
             self._woken.add(thread)
-            self._office.hub.schedule_call_global(0, self._resume, thread)
+            self._worker.hub.schedule_call_global(0, self._resume, thread)
 
     # --- inside
 
@@ -230,7 +230,7 @@ class RemoteJob:
         me = greenlet.getcurrent()
         self._idle.append(me)
         try:
-            self._office.hub.switch()
+            self._worker.hub.switch()
         finally:
             if me in self._woken:
                 self._woken.discard(me)
@@ -238,7 +238,7 @@ class RemoteJob:
                 self._idle.remove(me)
 
     def _return(self, task: tuple[int, Any] | None) -> None:
-        """Say which tasks are not begun, being recalled: this one, and those behind it."""
+        """Send which tasks are not begun, being recalled: this one, and those behind it."""
         queue, recall, returned = self._queue, self._marks.recall[self._slot], []
         while True:
             if task is not None:
@@ -249,8 +249,8 @@ class RemoteJob:
             self._pulled += 1
         self._marks.begun[self._slot] = self._pulled
         parcel = Parcel(framing.PICKLED, [pickle.dumps(returned, 5)])
-        self._office.send(framing.frame(frames.RETURNED, self.number, 0, parcel))
-        self._office.post_soon(self, perf_counter())
+        self._worker.send(framing.frame(frames.RETURNED, self.number, 0, parcel))
+        self._worker.post_soon(self, perf_counter())
 
     def _call(self, item: Any) -> Any:
         me: Any = greenlet.getcurrent()
@@ -258,7 +258,7 @@ class RemoteJob:
         self.inside += 1
         try:
             if type(item) is Packed:
-                item = item.load(self._office.arrivals.knows)
+                item = item.load(self._worker.arrivals.knows)
             if self.timeout_s is None:
                 return self._func(item)
             me.until_s = perf_counter() + self.timeout_s
@@ -275,7 +275,7 @@ class RemoteJob:
             if self._func is not None:
                 return
             try:
-                self._func = self._office.arrivals.unpack(*pickle.loads(self._body))
+                self._func = self._worker.arrivals.unpack(*pickle.loads(self._body))
             except greenlet.GreenletExit:
                 raise
             except BaseException as error:
@@ -285,8 +285,8 @@ class RemoteJob:
     def _end(self, index: int) -> None:
         self._running -= 1
         self._marks.running[self._slot] = self._running
-        self._office.end_output((self, index))
-        if self._queue and self._idle:  # whoever calls may be one too many, and leave
+        self._worker.end_output((self, index))
+        if self._queue and self._idle:  # the caller may be one too many, and leave
             self.wake()
 
     def _send_by_itself(self, index: int, started_s: float, ended_s: float, value: Any) -> None:
@@ -295,13 +295,13 @@ class RemoteJob:
         except BaseException as cause:
             self._send_error(index, started_s, ended_s, serialization.unsendable_result(value, cause))
             return
-        self._office.send(framing.frame(framing.RESULT, self.number, index, parcel, (started_s, ended_s)))
+        self._worker.send(framing.frame(framing.RESULT, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_error(self, index: int, started_s: float, ended_s: float, error: BaseException) -> None:
         parcel = dump_task_error(error)
-        self._office.send(framing.frame(framing.ERROR, self.number, index, parcel, (started_s, ended_s)))
+        self._worker.send(framing.frame(framing.ERROR, self.number, index, parcel, (started_s, ended_s)))
 
     def _send_killed(self, index: int, started_s: float, ended_s: float) -> None:
-        self._office.send(
+        self._worker.send(
             framing.frame(frames.KILLED, self.number, index, Parcel(framing.NOTHING, []), (started_s, ended_s))
         )

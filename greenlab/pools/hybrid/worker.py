@@ -43,7 +43,7 @@ from greenlab.hub.watchdog import watchdog_of
 from greenlab.hub.worker_greenlet import WorkerGreenlet
 from greenlab.pools import green, registry
 from greenlab.pools.hybrid import frames
-from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.hybrid.frames import OF_NO_TASK, Marks
 from greenlab.pools.hybrid.output import Output, Task
 from greenlab.pools.hybrid.remote import RemoteJob
 from greenlab.pools.processes import framing, output
@@ -174,7 +174,7 @@ class Worker:
         self._leave(job)
 
     def _leave(self, job: RemoteJob) -> None:
-        """Say that a job has ended, when the last of its tasks has let go and nothing more is to be told of it."""
+        """Send that a job has ended, once the last of its tasks has left and nothing more is to be sent of it."""
         if job.when_empty is None or job.inside or job.number in self._runners:
             return
         job.when_empty = None
@@ -183,7 +183,7 @@ class Worker:
         self._write()
 
     def give_up(self, error: BaseException) -> NoReturn:
-        """Say why this process can serve no longer, and end it."""
+        """Send why this process can serve no longer, and end it."""
         why = f"{type(error).__name__}: {error}"
         self.send(framing.frame(frames.BROKEN, 0, 0, Parcel(framing.RAW, [why.encode("utf-8", "replace")])))
         self.post()
@@ -254,7 +254,7 @@ class Worker:
 
     def _send_text(self, kind: int, task: Task | None, text: str) -> None:
         job = task[0].number if task is not None else max(self._jobs, default=0)
-        index = task[1] if task is not None else NOBODY
+        index = task[1] if task is not None else OF_NO_TASK
         self.send(framing.frame(kind, job, index, Parcel(framing.RAW, [text.encode("utf-8", "replace")])))
         self._write()  # at once: the task may compute for long before the hub turns again
         if self._writer is not None and greenlet.getcurrent() not in (self.hub.greenlet, self.hub.root):
@@ -266,7 +266,7 @@ class Worker:
         self._sock.close()
         for job in self._jobs.values():
             job.stop()
-            job.ended = False  # so that whoever comes back for another task leaves the process
+            job.ended = False  # so that a worker that comes back for another task leaves the process
         output.let_go()
 
 
@@ -278,9 +278,9 @@ class Warden:
     is past its own limit.
     """
 
-    def __init__(self, office: Worker) -> None:
-        self._office = office
-        self._hub = office.hub
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._hub = worker.hub
         self._jobs: set[RemoteJob] = set()
         self._limited = 0
         self._stop: Any = None
@@ -307,7 +307,7 @@ class Warden:
         hub = self._hub
         seen = -1
         while not stop.acquire(True, _LOOK_S):
-            if hub.busy and hub.switches == seen and (self._limited or self._office.unsent):
+            if hub.busy and hub.switches == seen and (self._limited or self._worker.unsent):
                 signal.pthread_kill(hub.thread_id, signal.SIGVTALRM)
             seen = hub.switches
 
@@ -315,8 +315,8 @@ class Warden:
         """Runs in whichever green thread computes."""
         if frame is None or frame.f_code.co_filename.startswith(_NOT_HERE):
             return  # the next signal finds it elsewhere
-        if self._office.unsent and not self._office.forked:
-            self._office.post()
+        if self._worker.unsent and not self._worker.forked:
+            self._worker.post()
         me = self._hub.owner()
         if isinstance(me, WorkerGreenlet) and perf_counter() >= me.until_s:
             me.until_s = inf
@@ -324,7 +324,7 @@ class Warden:
 
 
 def main(sock_fd: int, page_fd: int) -> None:
-    """Be a process of the pool on these descriptors until the pool lets go; then leave."""
+    """Run a process of the pool on these descriptors until the pool closes them; then leave."""
     marks = Marks(page_fd)
     os.close(page_fd)
     status = 1

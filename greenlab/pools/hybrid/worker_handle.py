@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlab.errors import GreenlabError
 from greenlab.hub import eventlet
 from greenlab.pools.hybrid import frames
-from greenlab.pools.hybrid.frames import NOBODY, Marks
+from greenlab.pools.hybrid.frames import OF_NO_TASK, Marks
 from greenlab.pools.hybrid.job import frames_of
 from greenlab.pools.hybrid.job_on_worker import JobOnWorker
 from greenlab.pools.processes import framing, serialization
@@ -155,7 +155,7 @@ class WorkerHandle(ProcessHandle):
         return found
 
     def _take_returned(self, placed: JobOnWorker, body: Bytes) -> None:
-        """Give to others what the process turned to when it had been recalled, and so did not begin."""
+        """Hand to others what the process turned to when it had been recalled, and so did not begin."""
         active, again = placed.active, []
         for index, nth in pickle.loads(body):
             entry = placed.outstanding.get(index)
@@ -198,7 +198,7 @@ class WorkerHandle(ProcessHandle):
         return placed
 
     def tell_share(self, active: ActiveJob, share: int) -> None:
-        """Let the process have another number of the job's tasks in flight."""
+        """Allow the process another number of the job's tasks in flight."""
         placed = self._placed.get(active.number)
         if placed is not None and placed.share != share:
             placed.share = share
@@ -224,7 +224,7 @@ class WorkerHandle(ProcessHandle):
         self._answers.pop(question, None)
 
     def end(self, active: ActiveJob) -> JobOnWorker | None:
-        """Let the process stop what it has of a job, and forget it; return what that is, if anything."""
+        """Have the process stop what it has of a job, and forget it; return what that is, if anything."""
         placed = self._placed.pop(active.number, None)
         if placed is None or self.is_dead:
             return None
@@ -245,7 +245,7 @@ class WorkerHandle(ProcessHandle):
             if kind in STREAMS:
                 active = self._jobs.get(number_of_job)
                 if active is not None:
-                    printed.add(active, STREAMS[kind], None if number == NOBODY else number, body)
+                    printed.add(active, STREAMS[kind], None if number == OF_NO_TASK else number, body)
                 continue
             printed.flush()
             self.proven = self.proven or kind not in (frames.READY, frames.BROKEN)
@@ -312,7 +312,7 @@ class WorkerHandle(ProcessHandle):
             event.send([InFlight(index, started_s, self.pid, where) for index, started_s, where in pickle.loads(body)])
 
     def account_for_loss(self, status: int) -> list[tuple[ActiveJob, int, Any]]:
-        """Tell jobs of the tasks that had begun as the process died, and of those that were being killed.
+        """Report to jobs the tasks that had begun as the process died, and of those that were being killed.
 
         Returns:
             the tasks that it had not begun, and that still have to run.
@@ -333,7 +333,7 @@ class WorkerHandle(ProcessHandle):
         self._dispatcher.wake()
 
     def close(self) -> None:
-        """As ProcessHandle; nobody waits any longer for its answers."""
+        """As ProcessHandle; its answers are not waited for any longer."""
         super().close()
         for placed in [*self._placed.values(), *self._ending.values()]:
             placed.ended.send()

@@ -1,7 +1,7 @@
 """The room of the prefork pool: one task at a time in each worker process.
 
-In the kernel, `pool` puts together who works (`processes.fleet`), who gets which task (`feeding`) and what is known of
-a worker (`link`) and of a job (`job`). In the worker process runs `worker`.
+In the kernel, `pool` puts together which workers there are (`processes.supervisor`), which gets which task
+(`dispatch`), and what is known of a worker (`worker_handle`) and of a job (`job`). In the worker process runs `worker`.
 
 Guarantees of the room: those of `pool.PreforkPool`; and a worker process loads neither eventlet nor the kernel's half,
 so nothing is imported here before it is asked for.

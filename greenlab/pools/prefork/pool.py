@@ -14,7 +14,7 @@ Guarantees:
 * what is killed is killed with the processes that it started, and costs no task but the one that was meant;
 * a worker runs at most `max_tasks` tasks, and begins none once it was seen above `max_memory`;
 * jobs that run at the same time take turns at the workers;
-* an idle pool wakes nobody: no timer, no polling.
+* an idle pool wakes nothing: no timer, no polling.
 
 Bounds: what C code writes to the descriptors 1 and 2 goes where the kernel's own output goes, not to `job.write`.
 A task that handles SIGUSR1 itself, or computes in C, meets only the hard limit, and does not tell where it stands.

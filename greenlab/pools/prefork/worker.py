@@ -260,7 +260,7 @@ def _resident_bytes() -> int:
 
 
 def main(sock_fd: int, page_fd: int) -> None:
-    """Be a worker on these descriptors until the pool lets go; then leave the process."""
+    """Run a worker on these descriptors until the pool closes them; then leave the process."""
     page = Page(page_fd)
     rings = Ring(page_fd, 0, page.read_there), Ring(page_fd, 1, page.read_here)
     os.close(page_fd)

@@ -29,7 +29,7 @@ get_hub = eventlet.hubs.get_hub
 
 _GRACE_S: Final = 1.0
 """How long a task that was told to end may take to clean up before its worker is killed: a `finally` that closes
-connections or removes files needs less, and nobody should wait long for a task that cannot be told."""
+connections or removes files needs less, and a task that cannot be told should not keep a run waiting."""
 _PAUSE_S: Final = 0.002
 """A reading costs some 50 µs, which is 5 % of a task of a millisecond: of such tasks, several are read at once."""
 
@@ -60,7 +60,7 @@ class WorkerHandle(ProcessHandle):
         self._opened: set[int] = set()  # the jobs that it knows
         self._recalled = False  # tasks were recalled from it, and it has said nothing since
         self._low = 0  # asks for more when no more tasks than this are outstanding
-        self._progress = (0, 0, 0)  # how far it had come when somebody looked
+        self._progress = (0, 0, 0)  # how far it had come when that was last looked at
         self._overdue = 0  # the task that was told to end, having outlasted its limit
         self._kill_error: tuple[int, BaseException | None] = (0, None)  # a task that is killed, and its error
         self._timer: Any = None
@@ -81,7 +81,7 @@ class WorkerHandle(ProcessHandle):
 
     @property
     def is_busy(self) -> bool:
-        """Whether it has tasks that somebody still wants."""
+        """Whether it has tasks that are still wanted."""
         return any(entry[0].error is None for entry in self.outstanding.values())
 
     @property
@@ -171,7 +171,7 @@ class WorkerHandle(ProcessHandle):
             self._supervisor.retire(self)
 
     def forget(self, active: ActiveJob) -> None:
-        """Let the worker drop the function of a job that has ended."""
+        """Have the worker drop the function of a job that has ended."""
         if active.number in self._opened:
             self._opened.discard(active.number)
             self.send(framing.frame(framing.FORGET, active.number, 0, framing.NO_BODY))
@@ -351,7 +351,7 @@ class WorkerHandle(ProcessHandle):
     # --- its death
 
     def account_for_loss(self, status: int) -> list[Entry]:
-        """Tell jobs of the task that ran as the worker died.
+        """Report to jobs the task that ran as the worker died.
 
         Returns:
             the tasks that it had not begun, and that still have to run.

@@ -1,6 +1,7 @@
 """What the pools of worker processes share: where processes come from, how they are kept, and what travels.
 
-`forkserver` makes processes and `fleet` keeps them; `wire`, `ring` and `sending` carry tasks and results.
+`forkserver` makes processes and `supervisor` keeps them; `serialization`, `framing` and `ring_buffer` carry tasks and
+results.
 
 Guarantees of the room: no process outlives its pool; nothing in the kernel's half blocks; a frame arrives whole or not
 at all, and what cannot be sent is named.

@@ -4,7 +4,7 @@ Each pool says which worker has how much room, and from which of them what waits
 
 Guarantees:
 
-* nothing is pulled that nobody has room for, and what has been pulled never waits for an item that is late;
+* nothing is pulled that no worker has room for, and what has been pulled never waits for an item that is late;
 * a task is given to a second worker only when the first one has not begun it and never will;
 * a task for which there is no way any more stops its run;
 * no timer runs but while tasks wait at one worker and another one could take them.
@@ -118,7 +118,7 @@ class Dispatcher(Generic[A]):
     # --- from a job to workers
 
     def feed(self, active: A) -> bool:
-        """Give out tasks until the job has no more now; return whether there were any."""
+        """Hand out tasks until the job has no more now; return whether there were any."""
         pull, fed = active.job.pull, False
         while True:
             batch, room = self._await_room(active)
@@ -146,7 +146,7 @@ class Dispatcher(Generic[A]):
             batch.post()
 
     def give_again(self, tasks: Iterable[tuple[A, int, Any]]) -> None:
-        """Give tasks (job, index, item) to other workers, in the background: the one that had them began none."""
+        """Hand tasks (job, index, item) to other workers, in the background: the one that had them began none."""
         by_job: dict[A, list[tuple[int, Any]]] = {}
         for active, index, item in tasks:
             by_job.setdefault(active, []).append((index, item))
@@ -190,7 +190,7 @@ class Dispatcher(Generic[A]):
         self.watch()
 
     def wake(self) -> None:
-        """Let every job look for room again."""
+        """Have every job look for room again."""
         for active in self._jobs:
             active.wake()
         self.watch()

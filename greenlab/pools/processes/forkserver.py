@@ -10,7 +10,7 @@ Guarantees:
 * each child leads a process group of its own: what it started is killed with it, and also when it ended badly by
   itself. Only where it left of its own accord (status 0) does it leave what it started alone;
 * a pid is signalled only while it is still a child of the server, so never a stranger's that took its number;
-* nothing polls, and nobody is ended by the SIGINT that a terminal or front end sends to the whole group.
+* nothing polls, and no process is ended by the SIGINT that a terminal or front end sends to the whole group.
 
 Bounds: a process that made itself a group or session of its own is not found; if the server itself is killed by
 SIGKILL, its children die (on Linux) but not what they started.
@@ -124,7 +124,7 @@ class ForkServer:
         return list(_MESSAGE.iter_unpack(data[:whole]))
 
     def hang_up(self) -> None:
-        """Let the server end its children, then itself; `read` raises EOFError when that is done."""
+        """Have the server end its children, then itself; `read` raises EOFError when that is done."""
         with contextlib.suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
@@ -152,7 +152,7 @@ def _sigint_held() -> Iterator[None]:
 
 
 def serve(fd: int, module: str) -> NoReturn:
-    """Be the fork server on this descriptor, until it is closed at the other end; see `ForkServer`."""
+    """Run the fork server on this descriptor, until it is closed at the other end; see `ForkServer`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for signum in (signal.SIGTTIN, signal.SIGTTOU):
         # Workers are in the background of a terminal: a task that reads it gets an error, instead of being stopped.
@@ -276,7 +276,7 @@ def _collect() -> tuple[int, int]:
         if ended is None:
             return 0, 0
         if ended.si_status:
-            _kill_group(ended.si_pid)  # before it is collected: until then its number is nobody else's
+            _kill_group(ended.si_pid)  # before it is collected: until then its number is no other's
         return os.waitpid(ended.si_pid, 0)
     pid, status = os.waitpid(-1, os.WNOHANG)  # macOS has os.waitid from Python 3.13 on
     if pid and status:

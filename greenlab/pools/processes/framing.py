@@ -206,13 +206,13 @@ class Page:
             pool knows which task was lost;
         started_s: since when, written before `taken`.
     Of the pool:
-        recall: no task up to this one shall be begun any more. Whoever writes it, and reads `taken` a moment
-            later, knows that no task above that has been begun, nor ever will be (see `WorkerHandle.take_back`);
+        recall: no task up to this one shall be begun any more. The pool writes it, reads `taken` a moment
+            later, and knows that no task above that has been begun, nor ever will be (see `WorkerHandle.take_back`);
         skip: a flag a job: its tasks shall not be begun;
         stop, limit_s: this task has outlasted its limit, of so many seconds (told by SIGUSR1);
         asked: goes up by one when the pool asks where the task stands (told by SIGUSR1).
-    Of both: `read_there` and `read_here`, up to where the worker and the pool have read the rings (see `ring`), which
-    lie behind this page in the same memory.
+    Of both: `read_there` and `read_here`, up to where the worker and the pool have read the rings (see `ring_buffer`),
+    which lie behind this page in the same memory.
     """
 
     SIZE: Final = 8192
@@ -254,7 +254,7 @@ class Page:
         return self.asked[0] != self._answered[0]
 
     def answer(self, place: tuple[str, int, str] | None) -> None:
-        """Say where the running task stands."""
+        """Write where the running task stands."""
         asked = self.asked[0]
         if place is not None:
             name, line, function = place
@@ -271,7 +271,7 @@ class Page:
         return place if told == number else None
 
     def close(self) -> None:
-        """Let the memory go."""
+        """Release the memory."""
         views = (self.taken, self.running, self.recall, self.stop, self.asked, self._answered)
         for view in (*views, self.read_there, self.read_here, self.started_s, self.limit_s, self.skip, self._place):
             view.release()

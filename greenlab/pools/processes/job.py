@@ -1,7 +1,7 @@
 """A job, as a pool of worker processes sees it while it runs.
 
 Guarantees: nothing here waits, but `ActiveJob.wait` and `ActiveJob.await_end`; what the job itself raises ends its run,
-and nobody else's.
+and no one else's.
 Must not import: runs, live, magics, eventlet.green.
 """
 
@@ -95,7 +95,7 @@ class ActiveJob:
             return None
 
     def tell(self, index: int, start_s: float, end_s: float, value: Any, error: BaseException | None = None) -> None:
-        """Tell the job how a task ended."""
+        """Report to the job how a task ended."""
         self.pending -= 1
         if self.error is not None:
             return
@@ -108,11 +108,11 @@ class ActiveJob:
             self.stop(broken)
 
     def write(self, stream: str, text: str, index: int | None) -> None:
-        """Give the job what a task printed."""
+        """Send the job what a task printed."""
         self._give(self.job.write, stream, text, index)
 
     def note_block(self, block: Block) -> None:
-        """Tell the job of a block in a process."""
+        """Report to the job a block in a process."""
         self._give(self.job.note_block, block)
 
     def _give(self, take: Callable[..., object], *what: Any) -> None:

@@ -45,7 +45,7 @@ class Captured(io.TextIOBase):
         return self._fd
 
     def writable(self) -> bool:
-        """Say yes."""
+        """Return True."""
         return True
 
 

@@ -70,7 +70,7 @@ class ProcessPool(Generic[A, H]):
         raise NotImplementedError
 
     def _forget(self, handle: H, active: A) -> None:
-        """Let a worker forget a job."""
+        """Have a worker forget a job."""
         raise NotImplementedError
 
     def lost(self, handle: H, status: int) -> None:

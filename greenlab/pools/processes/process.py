@@ -140,7 +140,7 @@ class ProcessHandle:
         self.leave_if_idle()
 
     def leave_if_idle(self) -> None:
-        """Let the process leave, if it is to and holds nothing; it does when it finds nothing more to read."""
+        """Have the process leave, if it is to and holds nothing; it does when it finds nothing more to read."""
         if self.state is WorkerState.RETIRING and not self.load:
             with contextlib.suppress(OSError):
                 self.sock.shutdown(socket.SHUT_WR)
@@ -155,7 +155,7 @@ class ProcessHandle:
         self._become(WorkerState.DEAD)
 
     def close(self) -> None:
-        """Let go of everything, also if no process was ever at the other end."""
+        """Release everything, also if no process was ever at the other end."""
         self._become(WorkerState.CLOSED)
         for thread in (self._reader, self._writer):
             if thread is not None and thread is not eventlet.getcurrent():

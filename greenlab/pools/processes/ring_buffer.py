@@ -5,8 +5,8 @@ each. Here a body is copied twice, once in and once out, and the socket carries 
 
 Guarantees: nothing here waits; where there is no room, or no such memory (macOS), the socket carries the body. One
 side writes and the other reads, in the order of the frames; the reader copies at once, so nothing keeps a ring full.
-Bound: memory that a ring has used stays with the worker until that leaves, `wire.RING` each way at the most.
-Must not import: eventlet, asyncio, or anything of greenlab but wire; worker processes load this.
+Bound: memory that a ring has used stays with the worker until that leaves, `framing.RING` each way at the most.
+Must not import: eventlet, asyncio, or anything of greenlab but framing; worker processes load this.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Ring:
     def frame(
         self, kind: int, job: int, number: int, parcel: Parcel, times_s: tuple[float, float] = (0.0, 0.0)
     ) -> list[Bytes]:
-        """Return the parts of a frame, as `wire.frame` does; a large body is put here, if there is room."""
+        """Return the parts of a frame, as `framing.frame` does; a large body is put here, if there is room."""
         position = self._put(parcel.parts, parcel.size) if SMALL <= parcel.size <= RING else None
         if position is None:
             return frame(kind, job, number, parcel, times_s)
@@ -74,7 +74,7 @@ class Ring:
         return body
 
     def close(self) -> None:
-        """Let the memory go."""
+        """Release the memory."""
         self._view.release()
         if self._map is not None:
             self._map.close()

@@ -128,10 +128,10 @@ def load(form: int, buffers: int, body: Bytes, known: Callable[[str], bool]) -> 
     """Undo `dump`.
 
     Args:
-        form: how the body is to be read (`wire.PICKLED` …).
+        form: how the body is to be read (`framing.PICKLED` …).
         buffers: the number of out-of-band buffers in the body.
         body: as it was received.
-        known: says of the tracker id of a class whether this process has that class in its right state.
+        known: returns, for the tracker id of a class, whether this process has that class in its right state.
     """
     if form == NOTHING:
         return None

@@ -96,7 +96,7 @@ def _refuse_input(*_: object) -> NoReturn:
 def _refuse_breakpoint(*args: object, **options: object) -> object:
     if os.environ.get("PYTHONBREAKPOINT") in _BY_PDB:
         raise UsageError(_BREAKPOINT)
-    # Somebody's own, over a socket perhaps; or none at all.
+    # One of the user's, over a socket perhaps; or none at all.
     return sys.__breakpointhook__(*args, **options)  # noqa: T100
 
 

@@ -11,7 +11,7 @@ Guarantees:
 * after modules were reloaded here, a start replaces the processes, which have the old ones;
 * processes outlive no fork server, but the supervisor outlives both; at its own end, what processes started ends with
   them;
-* nothing here blocks, and a supervisor with nothing to do wakes nobody: no timer, no polling.
+* nothing here blocks, and a supervisor with nothing to do wakes nothing: no timer, no polling.
 
 Must not import: runs, live, magics, eventlet.green. It patches nothing, and needs nothing patched.
 """
@@ -125,7 +125,7 @@ class Supervisor(Generic[H]):
             self._give_up(GreenlabError(f"cannot start a worker process: {error}"))
 
     def _retire_surplus(self) -> int:
-        """Let those leave that are too many; return how many there were."""
+        """Retire those that are too many; return how many there were."""
         staying = [process for process in self.processes if process.is_staying]
         surplus = max(0, len(staying) - self.target)
         for process in sorted(staying, key=lambda process: process.load)[:surplus]:
@@ -146,7 +146,7 @@ class Supervisor(Generic[H]):
         self._asked.append(process)  # only now: the answers come in the order of what the server was asked
 
     def retire(self, process: H) -> None:
-        """Let a process leave when it has done what it holds, and have its replacement forked meanwhile."""
+        """Have a process leave when it has done what it holds, and its replacement forked meanwhile."""
         if process.is_staying:
             process.retire()
             self.adjust()

@@ -1,4 +1,4 @@
-"""The room of the threads pool: `pool` is what runs jobs, `crew` the threads of one job.
+"""The room of the threads pool: `pool` runs jobs, `workers` has the threads of one job.
 
 Guarantees of the room: those of `pool.ThreadsPool`.
 Must not import: prefork, hybrid, processes, green.

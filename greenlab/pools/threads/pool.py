@@ -1,6 +1,6 @@
 """The threads pool: tasks in OS threads of this process, with native primitives.
 
-Each run has threads of its own, up to its concurrency: a `crew`.
+Each run has threads of its own, up to its concurrency: see `workers`.
 
 Guarantees:
 
@@ -33,16 +33,16 @@ class ThreadsPool:
     pids: tuple[int, ...] = ()
 
     def __init__(self) -> None:
-        self._crews: list[Workers] = []
+        self._running: list[Workers] = []  # of each job
 
     @property
     def in_flight(self) -> int:
         """Tasks begun and not ended; those given up do not count."""
-        return sum(crew.busy for crew in self._crews)
+        return sum(workers.busy for workers in self._running)
 
     def count(self, job: Job) -> int:
         """Count the tasks of one job that have begun and not ended."""
-        return sum(crew.busy for crew in self._of(job))
+        return sum(workers.busy for workers in self._of(job))
 
     def start(self, job: Job) -> None:
         """Do nothing: threads are started as a run needs them."""
@@ -52,31 +52,31 @@ class ThreadsPool:
         hub = current()
         if hub is None:
             raise RuntimeError("the threads pool is fed by greenlab's hub: call greenlab.start() first")
-        crew = Workers(hub, job)
-        self._crews.append(crew)
+        workers = Workers(hub, job)
+        self._running.append(workers)
         try:
-            crew.run()
+            workers.run()
         finally:
-            self._crews.remove(crew)
-            crew.end()
+            self._running.remove(workers)
+            workers.end()
 
     def adjust(self, job: Job) -> None:
         """Start what is missing as tasks come; threads that are too many leave after their task."""
-        for crew in self._of(job):
-            crew.adjust()
+        for workers in self._of(job):
+            workers.adjust()
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each stands."""
-        return [held for crew in self._of(job) for held in crew.held()]
+        return [held for workers in self._of(job) for held in workers.held()]
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
         """Give up one task: it fails at once, see the bound above."""
-        return any(crew.give_up(index, error) for crew in self._of(job))
+        return any(workers.give_up(index, error) for workers in self._of(job))
 
     def close(self) -> None:
         """End the runs that go on; they raise."""
-        for crew in list(self._crews):
-            crew.stop(GreenlabError("the pool was closed while it ran tasks"))
+        for workers in list(self._running):
+            workers.stop(GreenlabError("the pool was closed while it ran tasks"))
 
     def _of(self, job: Job) -> list[Workers]:
-        return [crew for crew in self._crews if crew.job is job]
+        return [workers for workers in self._running if workers.job is job]

@@ -1,7 +1,7 @@
-"""Host names looked up cooperatively: the system's own resolver, in a native thread.
+"""Host names, looked up cooperatively: by the system's own resolver, in a native thread.
 
-What stands in /etc/hosts, nsswitch.conf and resolv.conf keeps its meaning, which a resolver in Python cannot
-promise. Numeric addresses and the local host need no thread.
+/etc/hosts, nsswitch.conf and resolv.conf keep their meaning, which a resolver in Python cannot promise. Numeric
+addresses and the local host need no thread.
 """
 
 from __future__ import annotations

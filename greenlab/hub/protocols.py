@@ -1,4 +1,4 @@
-"""What the parts of the hub's room know of a hub and of its tasks, apart from the classes themselves.
+"""What the modules of the hub's room know of a hub and of its tasks, without importing their classes.
 
 Must not import: anything of greenlab.
 """
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class TurningHub(Protocol):
-    """A hub, as who waits on it and who interrupts it see it. See `greenlab.hub.guest.GuestHub`."""
+class HubLike(Protocol):
+    """A hub, as the code of waits and of interrupts sees it. See `greenlab.hub.guest.GuestHub`."""
 
     thread_id: int
     root: Any
@@ -26,8 +26,8 @@ class TurningHub(Protocol):
     closed_down: bool
     kept: dict[Any, Any]
     listeners: Any
-    _door: Any
-    _host_in: Any
+    _wakeups: Any
+    _host_greenlet: Any
 
     @property
     def busy(self) -> bool: ...  # noqa: D102
@@ -43,7 +43,7 @@ class TurningHub(Protocol):
     def schedule_call_global(self, seconds: float, callback: Callable[..., object], *args: Any) -> Any: ...  # noqa: D102
 
 
-class ShownTask(Protocol):
+class TaskLike(Protocol):
     """A task, as it is shown. See `greenlab.hub.tasks.Task`."""
 
     @property
