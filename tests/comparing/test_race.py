@@ -1,4 +1,4 @@
-"""Races: the same tasks in each pool, who won and how sure that is, what it cost, the picture, the live board."""
+"""Races: the same tasks in each pool, who won and how sure that is, what it cost, the picture, the live view."""
 
 from __future__ import annotations
 
@@ -316,7 +316,7 @@ def test_tasks_that_fail_fast_win_no_race() -> None:
     assert "80 OSError" in repr(race)
 
 
-def test_a_leg_that_was_cut_short_counts_for_nothing_and_stays_readable() -> None:
+def test_a_run_that_was_cut_short_counts_for_nothing_and_stays_readable() -> None:
     race = raced({"green": [100, 100]})
     race.pools = ("green", "prefork", "threads")
     cut: Any = FakeRun("prefork", 5, tasks=40)
@@ -368,7 +368,7 @@ class InterruptedRun(FakeRun):
 
 
 @dataclass(frozen=True)
-class Held:
+class FakeBlock:
     """A block of the hub."""
 
     duration_s: float
@@ -559,7 +559,7 @@ def test_the_report_names_the_race_first_then_who_won_then_a_row_a_pool() -> Non
 def test_a_row_has_every_figure_of_the_median_run_and_the_spread_beside_it() -> None:
     race = raced({"green": [90, 100, 120], "prefork": [5]})
     median: Any = race.all_runs[1].run
-    median.failed, median.blocked, median.startup_s = 3, [Held(0.1), Held(0.25)], 0.5
+    median.failed, median.blocked, median.startup_s = 3, [FakeBlock(0.1), FakeBlock(0.25)], 0.5
     race.all_runs[1] = RaceRun("green", 2, median, Usage(0.2, 0.05, 7 * 2**20, 0.2, 2, 1.0))
     # The start-up and the memory are the highest of all runs of the pool, warm-ups too.
     warm: Any = FakeRun("green", 100, startup_s=0.75)
@@ -619,12 +619,12 @@ def test_a_run_that_never_started_used_what_nobody_knows() -> None:
     assert row["busy"] != row["busy"]
 
 
-# -- the live board ------------------------------------------------------------------------------------------
+# -- the live view ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What a board displays, in order."""
+    """What a live view displays, in order."""
     kept: list[dict[str, Any]] = []
     monkeypatch.setattr(
         "IPython.display.display", lambda bundle, **how: kept.append({"update": how["update"], **bundle})
@@ -634,7 +634,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return kept
 
 
-def test_a_board_is_replaced_in_place_while_pools_run_and_leaves_the_report(
+def test_a_live_view_is_replaced_in_place_while_pools_run_and_leaves_the_report(
     started: Any, shown: list[dict[str, Any]]
 ) -> None:
     def task(x: int) -> None:
@@ -670,16 +670,16 @@ def test_a_frame_that_comes_after_the_end_does_not_replace_the_last_picture(
             return late
 
     slow: Any = SlowArtist()
-    board = SeriesView(slow)
+    view = SeriesView(slow)
     race = compare.prepare_race(lambda _: time.sleep(0.1), range(2), pools=("green",), warm_up=0, live=False)
-    race._observers._observers.append(board)
+    race._observers._observers.append(view)
     race.run()
     ended.send(None)
     eventlet.sleep(0.15)
     assert [None, b"last"] == [each.get("image/png") for each in shown]
 
 
-def test_a_board_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
+def test_a_live_view_that_breaks_is_dropped_with_one_warning_and_the_race_goes_on(
     started: Any, shown: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("IPython.display.display", lambda *_args, **_how: 1 / 0)
@@ -697,9 +697,9 @@ def test_a_drawing_process_that_dies_costs_the_live_picture_and_not_the_last(
 ) -> None:
     with DrawingClient() as client:
         race = compare.prepare_race(lambda _: time.sleep(0.02), range(40), pools=("green",), concurrency=2, live=False)
-        board = SeriesView(client)
-        race._observers._observers.append(board)
-        board._client.draw = lambda *_: None
+        view = SeriesView(client)
+        race._observers._observers.append(view)
+        view._client.draw = lambda *_: None
         race.run()
     assert [False, True] == [each["update"] for each in shown]
     assert "image/png" in shown[-1]

@@ -183,7 +183,7 @@ def test_another_thread_reaches_a_parked_hub(host: Any) -> None:
     assert [1] == got
 
 
-def test_a_thousand_knocks_all_arrive_in_order(host: Any) -> None:
+def test_a_thousand_wakeups_all_arrive_in_order(host: Any) -> None:
     here, got = hub.current(), []
     thread = threading.Thread(target=lambda: [here.call_soon_threadsafe(got.append, i) for i in range(1000)])
     thread.start()

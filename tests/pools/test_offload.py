@@ -166,11 +166,11 @@ def test_killing_a_caller_whose_call_has_not_begun_withdraws_it(tmp_path: Path) 
     assert not mark.exists()
 
 
-def test_a_desk_that_nobody_comes_to_closes_and_opens_again(monkeypatch: pytest.MonkeyPatch, started: Any) -> None:
+def test_a_standing_job_that_is_not_called_ends_and_starts_again(monkeypatch: pytest.MonkeyPatch, started: Any) -> None:
     monkeypatch.setattr("greenlab.pools.offload._IDLE_S", 0.02)
     assert 2.5 == greenlab.offload(divide, 5, 2)
-    desk = started.kept["offload prefork"]
-    while desk._server is not None:
+    job = started.kept["offload prefork"]
+    while job._server is not None:
         eventlet.sleep(0.01)
     assert 2.5 == greenlab.offload(divide, 5, 2)
 
