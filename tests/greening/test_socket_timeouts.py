@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trustme
 
 import greenlab
 from greenlab.hub import eventlet
@@ -129,3 +131,41 @@ def test_what_is_sent_to_an_address_waits_for_room_and_keeps_its_timeout(
             greenlab.spawn(ours.sendto, *to).wait()
         ours.settimeout(30)
         assert 3 == others_turn_during(lambda: ours.sendto(*to), lambda: drain(theirs))
+
+
+# -- TLS ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls_pair(pair: tuple[socket.socket, socket.socket]) -> Iterator[tuple[ssl.SSLSocket, ssl.SSLSocket]]:
+    """Both ends of a TLS connection, of which the first has a timeout."""
+    authority = trustme.CA()
+    server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("localhost").configure_cert(server)
+    authority.configure_trust(client)
+    accepting = greenlab.spawn(server.wrap_socket, pair[1], server_side=True)
+    with client.wrap_socket(pair[0], server_hostname="localhost") as ours, accepting.wait() as theirs:
+        yield ours, theirs
+
+
+def test_tls_waits_for_room_to_send_while_others_run(tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    ours, theirs = tls_pair
+    size = 1 << 22  # more than the buffers of both ends
+    received = 0
+
+    def receive() -> None:
+        nonlocal received
+        while received < size:
+            received += len(theirs.recv(1 << 16))
+
+    others_turn_during(lambda: ours.sendall(b"x" * size), receive)
+    assert size == received
+    assert 30 == ours.gettimeout()
+
+
+def test_what_tls_cannot_send_ends_with_its_timeout(tls_pair: tuple[ssl.SSLSocket, ssl.SSLSocket]) -> None:
+    ours, _ = tls_pair
+    ours.settimeout(0.01)
+    with pytest.raises(TimeoutError, match="timed out"):
+        greenlab.spawn(ours.sendall, b"x" * (1 << 22)).wait()
+    assert 0.01 == ours.gettimeout()

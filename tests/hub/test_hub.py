@@ -319,6 +319,22 @@ def test_cancelling_an_await_kills_the_task() -> None:
     assert "killed" == asyncio.run(main())
 
 
+def test_an_awaited_task_that_is_killed_cancels_who_awaits_it() -> None:
+    async def main() -> None:
+        here = hub.start()
+        try:
+            task = hub.spawn(here, eventlet.sleep, 60)
+            asyncio.get_running_loop().call_later(0.01, task.kill)
+            async with asyncio.timeout(30):
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            assert "killed" == task.state
+        finally:
+            hub.stop()
+
+    asyncio.run(main())
+
+
 def test_a_task_can_be_awaited_from_a_loop_in_another_thread(guest: Any) -> None:
     task = hub.spawn(guest, lambda: eventlet.sleep(0.02) or "done")
     got = []

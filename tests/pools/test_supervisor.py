@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,17 @@ def test_a_run_that_starts_keeps_its_workers_when_a_narrower_one_starts_meanwhil
     release.touch()
     wide.wait()
     assert (3, 3) == (kept, len(pool.pids))
+
+
+def test_a_kill_and_a_signal_that_come_after_the_fork_servers_death_do_nothing() -> None:
+    server = ForkServer("greenlab.pools.prefork.worker")
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: select.select([server], [], [], 0)[0])
+    for _ in range(2):
+        server.kill(server.pid)
+        server.signal(server.pid, signal.SIGTERM)
+    server.hang_up()
+    assert -signal.SIGKILL == server.close()
 
 
 def test_what_a_task_started_ends_with_the_pool(pool: Any) -> None:

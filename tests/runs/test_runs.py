@@ -292,7 +292,7 @@ def test_to_pandas_gives_a_row_a_task() -> None:
     frame = run.to_pandas()
     assert ["failed", "succeeded", "succeeded", "failed", "succeeded"] == list(frame.state)
     assert (frame.latency_s >= 0).all()
-    assert ((frame.started_s >= 0) & (frame.ended_s <= run.elapsed_s)).all()
+    assert ((frame.started_s >= 0) & (frame.started_s <= frame.ended_s) & (frame.ended_s <= run.elapsed_s)).all()
     assert list(frame.ended_s - frame.started_s) == list(frame.latency_s)
     assert "ZeroDivisionError" == type(frame.error[0]).__name__
 
