@@ -206,7 +206,7 @@ class GuestHub(SlicedHub):
         finally:
             now_s = perf_counter()
             if now_s >= self.look_at_s:
-                now_s = self.look(now_s)  # at who was resumed before by a descriptor, and ended
+                now_s = self.look(now_s)  # at what was resumed before by a descriptor, and ended
             self.held_since_s = now_s
             self.holder = current
 

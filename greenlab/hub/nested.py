@@ -5,7 +5,7 @@ that is made in another one is a part of that one's code: it ends there, sees it
 So every greenlet has an owner, which is found by its chain of parents: a green thread, if the chain leads to the hub,
 or else the thread's main greenlet.
 
-Guarantees: a wait never changes who a greenlet's parent is, unless its end is not waited for any more; what is thrown
+Guarantees: a wait never changes a greenlet's parent, unless its end is not waited for any more; what is thrown
 into a green thread (a time limit, a kill) is raised where the thread stands, which may be in a greenlet of its own.
 
 gevent's hub runs its greenlets for what waits for gevent at that time, and knows nothing of this hub: what is below

@@ -95,7 +95,7 @@ class FairScheduler:
                     return
                 queue = min(ready, key=_used_s) if len(ready) > 1 else ready[0]
                 begin_s = perf_counter()
-                # One that begins has not passed through the hub's own `switch`, which notes who holds it.
+                # One that begins has not passed through the hub's own `switch`, which notes what holds it.
                 hub.holder = worker = queue.waiting.popleft()
                 hub.held_since_s = begin_s
                 worker.switch()

@@ -4,7 +4,7 @@ A pool with `-c 500` is 500 long-lived green threads that pull from one job, not
 costs a fraction of a microsecond beyond its own work. They take turns, see `greenlab.pools.fair_scheduler`. Above a
 thousand they are made as all that there are have had a task, so a limit that is never reached costs nothing.
 
-Each of them is a `WorkerGreenlet`, which tells whose tasks it runs, and which one it has in hand.
+Each of them is a `WorkerGreenlet`, which has the job that it runs tasks of, and the task in hand.
 
 Bound: a task is stopped, by its time limit or a kill, where it waits; one that computes without waiting is not.
 

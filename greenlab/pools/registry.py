@@ -259,8 +259,8 @@ def get(hub: GuestHub, name: str) -> Pool:
 
     Raises:
         UsageError: no such pool, or one of processes within a worker process, or any but green where eventlet has
-            patched the process. `auto` is made of the others, by who
-            knows what tasks cost: see `greenlab.advising.auto_pool.get_pool`.
+            patched the process. `auto` is made of the others, by what
+            tasks cost: see `greenlab.advising.auto_pool.get_pool`.
     """
     spec = spec_of(name)
     if spec.make is None:
