@@ -13,7 +13,7 @@ import statistics
 from typing import TYPE_CHECKING, Final
 
 from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER
-from greenlab.probes.words import percent, seconds
+from greenlab.text.format import duration, percent
 
 if TYPE_CHECKING:
     from greenlab.probes.figures import Figures
@@ -62,10 +62,10 @@ def judge(figures: Figures) -> tuple[str, list[str]]:
     sample = figures.typical
     short = figures.loops * sample.wall_s < SHORT_S
     if short and figures.native_s[-1] < TINY_S:
-        return UNKNOWN, [f"a call takes {seconds(figures.native_s[-1])}: too short to judge, and too short to matter"]
+        return UNKNOWN, [f"a call takes {duration(figures.native_s[-1])}: too short to judge, and too short to matter"]
     if short:
         enough = max(figures.times + 1, round(_ENOUGH_S / max(sample.wall_s, 1e-8)) * 7 + 2)
-        return UNKNOWN, [f"a call takes {seconds(sample.wall_s)}, which is too short to judge: --times {enough}"]
+        return UNKNOWN, [f"a call takes {duration(sample.wall_s)}, which is too short to judge: --times {enough}"]
     shares = [each.shares for each in figures.alone]
     if figures.others_cpu_s >= max(sample.blocked_s / 2, LEAST_OTHER_THREADS * sample.wall_s):
         # It waits for threads of its own, which compute (BLAS, polars): that counts as computing.
@@ -82,7 +82,7 @@ def judge(figures: Figures) -> tuple[str, list[str]]:
 def _by_share(figures: Figures, cpu: float, blocked: float, waited: float) -> tuple[str, list[str]]:
     sample = figures.typical
     held = f"the hub was held for {percent(cpu + blocked)} of a call"
-    at_a_time = f"up to {seconds(sample.longest_s)} at a time"
+    at_a_time = f"up to {duration(sample.longest_s)} at a time"
     if blocked < BLOCKED and cpu < MUCH:
         why = [f"other tasks ran for {percent(waited)} of its time"]
         if is_serial(figures):
@@ -133,7 +133,7 @@ def _unfinished(figures: Figures) -> tuple[str, list[str]]:
         return FAILS, [f"it fails natively and alone: {what}"]
     if stage == AGAIN:
         return UNKNOWN, [f"it worked once and failed the second time, natively and alone: {what}"]
-    native = f"natively it works, in {seconds(figures.native_s[-1])}"
+    native = f"natively it works, in {duration(figures.native_s[-1])}"
     how = f"it had not ended after {figures.allowed_s:g} s" if figures.stopped else f"it fails: {what}"
     if stage == GREEN:
         return FAILS_GREEN, [native, f"in a green task {how}"]

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from greenlab.probes import judge, libraries
 from greenlab.probes.figures import DONE
-from greenlab.probes.words import percent, seconds
-from greenlab.text.format import counted
+from greenlab.text.format import counted, duration, percent
 from greenlab.text.theme import ink
 
 if TYPE_CHECKING:
@@ -88,18 +87,18 @@ def evidence(figures: Figures, kind: str) -> list[str]:
         sample = figures.typical
         cpu, blocked, waited = sample.shares
         lines.append(
-            f"alone {seconds(sample.wall_s)}; {figures.at_once} at once"
-            f"{f', each {figures.loops} times' if figures.loops > 1 else ''} {seconds(figures.together_s)}: "
+            f"alone {duration(sample.wall_s)}; {figures.at_once} at once"
+            f"{f', each {figures.loops} times' if figures.loops > 1 else ''} {duration(figures.together_s)}: "
             f"{figures.overlap:.1f} went on at once"
         )
         lines.append(
             f"computed {percent(cpu)}, blocked {percent(blocked)}, waited {percent(waited)}; "
-            f"a ticker beside them stood still for up to {seconds(figures.gap_s)}"
+            f"a ticker beside them stood still for up to {duration(figures.gap_s)}"
         )
         if held and figures.watched_s:
             lines.append(f"while it held the hub, a native thread could run for {percent(1 - figures.gil_missed)}")
     elif not done and figures.native_s:
-        lines.append(f"natively and alone {seconds(figures.native_s[-1])}")
+        lines.append(f"natively and alone {duration(figures.native_s[-1])}")
     if figures.place is not None and held:
         lines.append(f"it stood in {figures.place}")
     if figures.calls:

@@ -73,6 +73,11 @@ def seconds(value: float) -> str:
     return "none" if math.isnan(value) else duration(value)
 
 
+def percent(share: float) -> str:
+    """Format a share of 0 to 1 as a whole percentage: 33 %."""
+    return f"{share * 100:.0f} %"
+
+
 def rate(value: float) -> str:
     """Format a throughput in tasks/s, as pictures do."""
     return f"{count(value)} tasks/s"
