@@ -23,6 +23,7 @@ _PLACES = (
     "--ServerApp.sock",
 )
 """Options of JupyterLab that say where it opens: then it is given the file alone."""
+_CONFIGURATIONS = "jupyter_*config.py", "jupyter_*config.json", "jupyter_*config.d/*.json"
 _SAYS_ROOT = re.compile("allow[-_]root|^--config")
 EXPORT_CELERY = """\
 Write a Celery project of the @greenlab.task functions and %%greenrun cells of a notebook, or of a module.
@@ -183,7 +184,7 @@ def _refuse_root(options: list[str]) -> None:
         return
     from jupyter_core.paths import jupyter_config_path
 
-    files = [file for folder in jupyter_config_path() for file in Path(folder).glob("jupyter_*config.*")]
+    files = [file for folder in jupyter_config_path() for kind in _CONFIGURATIONS for file in Path(folder).glob(kind)]
     if not any("allow_root" in file.read_text(encoding="utf-8", errors="replace") for file in files):
         raise UsageError("JupyterLab does not start for root: use another user, or greenlab lab --allow-root")
 

@@ -80,6 +80,9 @@ def test_root_is_told_in_one_line_what_to_do_unless_it_was_said(
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(jupyter_core.paths, "jupyter_config_path", lambda: [str(tmp_path / "config")])
+    parts = tmp_path / "config" / "jupyter_server_config.d"  # each environment with JupyterLab has such a folder
+    parts.mkdir(parents=True)
+    (parts / "jupyterlab.json").write_text("{}")
     assert 2 == command_line.main(["lab"])
     told = capsys.readouterr().err
     assert "greenlab: JupyterLab does not start for root: use another user, or greenlab lab --allow-root\n" == told
@@ -87,10 +90,16 @@ def test_root_is_told_in_one_line_what_to_do_unless_it_was_said(
     assert [] == executed
     command_line.main(["lab", "--allow-root"])
     assert "--allow-root" in executed[-1]
-    (tmp_path / "config").mkdir()
-    (tmp_path / "config" / "jupyter_server_config.py").write_text("c.ServerApp.allow_root = True")
-    command_line.main(["lab"])
-    assert 2 == len(executed)
+    says_so = [
+        (tmp_path / "config" / "jupyter_server_config.py", "c.ServerApp.allow_root = True"),
+        (parts / "root.json", '{"ServerApp": {"allow_root": true}}'),
+    ]
+    for count, (file, text) in enumerate(says_so, 2):
+        file.write_text(text)
+        command_line.main(["lab"])
+        assert count == len(executed)
+        file.unlink()
+    assert 2 == command_line.main(["lab"])
 
 
 def test_jupyterlab_prints_the_lessons_own_address(tmp_path: Path) -> None:
