@@ -127,7 +127,7 @@ class ProgressLine:
         if run is None:
             return [head], None
         self._recent.append((run.elapsed_s, run.done))
-        then_s, done = self._recent[0] if len(self._recent) > 1 else (0.0, 0)
+        then_s, done = self._recent[0] if len(self._recent) > 1 else (0.0, run.done_before)
         rate = (run.done - done) / max(run.elapsed_s - then_s, 1e-6)
         share = run.done / run.total if run.total else None
         return [head, *parts_of(run, rate)], share
@@ -152,7 +152,7 @@ def parts_of(run: Watched, rate: float) -> list[Part]:
 def end_parts(run: Any) -> list[Part]:
     """Return how a run ended, in parts of a line."""
     stopped = [Part("stopped", problem=True)] if run.cancelled else []
-    rate = run.done / run.elapsed_s if run.elapsed_s > 0 else 0.0
+    rate = (run.done - run.done_before) / run.elapsed_s if run.elapsed_s > 0 else 0.0
     figures = [Part(f"{format_count(rate)} tasks/s"), Part(format_duration(run.elapsed_s))]
     return [*stopped, Part(done_text(run)), *_failed(run), *figures]
 

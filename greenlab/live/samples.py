@@ -109,7 +109,7 @@ class Columns:
     def _append(self, run: Watched) -> None:
         p50_s, p99_s = self._latencies.read(run)
         self.t_s.append(max(run.elapsed_s, self.t_s[-1]))
-        self.done.append(run.done)
+        self.done.append(run.done - run.done_before)
         self.failed.append(run.failed)
         self.in_flight.append(run.in_flight)
         self.limit.append(run.limit)

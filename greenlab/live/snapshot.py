@@ -54,6 +54,7 @@ class Facts:
         concurrency: how many tasks may be in flight.
         total: how many tasks there are, or None.
         done: tasks that ended, both ways.
+        done_before: how many of these had ended before the run began, in the one that it resumes.
         failed: tasks that ended by an exception.
         elapsed_s: seconds since the start.
         blocked: start and end of each time in which the hub was blocked, in seconds from the start.
@@ -79,11 +80,17 @@ class Facts:
     p99_s: float = math.nan
     error_types: tuple[tuple[str, int], ...] = ()
     blocked_lines: tuple[str, ...] = ()
+    done_before: int = 0
+
+    @property
+    def done_here(self) -> int:
+        """Tasks that ended in this run, both ways."""
+        return self.done - self.done_before
 
     @property
     def throughput(self) -> float:
         """Tasks/s over the whole run so far; 0 at its very start."""
-        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        return self.done_here / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -152,6 +159,7 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
         titled=titled,
         error_types=tuple(run.error_types.items()) if run.failed else (),
         blocked_lines=tuple(run.blocked_lines),
+        done_before=run.done_before,
     )
 
 

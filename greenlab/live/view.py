@@ -103,6 +103,7 @@ class View:
     def run_started(self, run: Watched) -> None:
         """Show the first output under the cell, and begin to sample."""
         self._run = run
+        self._recent[0] = (0.0, run.done_before)
         self._cell = cell_number()
         controls = Controls(
             lambda: self._soon(self._stop), lambda value: self._soon(lambda: self._set_concurrency(value))

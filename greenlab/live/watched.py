@@ -50,6 +50,10 @@ class Watched(Protocol):
         """Tasks that ended, with a value or an exception."""
 
     @property
+    def done_before(self) -> int:
+        """How many of these had ended before the run began, in the one that it resumes."""
+
+    @property
     def failed(self) -> int:
         """Tasks that ended by an exception."""
 

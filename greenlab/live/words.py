@@ -60,6 +60,7 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
     """Return a run's numbers as texts, each with whether it is a problem."""
     line = [
         (done_text(facts), False),
+        *([(f"{facts.done_before:,} before it was resumed", False)] if facts.done_before else []),
         (format_duration(facts.elapsed_s), False),
         _speed(facts),
     ]
@@ -74,7 +75,7 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
 
 def _speed(facts: Facts) -> tuple[str, bool]:
     """Return the throughput; where every task failed, what it is a throughput of."""
-    if facts.failed and facts.failed == facts.done:
+    if facts.failed and facts.failed == facts.done_here:
         return f"{format_count(facts.throughput)} failures/s", True
     return f"{format_count(facts.throughput)} tasks/s", False
 

@@ -61,7 +61,7 @@ class AggregateLedger(Ledger):
         new._resumed_items = {**self._failed, **self._in_flight}
         new._resume_first.extend(sorted(new._resumed_items))
         new._cursor = self._cursor
-        new.pulled = new.done = self.done - self.failed
+        new.pulled = new.done = new.done_before = self.done - self.failed
         return new
 
     def _open_record(self, index: int, item: Any) -> None:

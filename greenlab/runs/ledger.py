@@ -48,6 +48,7 @@ class Ledger:
         errors: exceptions by index.
         error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
+        done_before: how many of those that are done had succeeded before, in the run that this one resumes.
         source_error: what the items' iterator raised, or None.
         streams_at_start: `sys.stdout` and `sys.stderr` as they were when the run began.
         replaced_by: the last task that ended while one of these was replaced, or None.
@@ -84,7 +85,7 @@ class Ledger:
         self.ended_s = array("d")
         self.errors: dict[int, BaseException] = {}
         self.error_types: Counter[str] = Counter()
-        self.pulled = self.done = self.failed = 0
+        self.pulled = self.done = self.done_before = self.failed = 0
         self.source_error: BaseException | None = None
         self.first_backoff_s = 0.1
         self.stopped = False
@@ -137,7 +138,7 @@ class Ledger:
         new._resume_first.extend(index for index, state in enumerate(self.state) if state != OK)
         for index in new._resume_first:
             new.state[index] = PENDING
-        new.pulled = new.done = len(self.state) - len(new._resume_first)
+        new.pulled = new.done = new.done_before = len(self.state) - len(new._resume_first)
         return new
 
     # -- what a pool calls ---------------------------------------------------------------------------------

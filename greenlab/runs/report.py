@@ -49,6 +49,8 @@ def _remarks(run: RunResults, *, below_picture: bool = False) -> list[str]:
     """Return what else there is to say of a run that has ended; below its picture, what that does not say."""
     counts = run.counts
     out = [run.moved] if run.moved else []
+    if run.done_before:
+        out.append(f"resumed: {counted(run.done_before, 'task')} had succeeded before")
     if run.startup_s > 0.001:
         out.append(f"start-up of the pool, not counted above: {seconds(run.startup_s)}")
     if run.discards:

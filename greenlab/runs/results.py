@@ -98,6 +98,11 @@ class RunResults:
         return self.ledger.done
 
     @property
+    def done_before(self) -> int:
+        """How many of these had succeeded before, in the run that this one resumes."""
+        return self.ledger.done_before
+
+    @property
     def failed(self) -> int:
         """Tasks that ended with an exception."""
         return self.ledger.failed
@@ -180,8 +185,8 @@ class RunResults:
 
     @property
     def throughput(self) -> float:
-        """Tasks ended a second, over the whole run."""
-        return self.done / self.elapsed_s if self.elapsed_s > 0 else 0.0
+        """Tasks ended a second, over the whole run; not those that had succeeded before it resumed another one."""
+        return (self.done - self.done_before) / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     @property
     def latency(self) -> Latency:

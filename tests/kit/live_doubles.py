@@ -25,6 +25,7 @@ class FakeRun:
     started_s: float = 100.0
     elapsed_s: float = 0.0
     done: int = 0
+    done_before: int = 0
     failed: int = 0
     in_flight: int = 0
     running: bool = True

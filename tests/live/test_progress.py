@@ -81,6 +81,12 @@ def test_a_run_is_told_by_its_counts_rate_and_estimate() -> None:
     ]
 
 
+def test_tasks_of_the_run_that_is_resumed_do_not_count_for_the_rate() -> None:
+    run = FakeRun(total=200, elapsed_s=2.0, done=200, done_before=180, failed=3)
+    run.cancelled = False  # type: ignore[attr-defined]
+    assert "10 tasks/s" in [part.text for part in progress.end_parts(run)]
+
+
 # -- other people's output ---------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from greenlab.hub import eventlet
 from greenlab.live import View, displays, name_line, widget_display
 from greenlab.live import view as live_view
 from greenlab.live.drawing.client import Drawing, DrawingClient
+from greenlab.live.words import picture_words
 
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Samples
@@ -176,6 +177,19 @@ def test_without_widgets_one_output_is_replaced_in_place(shown: list[Shown], war
     assert "green run: url in feeds\n4 tasks ended" == texts[-1]
     assert [False] + [True] * (len(shown) - 1) == [one.update for one in shown]
     assert 1 == len({one.display_id for one in shown})
+
+
+def test_tasks_of_the_run_that_is_resumed_do_not_count_for_rates(shown: list[Shown], warm: DrawingClient) -> None:
+    run, view = FakeRun(total=200, done=150, done_before=150), View(not_posted, client=warm, widgets=False)
+    view.run_started(run)
+    run.go_on(1.0, 160)
+    view.tick()
+    assert "green run: url in feeds: 160 of 200 tasks, 10 tasks/s, 4 in flight" == shown[-1].bundle["text/plain"]
+    assert [0, 10] == list(view._columns.done)
+    facts = view._facts_of(run)
+    assert 10 == facts.throughput
+    assert "150 before it was resumed" in picture_words(facts)
+    view.close()
 
 
 def test_a_missing_ipywidgets_is_no_obstacle(shown: list[Shown], warm: DrawingClient, monkeypatch: Any) -> None:

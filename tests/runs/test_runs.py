@@ -192,6 +192,20 @@ def test_resume_runs_failed_tasks_again_and_no_other() -> None:
     assert [3, 5] == sorted(calls)
 
 
+@pytest.mark.parametrize("discard", [False, True])
+def test_the_throughput_of_a_resumed_run_is_of_the_tasks_that_it_ran_itself(discard: bool) -> None:
+    broken = {3, 5}
+    run = greenlab.run(lambda x: 1 / (x not in broken), range(200), discard=discard)
+    broken.clear()
+    again = run.resume()
+    assert (200, 198) == (again.done, again.done_before)
+    assert pytest.approx(2) == again.throughput * again.elapsed_s
+    assert "resumed: 198 tasks had succeeded before" in str(again)
+    nothing = again.resume()
+    assert 0 == nothing.throughput
+    assert 200 == nothing.counts["succeeded"]
+
+
 def test_resume_goes_on_with_an_iterator_where_the_run_left_it() -> None:
     run = greenlab.api.run.prepare(lambda x: time.sleep(0.005) or x, iter(range(30)), concurrency=2).start()
     while run.done < 4:
