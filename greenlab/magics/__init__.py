@@ -27,6 +27,9 @@ _EXAMPLES = {
     "greenadvise": f"%%greenadvise --sample 50 url in urls\n{_FETCH}",
     "greentrace": f"%%greentrace -c 10 url in urls[:30]\n{_FETCH}",
     "greenspawn": "%greenspawn time.sleep(10) or print('ten seconds later')",
+    "greenkill": "%greenkill 3 4.17",
+    "greencheck": "%greencheck urllib.request.urlopen(url).read()\n%greencheck requests psycopg2",
+    "greenstep": "steps = greenlab.stepper((print, 'first'), (print, 'second'))\n%greenstep -n 2 steps",
 }
 """An example of each magic's use, which its help ends with. The value of the last expression is a task's result."""
 
@@ -104,7 +107,7 @@ class Magics:
     def greenkill(self, line: str) -> Any:
         """Kill tasks, and cancel runs, by the ids that %greenps lists; return those killed.
 
-        %greenkill 3 4.17 ends task or run 3, and task 17 of run 4.
+        An id such as 3 is of a background task or of a run, and 4.17 is task 17 of run 4.
         """
         __tracebackhide__ = True
         return kill(*line.replace(",", " ").split())

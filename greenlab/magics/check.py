@@ -32,7 +32,7 @@ _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 class _Parser(options._Parser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{self.prog}: {message}; %{self.prog}? lists the options")
+        raise UsageError(options.with_help(f"{self.prog}: {message}", f"%{self.prog}"))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -82,7 +82,7 @@ def greencheck(ip: Any, parser: argparse.ArgumentParser, line: str) -> Any:
     words, rest = options._split(parser, line)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        raise UsageError(f"greencheck: {options.no_option(parser, unknown[0])}; %greencheck? lists the options")
+        raise UsageError(options.with_help(f"greencheck: {options.no_option(parser, unknown[0])}", "%greencheck"))
     names = [_library(ip.user_ns, word) for word in rest.split()]
     if all(names):
         return explain.check(*names)

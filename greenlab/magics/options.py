@@ -32,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # argparse prints the usage of a program and exits; only its sentence is kept.
-        raise UsageError(f"{self.prog}: {message}; %%{self.prog}? lists the options")
+        raise UsageError(with_help(f"{self.prog}: {message}", f"%%{self.prog}"))
 
 
 def _whole(least: int) -> Any:
@@ -155,7 +155,7 @@ def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
     words, rest = _split(parser, line)
     options, unknown = parser.parse_known_args(words)
     if unknown:
-        raise UsageError(f"{parser.prog}: {no_option(parser, unknown[0])}; %%{parser.prog}? lists the options")
+        raise UsageError(with_help(f"{parser.prog}: {no_option(parser, unknown[0])}", f"%%{parser.prog}"))
     if not rest:
         if options.count is None:
             raise UsageError(f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times")
@@ -164,6 +164,11 @@ def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
     if options.count is not None:
         raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
     return MagicLine(options, target, iterable)
+
+
+def with_help(message: str, magic: str) -> str:
+    """Return what is said of a mistake, with where the options are listed."""
+    return f"{message}{'' if message.endswith('?') else ';'} {magic}? lists the options"
 
 
 def no_option(parser: argparse.ArgumentParser, word: str) -> str:

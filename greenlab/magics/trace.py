@@ -58,7 +58,7 @@ def trace_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str) -
     __tracebackhide__ = True
     given, unknown = parser.parse_known_args(line.split())
     if unknown:
-        raise UsageError(f"greentrace: {unknown[0]} is not expected here; %%greentrace? lists the options")
+        raise UsageError(options.with_help(f"greentrace: {options.no_option(parser, unknown[0])}", "%%greentrace"))
     code = _compile(ip, line, cell)
     tracing = explain.trace()
     try:
@@ -112,7 +112,7 @@ def step(ip: Any, parser: argparse.ArgumentParser, line: str) -> Stepper | None:
     words, rest = options._split(parser, line)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        raise UsageError(f"greenstep: {options.no_option(parser, unknown[0])}; %greenstep? lists the options")
+        raise UsageError(options.with_help(f"greenstep: {options.no_option(parser, unknown[0])}", "%greenstep"))
     stepper = _evaluate(ip, rest) if rest else latest(start())
     if not isinstance(stepper, Stepper):
         raise UsageError("greenstep: make a stepper first: s = greenlab.stepper(f, g), then %greenstep s")

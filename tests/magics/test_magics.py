@@ -377,13 +377,17 @@ def test_help_lists_the_options(kernel: Kernel) -> None:
 
 def test_every_example_in_the_help_is_a_line_that_its_magic_takes(kernel: Kernel) -> None:
     magics: Any = Magics(None)
-    for name, parser in magics.parsers.items():
-        line = _EXAMPLES[name].partition("\n")[0] if name in _EXAMPLES else ""
-        if line:
+    assert set() == set(magics.parsers) - set(_EXAMPLES)
+    for name, example in _EXAMPLES.items():
+        assert textwrap.indent(example, "    ") in magics.help_of(name)
+        line = example.partition("\n")[0]
+        if line.startswith("%%"):
             assert line.startswith(f"%%{name} ")
-            options.parse(parser, line.partition(" ")[2])
-            assert line in magics.help_of(name)
-    assert "For example:" in kernel.run("get_ipython().find_line_magic('greenspawn').__doc__").value
+            options.parse(magics.parsers[name], line.partition(" ")[2])
+    kernel.run("import greenlab, time")
+    for name in ("greenspawn", "greenstep"):
+        assert "For example:" in kernel.run(f"get_ipython().find_line_magic({name!r}).__doc__").value
+        assert kernel.run(_EXAMPLES[name].replace("10", "0.01")).error is None, name
 
 
 def test_unload_puts_the_kernel_back_and_load_works_again() -> None:
