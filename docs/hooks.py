@@ -1,6 +1,6 @@
 """What mkdocs asks while it builds the site: pages that live elsewhere in the repository, and links to them.
 
-The lessons become Markdown by nbconvert, with their saved outputs, so that they have the site's look, its search and
+The notebooks become Markdown by nbconvert, with their saved outputs, so that they have the site's look, its search and
 its check of links. Nothing is executed.
 """
 
@@ -52,9 +52,9 @@ _TEMPLATE = """\
 
 def pages() -> dict[str, str]:
     """Return where on the site the pages stand that are not in docs/, by their path in the repository."""
-    lessons = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     return {
-        **{f"notebooks/{path.name}": f"tutorial/{path.stem}.md" for path in lessons},
+        **{f"notebooks/{path.name}": f"tutorial/{path.stem}.md" for path in notebooks},
         "notebooks/TEACHING.md": "tutorial/teaching.md",
         "CHANGELOG.md": "changelog.md",
     }

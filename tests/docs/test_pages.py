@@ -12,7 +12,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
-from course import lessons
+from course import notebooks
 from doc_pages import ROOT, blocks, links, pages
 
 import greenlab
@@ -87,10 +87,10 @@ def test_every_public_name_is_in_the_reference() -> None:
     assert set() == wanted - set(re.findall(r"^::: ([\w.]+)$", written, re.MULTILINE))
 
 
-def test_every_page_and_every_lesson_is_in_the_contents_of_the_site() -> None:
+def test_every_page_and_every_notebook_is_in_the_contents_of_the_site() -> None:
     contents = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     wanted = {page.removeprefix("docs/") for page in TEXTS if page != "README.md"}
-    wanted |= {f"tutorial/{path.stem}.md" for path in lessons()} | {"tutorial/teaching.md", "changelog.md"}
+    wanted |= {f"tutorial/{path.stem}.md" for path in notebooks()} | {"tutorial/teaching.md", "changelog.md"}
     assert wanted == set(re.findall(r"[\w/]+\.md", contents))
 
 

@@ -1,6 +1,6 @@
-"""The course as its tests see it, and how its notebooks are executed and saved.
+"""The course and the tour as their tests see them, and how the notebooks are executed and saved.
 
-`python tests/kit/course.py notebooks/03_*.ipynb` executes lessons in place and prints what each cell took. Pictures
+`python tests/kit/course.py notebooks/03_*.ipynb` executes notebooks in place and prints what each cell took. Pictures
 are saved with a palette, which makes them a third as large; widgets are left out, for a saved notebook has no kernel.
 """
 
@@ -16,8 +16,10 @@ from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionComplete
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
+TOUR = FOLDER / "tour.ipynb"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT_S = 60
 _COLOURS = 64
@@ -29,9 +31,37 @@ def lessons() -> list[Path]:
     return sorted(FOLDER.glob("[0-9][0-9]_*.ipynb"))
 
 
+def notebooks() -> list[Path]:
+    """Return the lessons and the tour."""
+    return [*lessons(), TOUR]
+
+
+def short_name(path: Path) -> str:
+    """Return what a notebook is called in short: a lesson's number, or "tour"."""
+    return path.stem.partition("_")[0]
+
+
 def load(path: Path) -> Any:
     """Read a notebook."""
     return nbformat.read(path, as_version=4)
+
+
+class _Client(NotebookClient):  # type: ignore[misc]  # nbclient's types are not read
+    """A client in which a cell that has ended can still change what it shows, as in front ends.
+
+    nbclient 0.10 drops every message that is not of the present cell, so that a detached run would be saved as running.
+    """
+
+    async def _async_poll_output_msg(self, parent_msg_id: str, cell: Any, cell_index: int) -> None:
+        while True:
+            message = await self.kc.iopub_channel.get_msg(timeout=None)
+            if message["parent_header"].get("msg_id") == parent_msg_id:
+                try:
+                    self.process_message(message, cell, cell_index)
+                except CellExecutionComplete:
+                    return
+            elif message["msg_type"] == "update_display_data":
+                self._update_display_id(message["content"]["transient"]["display_id"], message)
 
 
 def execute(notebook: Any) -> dict[str, float]:
@@ -52,7 +82,7 @@ def execute(notebook: Any) -> dict[str, float]:
     def end(cell: Any, **_more: Any) -> None:
         took[cell.id] = time.monotonic() - begun[cell.id]
 
-    client = NotebookClient(
+    client = _Client(
         notebook,
         timeout=CELL_TIMEOUT_S,
         kernel_name="python3",
@@ -65,13 +95,13 @@ def execute(notebook: Any) -> dict[str, float]:
 
 
 def tidy(notebook: Any) -> None:
-    """Leave what a saved lesson keeps: no times, no widgets, no paths of this machine, small pictures."""
+    """Leave what a saved notebook keeps: no times, no widgets, no paths of this machine, small pictures."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata = {}
+        cell.metadata = {"tags": cell.metadata.tags} if "tags" in cell.metadata else {}
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
             data.pop(WIDGET, None)
@@ -95,8 +125,8 @@ def _smaller(png: str) -> str:
 
 
 def main(paths: list[str]) -> None:
-    """Execute lessons and save them."""
-    for path in map(Path, paths or list(map(str, lessons()))):
+    """Execute notebooks and save them."""
+    for path in map(Path, paths or list(map(str, notebooks()))):
         notebook = load(path)
         took = execute(notebook)
         tidy(notebook)

@@ -1,6 +1,6 @@
-"""What breaks each relation that the lessons assert: a pool swapped, a delay removed, an option left out.
+"""What breaks each relation that the lessons and the tour assert: a pool swapped, a delay removed, an option left out.
 
-One entry a claim: the lesson, the claim's cell, the cell that is changed, and what is replaced there.
+One entry a claim: the notebook, the claim's cell, the cell that is changed, and what is replaced there.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from typing import NamedTuple
 
 
 class Break(NamedTuple):
-    """A change of a lesson after which one of its claims is false.
+    """A change of a notebook after which one of its claims is false.
 
     Attributes:
-        lesson: its number, as its file begins.
+        notebook: what its file begins with: a lesson's number, or "tour".
         claim: the id of the cell that must fail.
         cell: the id of the cell that is changed.
         old, new: what is replaced in it, and by what.
     """
 
-    lesson: str
+    notebook: str
     claim: str
     cell: str
     old: str
     new: str
 
     def __str__(self) -> str:
-        return f"{self.lesson}-{self.claim}"
+        return f"{self.notebook}-{self.claim}"
 
 
 NATIVELY = "with greenlab.native():\n    "
@@ -43,8 +43,9 @@ QUICK = [
     Break("10", "claim-lost", "lost", "    time.sleep(0.001)", "    pass"),
     Break("11", "claim-broken", "broken", "    time.sleep(0.05)", "    pass"),
     Break("12", "claim-routed", "parsed", '@greenlab.task(pool="prefork")\n', ""),
+    Break("tour", "claim-failing", "shops", "shop in closed:", "shop in closed and shop > 3:"),
 ]
-"""One a lesson, which the suite always breaks."""
+"""One a notebook, which the suite always breaks."""
 
 OTHERS = [
     Break("00", "claim-together", "run", "-c 50 -n 500", "-c 5 -n 50"),
@@ -126,5 +127,15 @@ OTHERS = [
         "[Crawl(limit_s=1.0).begin(site.home) for _ in range(2)][1].wait(30)",
     ),
     Break("12", "claim-limit", "site", "slow_s=30", "slow_s=0"),
+    Break("tour", "claim-results", "named", "-c 10", "-c 1"),
+    Break("tour", "claim-mistakes", "claim-mistakes", "prefrok", "eventlet"),
+    Break("tour", "claim-resume", "claim-resume", "closed.clear()", "closed.pop()"),
+    Break("tour", "claim-limits", "limits", "60 if", "0.1 if"),
+    Break("tour", "claim-cancel", "detached", "range(2000)", "range(20)"),
+    Break("tour", "claim-kill", "spawn", "while True", "if True"),
+    Break("tour", "claim-pools", "prefork", "%%preforkrun -w 2", "%%greenrun"),
+    Break("tour", "claim-blocked", "blocked", "compute(0.15)", "time.sleep(0.15)"),
+    Break("tour", "claim-compared", "sweep", "time.sleep(0.02)", "compute(0.01)"),
+    Break("tour", "claim-end", "claim-end", "%unload_ext greenlab\n", ""),
 ]  # fmt: skip
 """The rest, which `GREENLAB_ALL_BREAKS=1` breaks as well."""

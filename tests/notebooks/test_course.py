@@ -1,6 +1,6 @@
-"""The course: what every lesson has, and that none of its claims holds whatever happens.
+"""The course and the tour: what every lesson has, and that no claim holds whatever happens.
 
-That the lessons run, and say what their saved outputs say, is for nbval: `pytest notebooks`.
+That the notebooks run, and say what their saved outputs say, is for nbval: `pytest notebooks`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbclient.exceptions import CellExecutionError
 
 from course_breaks import OTHERS, QUICK, Break
-from course import FOLDER, WIDGET, execute, lessons, load
+from course import FOLDER, TOUR, WIDGET, execute, lessons, load, notebooks, short_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +31,19 @@ RUNS = re.compile(r"^(%%(?:greenrun|preforkrun|greenrace|greensweep))\b(?!.*--no
 @pytest.fixture(params=lessons(), ids=lambda path: path.stem)
 def lesson(request: pytest.FixtureRequest) -> Any:
     """Each lesson, read."""
-    notebook = load(request.param)
-    notebook.metadata["path"] = request.param
-    return notebook
+    return read(request.param)
+
+
+@pytest.fixture(params=notebooks(), ids=lambda path: path.stem)
+def notebook(request: pytest.FixtureRequest) -> Any:
+    """Each lesson, and the tour, read."""
+    return read(request.param)
+
+
+def read(path: Path) -> Any:
+    found = load(path)
+    found.metadata["path"] = path
+    return found
 
 
 def prose(notebook: Any) -> str:
@@ -47,12 +57,12 @@ def test_the_lessons_are_numbered_from_0() -> None:
     assert [f"{number:02}" for number in range(13)] == [path.name[:2] for path in lessons()]
 
 
-def test_a_lesson_is_a_valid_notebook_that_needs_no_kernel_to_be_read(lesson: Any) -> None:
-    path = lesson.metadata.pop("path")
-    nbformat.validate(lesson)
-    names = [cell.id for cell in lesson.cells]
+def test_a_notebook_is_valid_and_needs_no_kernel_to_be_read(notebook: Any) -> None:
+    path = notebook.metadata.pop("path")
+    nbformat.validate(notebook)
+    names = [cell.id for cell in notebook.cells]
     assert len(names) == len(set(names))
-    assert "widgets" not in lesson.metadata
+    assert "widgets" not in notebook.metadata
     written = path.read_text(encoding="utf-8")
     assert WIDGET not in written
     assert len(written) < 500_000
@@ -75,13 +85,24 @@ def test_a_lesson_says_what_it_is_for_has_readers_predict_breaks_something_and_e
     assert answers.rstrip().endswith("</details>")
 
 
-def test_what_a_lesson_asserts_stands_in_cells_of_its_own_with_the_figures_beside_it(lesson: Any) -> None:
-    for cell in lesson.cells:
+def test_what_is_asserted_stands_in_cells_of_its_own_with_the_figures_beside_it(notebook: Any) -> None:
+    for cell in notebook.cells:
         if cell.cell_type == "code":
             asserts = re.search(r"^\s*assert ", cell.source, re.MULTILINE) is not None
             assert cell.id.startswith("claim-") == asserts, cell.id
             assert not asserts or "print(" in cell.source, cell.id
             assert "nbval" not in cell.source, "no cell is skipped"
+
+
+def test_a_mistake_that_the_tour_shows_is_an_error_of_its_cell_and_one_line_of_text() -> None:
+    cells = [cell for cell in load(TOUR).cells if cell.cell_type == "code"]
+    assert len(cells) == 30
+    failing = [cell for cell in cells if "raises-exception" in cell.metadata.get("tags", ())]
+    assert ["mistake", "all-fail"] == [cell.id for cell in failing]
+    ends = [cell.outputs[-1] for cell in failing]
+    assert ["UsageError", "RunError"] == [end.ename for end in ends]
+    assert "; did you mean --concurrency? %%greenrun? lists" in ends[0].traceback[0]
+    assert 1 == len(ends[0].traceback[0].splitlines())
 
 
 def test_an_output_that_is_sanitised_has_a_reason_in_the_sanitising_file() -> None:
@@ -91,29 +112,34 @@ def test_an_output_that_is_sanitised_has_a_reason_in_the_sanitising_file() -> No
         assert re.fullmatch(r"[A-Z].*\.\nregex: .+\nreplace:.*", rule), rule
 
 
-def test_links_between_lessons_lead_somewhere(lesson: Any) -> None:
-    for name in re.findall(r"\]\((\w+\.ipynb)\)", prose(lesson)):
+def test_links_between_notebooks_lead_somewhere(notebook: Any) -> None:
+    for name in re.findall(r"\]\((\w+\.ipynb)\)", prose(notebook)):
         assert (FOLDER / name).exists(), name
 
 
 @pytest.mark.parametrize("page", ["notebooks/TEACHING.md", "docs/course.md", "notebooks/00_start_here.ipynb"])
-def test_a_page_that_lists_the_lessons_lists_all(page: str) -> None:
+def test_a_page_that_lists_the_lessons_lists_all_and_the_tour(page: str) -> None:
     written = (FOLDER.parent / page).read_text(encoding="utf-8")
-    assert [] == [path.name for path in lessons() if path.name not in written and path.name[:2] != "00"]
+    assert [] == [path.name for path in notebooks() if path.name not in written and short_name(path) != "00"]
 
 
 # -- no claim holds whatever happens -----------------------------------------------------------------------------
 
 
 def test_each_claim_is_broken_once() -> None:
-    claims = {f"{path.name[:2]}-{cell.id}" for path in lessons() for cell in load(path).cells if cell.id[:6] == "claim-"}
+    claims = {
+        f"{short_name(path)}-{cell.id}"
+        for path in notebooks()
+        for cell in load(path).cells
+        if cell.id.startswith("claim-")
+    }
     assert sorted(claims) == sorted(map(str, ALL))
-    assert [path.name[:2] for path in lessons()] == [each.lesson for each in QUICK]
+    assert [*map(short_name, notebooks())] == [each.notebook for each in QUICK]
 
 
 @pytest.mark.parametrize("broken", BROKEN, ids=str)
 def test_a_claim_whose_cause_is_taken_away_fails(broken: Break) -> None:
-    notebook = load(path_of(broken.lesson))
+    notebook = load(path_of(broken.notebook))
     by_id = {cell.id: cell for cell in notebook.cells}
     assert broken.old in by_id[broken.cell].source
     by_id[broken.cell].source = by_id[broken.cell].source.replace(broken.old, broken.new)
@@ -123,8 +149,8 @@ def test_a_claim_whose_cause_is_taken_away_fails(broken: Break) -> None:
     assert by_id[broken.claim].source in str(failed.value), "another cell failed"
 
 
-def path_of(number: str) -> Path:
-    return next(path for path in lessons() if path.name.startswith(number))
+def path_of(name: str) -> Path:
+    return next(path for path in notebooks() if short_name(path) == name)
 
 
 def needed(notebook: Any, claim: str) -> Iterator[Any]:
