@@ -108,7 +108,8 @@ class Tally:
     Attributes:
         interrupts: how many were sent, and `hits`, how many cells ended by one.
         deaths: how often the kernel died, and was started anew.
-        own_deaths: how often it died of an interrupt in which nothing of greenlab's had a part.
+        own_deaths: how often it died of an interrupt that was raised in nothing of greenlab's, such as a second one
+            while ipykernel logs the first.
         hangs: cells that did not end within half a minute.
         lost: checks after which a task of a run was missing, or one that should have succeeded had not.
         silent: cells whose reply never came.
@@ -200,7 +201,8 @@ class Soak:
                 os.kill(kernel.manager.provisioner.pid, signal.SIGUSR1)  # it writes where each greenlet stands
                 time.sleep(1)
             words = self._last_words.read_text()
-            own = dead and "KeyboardInterrupt" in words and "/greenlab/" not in words
+            deadly = words.rsplit("During handling of the above exception", 1)[-1]
+            own = dead and "KeyboardInterrupt" in deadly and "/greenlab/" not in deadly
             tally.own_deaths += own
             tally.deaths += dead and not own
             tally.hangs += not dead
