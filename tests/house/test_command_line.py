@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+from zipfile import ZipFile
 
 import jupyter_core.paths
 import pytest
 
 from greenlab import __main__ as command_line
 
-if TYPE_CHECKING:
-    from pathlib import Path
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -102,16 +107,64 @@ def test_root_is_told_in_one_line_what_to_do_unless_it_was_said(
     assert 2 == command_line.main(["lab"])
 
 
-def test_jupyterlab_prints_the_lessons_own_address(tmp_path: Path) -> None:
+OFFLINE = """\
+import sys
+
+def refuse(event, arguments):
+    if event == "socket.getaddrinfo" and arguments[0] not in (None, "", "localhost", "127.0.0.1", "::1"):
+        raise OSError(f"there is no network for {arguments[0]}")
+    if event == "socket.connect" and isinstance(arguments[1], tuple) and arguments[1][0] not in ("127.0.0.1", "::1"):
+        raise OSError(f"there is no network for {arguments[1]}")
+
+sys.addaudithook(refuse)
+"""
+"""What a Python runs first that is to reach nothing but its own machine."""
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The package as a wheel brings it, in a folder where nothing but it is."""
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / "wheels")],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = (tmp_path / "wheels").iterdir()
+    with ZipFile(wheel) as packed:
+        packed.extractall(tmp_path / "installed")
+    return tmp_path / "installed"
+
+
+def ask(url: str) -> bytes:
+    """Ask a server that prints its address a moment before it listens there."""
+    end_s = time.monotonic() + 60
+    while True:
+        try:
+            with urlopen(url) as answer:
+                return bytes(answer.read())
+        except URLError:
+            assert time.monotonic() < end_s
+            time.sleep(0.05)
+
+
+def test_a_wheel_serves_the_course_offline_and_prints_the_lessons_own_address(installed: Path, tmp_path: Path) -> None:
+    (installed / "sitecustomize.py").write_text(OFFLINE)
+    home = tmp_path / "home"
+    home.mkdir()
     server = subprocess.Popen(
         [sys.executable, "-m", "greenlab", "lab", "--allow-root", "--no-browser", "--ServerApp.port=0"],
-        cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        cwd=home, env={**os.environ, "PYTHONPATH": str(installed)},
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     assert server.stderr is not None
     try:
-        address = re.compile(r"http://localhost:\d+/lab/tree/00_start_here\.ipynb\?token=\w+")
-        assert any(address.search(line) for line in server.stderr)
+        address = re.compile(r"(http://localhost:\d+)/lab/tree/(00_start_here\.ipynb)(\?token=\w+)")
+        found = next(filter(None, map(address.search, server.stderr)))
+        opened = json.loads(ask("{}/api/contents/{}{}".format(*found.groups())))["content"]["cells"][0]["source"]
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
         server.stderr.close()
+    assert opened.startswith("# 0. Start here")
+    brought = sorted((installed / "greenlab" / "course").glob("*.ipynb"))
+    assert [lesson.name for lesson in brought] == sorted(path.name for path in (home / "greenlab-course").iterdir())
+    assert [lesson.name for lesson in brought] == sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
