@@ -34,7 +34,20 @@ TESTS = {
     "text": ("text", "runs/test_runs.py", "runs/test_odd_items.py", "comparing"),
 }  # fmt: skip
 """The tests that guard each room: folders and files in `tests`."""
-EQUIVALENT: dict[str, str] = {}
+EQUIVALENT: dict[str, str] = {
+    "os.waitpid(pid, (0 + 1))": "the children were killed: whether the server or init collects them is not to be seen",
+    "SIGNAL: Final = (5 + 1)  # a request: send this child a signal": "both ends read this constant",
+    'RING: Final = 1 << 24 if hasattr(os, "memfd_create") else (0 + 1)': "it is not read on Linux",
+    "self.begun, self.recall, self.running = "
+    "(words[i * self.COUNT : (i + (1 + 1)) * self.COUNT] for i in range(3))": "what lies behind a slice is not read",
+    "_VALID_S: Final = (24 + 1) * 3600.0": "a day or a little more: a choice, on which nothing depends",
+    "if hub is None or not self.is_alive() or self is threading.current_thread() or (timeout or (1 + 1)) <= 0:": (
+        "None is no limit, for which any positive number stands"
+    ),
+    "_HEAP_TYPE = (1 + 1) << 9  # Py_TPFLAGS_HEAPTYPE: a class that Python made, whose attributes may be set": (
+        "that is Py_TPFLAGS_BASETYPE, which every class that Python makes has too; no type of C's holds a lock"
+    ),
+}
 """Mutants that no test can tell from the original: their source line after the change, and why."""
 
 _COMPARISONS = {

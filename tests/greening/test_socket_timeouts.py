@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("started")
 
 PEEK = socket.MSG_PEEK
-READS: list[Any] = [
-    pytest.param(lambda sock: sock.recv(3, PEEK), b"abc", id="recv, flags"),
-    pytest.param(lambda sock: into(sock, lambda box: sock.recv_into(box, 2)), b"ab", id="recv_into, count"),
-    pytest.param(lambda sock: into(sock, lambda box: sock.recv_into(box, 0, PEEK)), b"abcd", id="recv_into, flags"),
-    pytest.param(lambda sock: sock.recvfrom(3, PEEK)[0], b"abc", id="recvfrom, flags"),
-    pytest.param(lambda sock: into(sock, lambda box: sock.recvfrom_into(box, 2)[0]), b"ab", id="recvfrom_into, count"),
-    pytest.param(lambda sock: sock.recvmsg(3, 0, PEEK)[0], b"abc", id="recvmsg, flags"),
+READS: list[Any] = [  # a call, what it reads of "abcd", and what is still there after it
+    pytest.param(lambda sock: sock.recv(3, PEEK), b"abc", b"abcd", id="recv, flags"),
+    pytest.param(lambda sock: into(lambda box: sock.recv_into(box, 2)), b"ab", b"cd", id="recv_into, count"),
+    pytest.param(lambda sock: into(lambda box: sock.recv_into(box, 0, PEEK)), b"abcd", b"abcd", id="recv_into, flags"),
+    pytest.param(lambda sock: sock.recvfrom(3, PEEK)[0], b"abc", b"abcd", id="recvfrom, flags"),
+    pytest.param(lambda sock: into(lambda box: sock.recvfrom_into(box, 2)[0]), b"ab", b"cd", id="recvfrom_into, count"),
+    pytest.param(lambda sock: sock.recvmsg(3, 0, PEEK)[0], b"abc", b"abcd", id="recvmsg, flags"),
 ]  # fmt: skip
 SENDS: list[Any] = [
     pytest.param(lambda sock: sock.send(b"x" * 4096), id="send"),
@@ -38,7 +38,7 @@ SENDS: list[Any] = [
 ]
 
 
-def into(_sock: socket.socket, read: Callable[[bytearray], int]) -> bytes:
+def into(read: Callable[[bytearray], int]) -> bytes:
     box = bytearray(8)
     return bytes(box[: read(box)])
 
@@ -61,14 +61,15 @@ def others_turn_during(call: Callable[[], Any], then: Callable[[], Any]) -> Any:
     return task.wait()
 
 
-@pytest.mark.parametrize(("read", "expected"), READS)
-def test_a_read_waits_for_data_while_others_run(pair: Any, read: Any, expected: bytes) -> None:
+@pytest.mark.parametrize(("read", "expected", "left"), READS)
+def test_a_read_waits_for_data_while_others_run(pair: Any, read: Any, expected: bytes, left: bytes) -> None:
     ours, theirs = pair
     assert expected == others_turn_during(lambda: read(ours), lambda: theirs.sendall(b"abcd"))
+    assert left == ours.recv(8)
 
 
-@pytest.mark.parametrize(("read", "_expected"), READS)
-def test_a_read_ends_with_its_timeout(pair: Any, read: Any, _expected: bytes) -> None:
+@pytest.mark.parametrize("read", [pytest.param(read.values[0], id=read.id) for read in READS])
+def test_a_read_ends_with_its_timeout(pair: Any, read: Any) -> None:
     ours, _ = pair
     ours.settimeout(0.01)
     with pytest.raises(TimeoutError, match="timed out"):
@@ -112,6 +113,25 @@ def test_a_write_ends_with_its_timeout(pair: Any, send: Any) -> None:
         greenlab.spawn(send, ours).wait()
 
 
+@pytest.mark.parametrize(
+    "send",
+    [
+        pytest.param(lambda sock: sock.send(b"!", socket.MSG_OOB), id="send"),
+        pytest.param(lambda sock: sock.sendall(b"!", socket.MSG_OOB), id="sendall"),
+        pytest.param(lambda sock: sock.sendmsg([b"!"], [], socket.MSG_OOB), id="sendmsg"),
+    ],
+)
+def test_flags_of_what_is_sent_are_kept(send: Any) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as ours,
+        listener.accept()[0] as theirs,
+    ):
+        ours.settimeout(30)
+        assert greenlab.spawn(send, ours).wait() in (1, None)
+        assert b"!" == theirs.recv(1, socket.MSG_OOB)
+
+
 @pytest.mark.parametrize("flags", [(), (socket.MSG_NOSIGNAL,)])
 def test_what_is_sent_to_an_address_waits_for_room_and_keeps_its_timeout(
     tmp_path: Path, flags: tuple[int, ...]
@@ -143,6 +163,7 @@ def tls_pair(pair: tuple[socket.socket, socket.socket]) -> Iterator[tuple[ssl.SS
     server, client = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
     authority.issue_cert("localhost").configure_cert(server)
     authority.configure_trust(client)
+    server.num_tickets = 0  # or the client has something to read from the start
     accepting = greenlab.spawn(server.wrap_socket, pair[1], server_side=True)
     with client.wrap_socket(pair[0], server_hostname="localhost") as ours, accepting.wait() as theirs:
         yield ours, theirs

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -14,7 +16,7 @@ from waiting import wait_until
 import greenlab
 from greenlab.errors import GreenlabError
 from greenlab.lab import Workers
-from greenlab.pools.celery import embedded
+from greenlab.pools.celery import embedded, launcher
 
 
 def test_workers_have_a_broker_of_their_own_and_leave_nothing(
@@ -65,6 +67,18 @@ def test_workers_that_do_not_start_say_why() -> None:
         workers.start()
     assert "\n" not in str(caught.value)
     assert workers.pid is None
+
+
+def test_workers_whose_parent_has_ended_have_time_to_end_what_they_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[str] = []
+    worker: Any = SimpleNamespace(end=lambda: ends.append("end"), end_now=lambda: ends.append("end now"))
+    orphans = launcher._Launcher([worker], parent=-1)
+    orphans._follow_parent()
+    orphans._follow_parent()
+    assert ["end"] == ends
+    monkeypatch.setattr(launcher, "_GRACE_S", -1.0)
+    orphans._follow_parent()
+    assert ["end", "end now"] == ends
 
 
 @pytest.mark.parametrize(

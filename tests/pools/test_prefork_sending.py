@@ -9,6 +9,7 @@ import re
 import socket
 import sys
 import warnings
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -229,6 +230,21 @@ def test_an_outbox_keeps_what_the_socket_does_not_take() -> None:
             outbox.write()
         assert not outbox
     assert sent == got
+
+
+def test_small_parts_are_written_together_and_large_ones_are_not_copied() -> None:
+    written: list[Any] = []
+
+    def sendmsg(parts: list[Any]) -> int:
+        written.extend(parts)
+        return sum(map(len, parts))
+
+    sock: Any = SimpleNamespace(sendmsg=sendmsg)
+    outbox, large = framing.Outbox(sock), bytes(framing.SMALL)
+    outbox.put([b"a", b"b", large, b"c", b"d"])
+    assert outbox.write()
+    assert [b"ab", large, b"cd"] == written
+    assert large is written[1]
 
 
 def test_errors_of_the_pool_can_be_pickled() -> None:

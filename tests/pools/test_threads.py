@@ -8,6 +8,7 @@ import contextvars
 import queue
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from waiting import wait_until
 import greenlab
 from greenlab import greening, pools
 from greenlab.hub import eventlet
+from greenlab.pools.threads.workers import TaskStopped, _Worker
 from greenlab.runs import Ledger
 
 
@@ -139,6 +141,22 @@ def test_the_exception_of_a_limit_is_raised_in_the_task(pool: Any) -> None:
     assert "0.05 s" in str(ledger.errors[0])
     wait_until(lambda: len(seen) == 2)
     assert ["timeout", "finally"] == seen
+
+
+@pytest.mark.parametrize("error", [TaskStopped, greenlab.TaskTimeoutError])
+def test_an_exception_that_comes_a_moment_after_its_task_ends_the_thread_in_silence(error: type[BaseException]) -> None:
+    """It is raised wherever the thread is by then: between two tasks."""
+
+    def get() -> Any:
+        raise error
+
+    workers: Any = SimpleNamespace(todo=SimpleNamespace(get=get), report=None, func=None, context=None)
+    worker = _Worker(workers)
+    worker.token = []  # the hub has given its task up
+    worker._work(workers)
+    worker.token = [3]  # it has not: nothing accounts for the task
+    with pytest.raises(error):
+        worker._work(workers)
 
 
 def test_an_outcome_that_comes_after_the_limit_is_dropped(pool: Any) -> None:

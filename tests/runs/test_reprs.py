@@ -91,3 +91,10 @@ def test_a_task_shows_its_name_escaped_and_its_state(started: GuestHub) -> None:
     bundle = task._repr_mimebundle_()
     assert f"<Task {task.id} <odd>: done>" == bundle["text/plain"]
     assert "&lt;odd&gt;: done" in bundle["text/html"]
+
+
+def test_a_report_says_how_long_the_pool_took_to_start_where_that_took_time(started: GuestHub) -> None:
+    run = greenlab.run(abs, [-1], live=False)
+    assert "start-up" not in repr(run)
+    run.startup_s = 0.25
+    assert "start-up of the pool, not counted above: 250 ms" in repr(run)
