@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import TYPE_CHECKING
+
+import pytest
+
+from greenlab.runs import Ledger
 
 if TYPE_CHECKING:
     from kernel import Kernel
@@ -41,6 +47,27 @@ def test_after_tasks_that_captured_output_at_once_the_next_cell_is_heard(kernel:
     assert "heard\n" == following.stdout
     assert ["'shown'"] == [display["text/plain"] for display in following.displays]
     assert "42" == following.value
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_task_that_ends_while_a_stream_is_replaced_is_noted_and_no_other(
+    monkeypatch: pytest.MonkeyPatch, stream: str, fails: bool
+) -> None:
+    ledger = Ledger(abs, range(2), concurrency=2)
+
+    def end(index: int) -> None:
+        if fails:
+            ledger.fail(index, 0.0, 1.0, ValueError("mine"))
+        else:
+            ledger.succeed(index, 0.0, 1.0, index)
+
+    assert [(0, 0), (1, 1)] == [ledger.pull(), ledger.pull()]
+    end(0)
+    assert ledger.replaced_by is None
+    monkeypatch.setattr(sys, stream, io.StringIO())
+    end(1)
+    assert 1 == ledger.replaced_by
 
 
 def test_after_tasks_that_redirected_output_in_the_background_the_next_cell_is_heard(kernel: Kernel) -> None:
