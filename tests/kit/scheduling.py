@@ -1,4 +1,4 @@
-"""How tests are shared out to processes: whole files, also after a process has died."""
+"""How tests are shared out to processes: whole files, long ones first, also after a process has died."""
 
 from __future__ import annotations
 
@@ -7,15 +7,62 @@ from typing import TYPE_CHECKING
 from xdist.scheduler.loadfile import LoadFileScheduling
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from xdist.workermanage import WorkerController
+
+WAITING = (
+    "tests/conformance/test_stdlib.py",
+    "tests/pools/test_celery_recovery.py",
+    "tests/pools/test_celery.py",
+    "tests/pools/test_celery_hosts.py",
+    "tests/pools/test_celery_broker.py",
+    "tests/notebooks/test_course.py",
+    "tests/pools/test_celery_servers.py",
+    "tests/examples/test_examples.py",
+    "tests/lab/test_workers.py",
+    "tests/pools/test_celery_chaos.py",
+    "tests/hub/test_interrupts_kernel.py",
+)
+"""Files that take long, mostly waiting, the longest first."""
+
+COMPUTING = (
+    "tests/pools/test_contract_random.py",
+    "tests/house/test_browser.py",
+    "tests/pools/test_contract.py",
+    "tests/house/test_style.py",
+    "tests/greening/test_left_behind.py",
+    "tests/greening/test_stress.py",
+    "tests/live/test_breaks.py",
+    "tests/house/test_typing.py",
+    "tests/docs/test_pages.py",
+)
+"""The same of those that mostly compute."""
+
+
+def next_file(waiting: Sequence[str], at: int) -> str:
+    """Return which of the files that are left, in their usual order, a process runs next, by its number.
+
+    One process waits while its neighbour computes, so that together they need the processors all the time; what takes
+    no time to speak of comes last, so that they end together.
+    """
+    first: list[str] = [*COMPUTING, *WAITING] if at % 2 else [*WAITING, *COMPUTING]
+    left = set(waiting)
+    return next((name for name in first if name in left), waiting[0])
 
 
 class WholeFiles(LoadFileScheduling):  # type: ignore[misc]
-    """`--dist loadfile` that ends although a process has died.
+    """`--dist loadfile` that begins with what takes longest, and ends although a process has died.
 
-    pytest-xdist 3.8.0 hands all that the dead process ever ran to others, as files with nothing left to run, and waits
-    for their end for ever (its issues 1323, 1327 and 1378); and it runs the test again that the process died of.
+    pytest-xdist 3.8.0 begins with the files that have most tests, whatever these take; it hands all that a dead process
+    ever ran to others, as files with nothing left to run, and waits for their end for ever (its issues 1323, 1327 and
+    1378); and it runs the test again that the process died of.
     """
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        at = list(self.assigned_work).index(node)
+        self.workqueue.move_to_end(next_file(list(self.workqueue), at), last=False)
+        super()._assign_work_unit(node)
 
     def remove_node(self, node: WorkerController) -> str | None:
         """Take back what a process had; return the test that it died of, if any."""
