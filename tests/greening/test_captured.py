@@ -99,18 +99,17 @@ CAPTURED: dict[str, Any] = {
 
 
 @pytest.mark.usefixtures("started")
-@pytest.mark.parametrize("where", CAPTURED)
-def test_what_was_captured_before_cooperates(where: str) -> None:
-    order: list[Any] = []
-
-    def task(name: str) -> None:
+def test_what_was_captured_before_cooperates() -> None:
+    def task(name: str, where: str, order: list[Any]) -> None:
         order.append(name)
         CAPTURED[where]()
         order.append(name)
 
-    for each in [greenlab.spawn(task, "a"), greenlab.spawn(task, "b")]:
-        each.wait()
-    assert ["a", "b"] == order[:2]  # the second began while the first waited
+    for where in CAPTURED:
+        order: list[Any] = []
+        for each in [greenlab.spawn(task, name, where, order) for name in "ab"]:
+            each.wait()
+        assert (where, ["a", "b"]) == (where, order[:2])  # the second began while the first waited
 
 
 @pytest.mark.usefixtures("started")
@@ -150,6 +149,20 @@ def test_a_connection_is_received_from_in_one_task_while_another_sends() -> None
         task = greenlab.spawn(receiving.recv)
         greenlab.spawn(sending.send, "hello")
         assert "hello" == task.wait()
+
+
+def test_a_lock_of_multiprocessing_is_native_again_after_a_stop() -> None:
+    context = multiprocessing.get_context("spawn")
+    before = context.Lock()
+    greenlab.start()
+    after = context.Lock()
+    greenlab.stop()
+    assert type(before.acquire).__name__ == "builtin_function_or_method"
+    for lock in (before, after):
+        with lock:
+            assert not lock.acquire(block=False)
+        assert lock.acquire()
+        lock.release()
 
 
 def test_a_managers_queue_is_waited_for_in_one_task_and_filled_by_another() -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CALLS = 4
 TICK_S = 0.005
 
-pytestmark = [pytest.mark.usefixtures("started"), pytest.mark.whole_heap]
+pytestmark = [pytest.mark.usefixtures("started_once"), pytest.mark.whole_heap]
 
 
 def cooperates(call: Callable[[], Any], expected: Any) -> int:

@@ -13,9 +13,10 @@ import pytest
 import greenlab
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-pytestmark = pytest.mark.whole_heap  # multiprocessing captured `os.read` long before
+# multiprocessing captured `os.read` long before
+pytestmark = [pytest.mark.usefixtures("started_once"), pytest.mark.whole_heap]
 
 CONTEXT = multiprocessing.get_context("spawn")
 # Made before greenlab is started, and so with C's own methods in their attributes.
@@ -29,13 +30,6 @@ MADE_BEFORE: dict[str, Any] = {
 
 def make(name: str) -> Any:
     return CONTEXT.Value("i", 0) if name == "Value" else getattr(CONTEXT, name)()
-
-
-@pytest.fixture(autouse=True)
-def _started() -> Iterator[None]:
-    greenlab.start()
-    yield
-    greenlab.stop()
 
 
 @pytest.mark.parametrize("how", ["made before", "made after", "by hand"])
@@ -183,14 +177,3 @@ def test_a_release_in_another_process_is_noticed_while_others_run() -> None:
     assert waiting.wait()
     assert 20 == ticks
     process.join()
-
-
-def test_all_is_native_again_after_a_stop() -> None:
-    before, after = MADE_BEFORE["Lock"], CONTEXT.Lock()
-    greenlab.stop()
-    assert type(before.acquire).__name__ == "builtin_function_or_method"
-    for lock in (before, after):
-        with lock:
-            assert not lock.acquire(block=False)
-        assert lock.acquire()
-        lock.release()

@@ -49,7 +49,7 @@ def everybody(work: Any) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["Lock", "RLock", "Condition", "Semaphore"])
-def test_no_wake_up_of_a_lock_is_lost(started: Any, kind: Any) -> None:
+def test_no_wake_up_of_a_lock_is_lost(started_once: Any, kind: Any) -> None:
     lock = getattr(threading, kind)()
     inside = total = 0
 
@@ -77,7 +77,7 @@ def test_no_wake_up_of_a_lock_is_lost(started: Any, kind: Any) -> None:
     assert min(by_tasks) > 0
 
 
-def test_no_wake_up_of_a_queue_is_lost(started: Any) -> None:
+def test_no_wake_up_of_a_queue_is_lost(started_once: Any) -> None:
     box: queue.Queue[int] = queue.Queue(maxsize=3)
     lock = threading.Lock()
     put = got = 0
@@ -101,7 +101,7 @@ def test_no_wake_up_of_a_queue_is_lost(started: Any) -> None:
     assert min(by_tasks) > 0
 
 
-def test_no_wake_up_of_a_condition_is_lost(started: Any) -> None:
+def test_no_wake_up_of_a_condition_is_lost(started_once: Any) -> None:
     """A token goes round: whoever gets it hands it on to the next of the other kind."""
     condition = threading.Condition()
     turn = rounds = 0
@@ -142,7 +142,7 @@ def test_no_wake_up_of_a_condition_is_lost(started: Any) -> None:
     assert rounds > count
 
 
-def test_killed_and_timed_out_waiters_lose_nobodys_wake_up(started: Any) -> None:
+def test_killed_and_timed_out_waiters_lose_nobodys_wake_up(started_once: Any) -> None:
     lock = threading.Lock()
     done = []
 
@@ -246,7 +246,7 @@ def test_tens_of_thousands_of_tasks_leave_nothing() -> None:
     assert grown < 10 * TURNS, "less than one object in a hundred tasks"
 
 
-def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started: Any) -> None:
+def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started_once: Any) -> None:
     from greenlab.greening.waiting import in_thread
 
     def fails() -> Any:
@@ -259,7 +259,7 @@ def test_a_thousand_waits_in_threads_leave_no_reference_cycles(started: Any) -> 
     try:
         for _ in range(100):
             with pytest.raises(LookupError):
-                in_thread(started, fails)
+                in_thread(started_once, fails)
         assert gc.collect() < 500
     finally:
         gc.enable()

@@ -123,14 +123,21 @@ class Worker:
 
 
 @contextlib.contextmanager
-def working(*options: str, folder: Path | None = None, within: Sequence[str] = (), **environ: str) -> Iterator[Worker]:
-    """Run a worker of one test's own."""
+def starting(*options: str, folder: Path | None = None, within: Sequence[str] = (), **environ: str) -> Iterator[Worker]:
+    """Run a worker of one test's own, which waits for it itself: several get ready at the same time."""
     worker = Worker(options, folder, within=within, **environ)
     try:
-        worker.wait_ready()
         yield worker
     finally:
         worker.close()
+
+
+@contextlib.contextmanager
+def working(*options: str, folder: Path | None = None, within: Sequence[str] = (), **environ: str) -> Iterator[Worker]:
+    """Run a worker of one test's own, once it takes messages."""
+    with starting(*options, folder=folder, within=within, **environ) as worker:
+        worker.wait_ready()
+        yield worker
 
 
 def network(broker: str) -> dict[str, str]:

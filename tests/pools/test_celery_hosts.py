@@ -59,9 +59,11 @@ def _run(made: Any, monkeypatch: pytest.MonkeyPatch, folder: Path, patience_s: f
         monkeypatch.setenv(name, value)
     eventlet = "-P", "eventlet", "-c", "20"
     with (
-        celery_workers.working(*eventlet, within=made.within("east"), **environ("east")),
-        celery_workers.working(*eventlet, within=made.within("west"), **environ("west")),
+        celery_workers.starting(*eventlet, within=made.within("east"), **environ("east")) as east,
+        celery_workers.starting(*eventlet, within=made.within("west"), **environ("west")) as west,
     ):
+        east.wait_ready()
+        west.wait_ready()
         cutter = beside(cut)
         run = greenlab.run(partial(note, folder), range(TASKS), pool="celery", concurrency=40, live=False)
         cutter.join()

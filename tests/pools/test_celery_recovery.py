@@ -35,12 +35,25 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+@pytest.fixture(scope="module")
+def kept() -> Iterator[list[celery_workers.Worker]]:
+    """The worker of the test before, while it lives: few tests kill it."""
+    workers: list[celery_workers.Worker] = []
+    yield workers
+    for worker in workers:
+        worker.close()
+
+
 @pytest.fixture
-def known(monkeypatch: pytest.MonkeyPatch) -> Iterator[celery_workers.Worker]:
-    """A worker that the kernel hears of."""
-    with celery_workers.working(*GREEN) as worker:
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(worker.folder))
-        yield worker
+def known(kept: list[celery_workers.Worker], monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
+    """A worker that the kernel hears of, on a broker of its own."""
+    if not kept or not kept[0].is_alive:
+        for dead in kept:
+            dead.close()
+        kept[:] = [celery_workers.Worker(GREEN)]
+        kept[0].wait_ready()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(kept[0].folder))
+    return kept[0]
 
 
 @pytest.fixture

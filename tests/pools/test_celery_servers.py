@@ -26,9 +26,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
     with start() as url:
         environ = celery_workers.network(url)
         with (
-            celery_workers.working("-P", "eventlet", "-c", "100", **environ),
-            celery_workers.working("-P", "prefork", "-c", "2", **environ),
+            celery_workers.starting("-P", "eventlet", "-c", "100", **environ) as green,
+            celery_workers.starting("-P", "prefork", "-c", "2", **environ) as processes,
         ):
+            green.wait_ready()
+            processes.wait_ready()
             yield url
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import greenlet
 import pytest
 from autos import POOLS, make_pool
+from contract_tasks import deep, double, fail_odd, nap, quit_on_two, raise_fussy
 
 import greenlab
 from greenlab import pools
@@ -38,48 +39,6 @@ def work(pool: Any, func: Any, items: Any, **options: Any) -> Any:
     ledger = Ledger(func, items, concurrency=options.pop("concurrency", 4), **options)
     pool.run(ledger)
     return ledger
-
-
-def double(x: Any) -> Any:
-    return 2 * x
-
-
-def fail_odd(x: Any) -> Any:
-    if x % 2:
-        raise ValueError(x)
-    return x
-
-
-def quit_on_two(x: Any) -> Any:
-    if x == 2:
-        raise SystemExit(3)
-    if x == 3:
-        raise KeyboardInterrupt
-    return x
-
-
-def deep(x: Any) -> Any:
-    return deep(x)
-
-
-class FussyError(Exception):
-    """Cannot be rebuilt from its args."""
-
-    def __init__(self, one: Any, two: Any) -> None:
-        super().__init__(f"{one} and {two}")
-        self.one = one
-
-
-def raise_fussy(x: Any) -> None:
-    raise FussyError(x, "more")
-
-
-def nap(seconds: Any) -> Any:
-    end = time.perf_counter() + seconds
-    # In short steps, for an OS thread can be stopped only between two calls.
-    while (left := end - time.perf_counter()) > 0:
-        time.sleep(min(left, 0.02))
-    return seconds
 
 
 def test_every_task_ends_once_with_its_own_value(pool: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hostile_values import BadError, BadLoad, BadLoadError, BadPickle, FrozenError, double_list
 from processes_kit import FakeJob, run
 from tasks import nap
 
@@ -32,62 +31,6 @@ def pool(both_pools: ProcessPool) -> ProcessPool:
 
 
 HOSTILE = pytest.mark.parametrize("error", [SystemExit, GeneratorExit, KeyboardInterrupt, ZeroDivisionError])
-
-
-@dataclass(frozen=True)
-class FrozenError(Exception):
-    """Forbids what Python's own machinery, and ours, would set."""
-
-    number: int
-
-
-class BadPickle:
-    """Raises where it is pickled."""
-
-    def __init__(self, error: type[BaseException]) -> None:
-        self.error = error
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise self.error("in __reduce__")
-
-
-class BadLoad:
-    """Raises where it is unpickled, but not in the process that has made it."""
-
-    def __init__(self, error: type[BaseException]) -> None:
-        self.state = error, os.getpid()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return load_badly, self.state
-
-
-def load_badly(error: type[BaseException], pid: int) -> BadLoad:
-    if os.getpid() != pid:
-        raise error("in the reader")
-    return BadLoad(error)
-
-
-class BadError(Exception):
-    """Raises where it is printed or pickled."""
-
-    def __init__(self, error: type[BaseException]) -> None:
-        super().__init__()
-        self.error = error
-
-    def __str__(self) -> str:
-        raise self.error("in __str__")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise self.error("in __reduce__")
-
-
-class BadLoadError(Exception):
-    def __init__(self, error: type[BaseException]) -> None:
-        super().__init__("told")
-        self.state = error, os.getpid()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return load_badly, self.state
 
 
 def one_bad_of_six(make: Callable[[], Any], *, raised: bool = False) -> Callable[[int], Any]:
@@ -118,7 +61,7 @@ def test_a_frozen_error_arrives_with_its_traceback(pool: ProcessPool) -> None:
 def test_a_result_that_raises_as_it_is_pickled_fails_its_task(pool: ProcessPool, error: type[BaseException]) -> None:
     errors = errors_of(run(pool, one_bad_of_six(lambda: BadPickle(error)), range(6)))
     assert {3: NotSendableError} == {i: type(e) for i, e in errors.items()}
-    assert "test_contract_hostile.BadPickle) cannot be sent back" in str(errors[3])
+    assert "hostile_values.BadPickle) cannot be sent back" in str(errors[3])
 
 
 @HOSTILE
@@ -169,10 +112,6 @@ def test_a_reader_that_fails_ends_its_worker_by_name(pool: ProcessPool, monkeypa
     assert {NotSendableError, WorkerLostError} >= {type(error) for error in job.errors.values()}
     assert job.errors
     assert [4] == run(pool, abs, [-4]).results
-
-
-def double_list(x: list[int]) -> list[int]:
-    return x * 2
 
 
 def test_a_writer_that_fails_ends_its_worker_by_name(pool: ProcessPool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import greenlet
 import pytest
 from autos import POOLS, make_pool
+from contract_tasks import Task, nap_now_and_then
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,9 @@ import greenlab
 from greenlab.hub import eventlet
 from greenlab.runs import AggregateLedger, Ledger
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RANDOM = settings(
     max_examples=int(os.environ.get("GREENLAB_SOAK", "8")),
@@ -39,27 +41,6 @@ def pool(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     return make_pool(started, request.param, monkeypatch)
 
 
-class Task:
-    """A task that notes that it ran, and fails for some items, or the first times it is tried."""
-
-    def __init__(self, folder: Path, fails: Any, tries: int = 0) -> None:
-        self.folder = str(folder)
-        self.fails = frozenset(fails)
-        self.tries = tries
-
-    def __call__(self, item: Any) -> Any:
-        path = Path(self.folder, str(item))
-        # Not `with open`: an OS thread may be stopped just before the block begins, and the file would be left to warn.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.write(fd, b".")
-        os.close(fd)
-        if item % 3 == 0:
-            time.sleep(0.0005)
-        if item in self.fails or path.stat().st_size <= self.tries:
-            raise ValueError(item)
-        return -item
-
-
 def ran(folder: Path, item: int) -> int:
     path = folder / str(item)
     return path.stat().st_size if path.exists() else 0
@@ -70,12 +51,6 @@ def fresh(folder: Path) -> Path:
     new = folder / str(len(list(folder.iterdir())))
     new.mkdir()
     return new
-
-
-def nap_now_and_then(item: int) -> int:
-    if item % 5 == 0:
-        time.sleep(0.002)
-    return item
 
 
 COUNTS = st.integers(1, 40)
