@@ -7,7 +7,7 @@
 
 Looked at are `python3.N` on the path, pyenv's versions, and the usual folders; of several with one minor version, the
 newest. Each gets an environment of its own, new, and removed afterwards. A Python that is not there is named and is no
-error, unless none is there; `--another` wants one.
+error, unless none is there; with `--another` that is none either, as the script's own has run the tests already.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ FAST = [
     "house/test_pythons.py",
     "house/test_terminal.py",
     "hub/test_hub.py",
+    "hub/test_tasks.py",
     "magics/test_magics.py",
     "pools/test_contract.py",
     "pools/test_fair_scheduler.py",
@@ -122,8 +123,8 @@ def main() -> int:
     if asked.another:
         chosen = [name for name in chosen if name != own][-1:]
     if not chosen:
-        print("no Python to run the tests under", file=sys.stderr)
-        return 1
+        print(f"no {'other ' if asked.another else ''}Python here to run the tests under", file=sys.stderr)
+        return int(not asked.another)
 
     arguments = [*asked.pytest, *([f"tests/{name}" for name in FAST] if asked.fast else [])]
     outcome = {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import eventlet
 import pytest
+from waiting import wait_until
 
 import greenlab
 from greenlab import Stepper, UsageError
@@ -248,13 +249,11 @@ def test_background_tasks_stand_still_during_steps_and_go_on_afterwards() -> Non
             ticks.append(time.monotonic())
 
     background = greenlab.spawn(tick)
-    time.sleep(0.02)
+    wait_until(lambda: ticks)
     before = len(ticks)
-    assert before
     logged((nap, 100, 100), (nap, 50))
     assert before == len(ticks)
-    time.sleep(0.02)
-    assert before < len(ticks)
+    wait_until(lambda: before < len(ticks))
     assert ticks[-1] - ticks[0] < 60, "a background task has seen the virtual clock"
     background.kill()
 
