@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import _thread
 import gc
+import signal
 import threading
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import greenlet
 import nbval.kernel
 import psutil
 import pytest
 from kernel import Kernel, start_twice
 from live_doubles import Shown
 from scheduling import WholeFiles
+from waiting import wait_until
 
 import greenlab
 from greenlab import greening, hub
@@ -35,7 +38,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 
 
 def pytest_configure() -> None:
-    """Have notebooks' kernels started as those of tests are."""
+    """Have notebooks' kernels started as those of tests are, and interrupts heard.
+
+    What a shell starts in the background ignores them, and so would all that the tests start.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     start = nbval.kernel.start_new_kernel
     nbval.kernel.start_new_kernel = lambda *args, **options: start_twice(lambda: start(*args, **options))
 
@@ -113,6 +121,25 @@ def started() -> Iterator[hub.GuestHub]:
     yield greenlab.start()
     greenlab.stop()
     assert not greening.is_green()
+
+
+@pytest.fixture(scope="module")
+def started_once() -> Iterator[hub.GuestHub]:
+    """greenlab started once for the tests of a module: for those that see the whole heap, which costs a second each."""
+    threads = _thread._count()
+    here = greenlab.start()
+    wait_until(lambda: _thread._count() > threads, natively=True)  # the watchdog's, which no test has left
+    yield here
+    greenlab.stop()
+    assert not greening.is_green()
+
+
+@pytest.fixture
+def stopped() -> Iterator[None]:
+    """Stop what the test has started by itself."""
+    yield
+    greenlab.stop()
+    assert greenlet.gettrace() is None, "a trace function was left behind"
 
 
 @pytest.fixture

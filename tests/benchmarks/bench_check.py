@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kit"))
 
 import bench
+import second_zoo
 import servers
 import zoo
 
@@ -99,7 +100,7 @@ def score(title: str, zoo_now: list[tuple[str, Callable[[], Any], str]], rounds:
 
 def main() -> None:
     rounds = 1 if bench.quick(__doc__) else ROUNDS
-    second = [(call.__name__, call, kind) for call, kind in zoo.SECOND_ZOO.items()]
+    second = [(call.__name__, call, kind) for call, kind in second_zoo.ANIMALS.items()]
     with tempfile.TemporaryDirectory() as folder, animals(Path(folder)) as found:
         score("quiet", found, rounds)
         score("a second zoo, which no threshold was set by", second, rounds)

@@ -1,4 +1,4 @@
-"""Greenlets that others made: bridges from asyncio to blocking code (SQLAlchemy's, greenback's), gevent, one's own."""
+"""Greenlets that others made, and bridges from asyncio to blocking code: as SQLAlchemy's, as greenback's."""
 
 from __future__ import annotations
 
@@ -13,91 +13,31 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import eventlet
-import gevent
 import greenlet
 import pytest
+from greenlets import (
+    PLACES,
+    as_greenlet,
+    await_,
+    in_coroutine,
+    in_coroutine_of_a_task,
+    in_greenlet,
+    in_main,
+    in_run,
+    in_task,
+    slept,
+    soon,
+    tick,
+)
 
 import greenlab
 from greenlab.api.run import prepare
 from greenlab.hub.trace import record
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
-
-    from kernel import Kernel
+    from collections.abc import Callable
 
     from greenlab.hub import GuestHub
-
-pytestmark = pytest.mark.whole_heap
-
-
-def in_greenlet(function: Callable[..., Any], *args: Any) -> Any:
-    return greenlet.greenlet(function).switch(*args)
-
-
-async def as_greenlet(function: Callable[..., Any], *args: Any) -> Any:
-    """Bridge from a coroutine to blocking code, which may `await_`: as SQLAlchemy and greenback do it."""
-    inner = greenlet.greenlet(function)
-    asked = inner.switch(*args)
-    while not inner.dead:
-        try:
-            answer = await asked
-        except BaseException as error:
-            asked = inner.throw(error)
-        else:
-            asked = inner.switch(answer)
-    return asked
-
-
-def await_(awaitable: Awaitable[Any]) -> Any:
-    parent = greenlet.getcurrent().parent
-    assert parent is not None
-    return parent.switch(awaitable)
-
-
-def in_main(function: Callable[[], Any]) -> Any:
-    return function()
-
-
-def in_task(function: Callable[[], Any]) -> Any:
-    return greenlab.spawn(function).wait()
-
-
-def in_run(function: Callable[[], Any]) -> Any:
-    (result,) = greenlab.run(lambda _: function(), [None], live=False).results
-    return result
-
-
-def in_coroutine(function: Callable[[], Any]) -> Any:
-    return asyncio.run(as_greenlet(function))
-
-
-def in_coroutine_of_a_task(function: Callable[[], Any]) -> Any:
-    return greenlab.spawn(asyncio.run, as_greenlet(function)).wait()
-
-
-PLACES = [in_main, in_task, in_run, in_coroutine, in_coroutine_of_a_task]
-
-
-def slept() -> str:
-    time.sleep(0.01)
-    return "came"
-
-
-def soon(function: Callable[..., object], *args: Any) -> None:
-    """Have a background task call something in a moment."""
-
-    def work() -> None:
-        time.sleep(0.001)
-        function(*args)
-
-    greenlab.spawn(work)
-
-
-def tick(ticks: list[int]) -> None:
-    while True:
-        ticks.append(1)
-        time.sleep(0.001)
 
 
 def from_a_queue() -> Any:
@@ -263,6 +203,7 @@ class Holder:
     lock = threading.RLock()
 
 
+@pytest.mark.whole_heap
 @pytest.mark.parametrize("place", [in_main, in_task, in_run])
 @pytest.mark.parametrize("adopted", [False, True])
 def test_it_holds_the_locks_of_whoever_it_runs_for_and_others_wait(place: Callable[..., Any], adopted: bool) -> None:
@@ -424,90 +365,3 @@ def test_a_loop_that_runs_in_a_greenlet_turns_the_hub() -> None:
 
     assert ("done", "came", "came") == in_greenlet(asyncio.run, main())
     greenlab.stop()
-
-
-# -- gevent ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_gevent_left() -> Generator[None]:
-    yield
-    gevent.get_hub().destroy(destroy_loop=True)
-
-
-@pytest.mark.usefixtures("no_gevent_left")
-@pytest.mark.parametrize("place", [in_main, in_task])
-def test_gevent_goes_on_as_before_beside_green_threads(started: GuestHub, place: Callable[..., Any]) -> None:
-    local, lock = threading.local(), threading.RLock()
-
-    def fetch(pause: Callable[[float], object]) -> Any:
-        pause(0.005)
-        with lock:
-            return local.x
-
-    def work() -> Any:
-        local.x = "mine"
-        with lock:
-            made = [gevent.spawn(fetch, pause) for pause in (gevent.sleep, time.sleep, gevent.sleep)]
-            return [each.value for each in gevent.joinall(made)]
-
-    assert ["mine"] * 3 == place(work)
-
-
-@pytest.mark.usefixtures("no_gevent_left")
-def test_many_tasks_may_use_gevent_in_turns(started: GuestHub) -> None:
-    def work(item: int) -> int:
-        made = [gevent.spawn(pause, 0.001) for pause in (gevent.sleep, time.sleep, gevent.sleep)]
-        time.sleep(0.001)
-        gevent.joinall(made)
-        in_greenlet(slept)
-        gevent.sleep(0.001)
-        return item
-
-    assert list(range(20)) == greenlab.run(work, range(20), concurrency=10, live=False).results
-
-
-# -- in a kernel -------------------------------------------------------------------------------------------
-
-
-def test_sqlalchemy_and_asgiref_in_cells_and_in_tasks(kernel: Kernel) -> None:
-    cell = kernel.run(
-        """
-import asyncio, time, greenlab
-from asgiref.sync import async_to_sync, sync_to_async
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.util import greenlet_spawn
-
-engine = create_async_engine("sqlite+aiosqlite://")
-
-async def ask(number):
-    async with engine.connect() as connection:
-        return (await connection.execute(text(f"select {number}"))).scalar()
-
-def late(answer):
-    time.sleep(0.01)
-    return answer
-
-found = [await greenlet_spawn(late, 1), *await asyncio.gather(ask(2), ask(3))]
-found += await greenlab.spawn(lambda: [greenlab.wait_async(ask(4)), greenlab.wait_async(greenlet_spawn(late, 5))])
-found += [await sync_to_async(late)(6), await sync_to_async(lambda: async_to_sync(ask)(7))()]
-found += [await greenlet_spawn(lambda: greenlab.run(late, [8], live=False).results[0])]
-await engine.dispose()
-found
-"""
-    )
-    assert "[1, 2, 3, 4, 5, 6, 7, 8]" == cell.value, cell.error
-
-
-def test_a_cell_that_waits_in_a_greenlet_can_be_interrupted(kernel: Kernel) -> None:
-    kernel.run("import greenlet, time; from sqlalchemy.util import greenlet_spawn")
-    for code, error in (
-        ("greenlet.greenlet(time.sleep).switch(60)", "KeyboardInterrupt"),
-        # As ipykernel does with any awaiting cell (`_cancel_on_sigint`).
-        ("await greenlet_spawn(time.sleep, 60)", "CancelledError"),
-    ):
-        cell = kernel.run(code, interrupt_after=0.3)
-        assert error == cell.ename
-        assert cell.seconds < 30
-        assert "2" == kernel.run("1 + 1").value

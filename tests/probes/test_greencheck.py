@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+import second_zoo
 import zoo
 
 import greenlab
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.whole_heap
 # -- verdicts of what is known -----------------------------------------------------------------------------
 
 
-KNOWN = zoo.ANIMALS | zoo.SECOND_ZOO
+KNOWN = zoo.ANIMALS | second_zoo.ANIMALS
 
 
 @pytest.mark.parametrize("animal", KNOWN, ids=lambda animal: animal.__name__)
@@ -207,7 +208,7 @@ def _child_of(pid: int) -> psutil.Process:
     [
         (zoo.run_shell, "subprocess.run(command, shell=True)"),
         (zoo.usleep_with_gil, "load the library with CDLL"),
-        (zoo.sleep_in_asyncio, "greenlab.wait_async(coroutine)"),
+        (second_zoo.sleep_in_asyncio, "greenlab.wait_async(coroutine)"),
     ],
 )
 def test_a_call_whose_trouble_is_known_gets_its_own_fix(animal: Any, fix: str) -> None:

@@ -1,10 +1,8 @@
-"""The switch recorder, the timeline that is made of it, its picture and its file; `%%greentrace`."""
+"""The switch recorder, and the timeline that is made of it."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import queue
 import re
 import socket
@@ -21,24 +19,15 @@ from greenlab import UsageError
 from greenlab.api.run import prepare
 from greenlab.hub import trace
 from greenlab.hub.worker_greenlet import WorkerGreenlet
-from greenlab.live.drawing import style, timeline_figure
 from greenlab.runs.resource_usage import UsageMeter
 from greenlab.tracing.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from kernel import Kernel
+    from collections.abc import Callable
 
     from greenlab.hub import GuestHub
 
-
-@pytest.fixture(autouse=True)
-def stopped() -> Iterator[None]:
-    yield
-    greenlab.stop()
-    assert greenlet.gettrace() is None, "a trace function was left behind"
+pytestmark = pytest.mark.usefixtures("stopped")
 
 
 def traced(body: Callable[[], object]) -> Timeline:
@@ -300,169 +289,3 @@ def test_a_run_that_is_run_again_is_traced_again_and_a_cancelled_one_has_its_tim
     time.sleep(0.02)
     cut.cancel()
     assert cut.timeline().waited_s["sleep"] > 0.02
-
-
-# -- how it shows ------------------------------------------------------------------------------------------
-
-
-def test_the_plain_text_is_the_same_every_time() -> None:
-    for _ in range(3):
-        run = greenlab.run(lambda _: time.sleep(0.002), range(50), concurrency=7, trace=True)
-        assert "timeline: green threads waited for sleep; nothing blocked the hub" == repr(run.timeline())
-
-
-def mixed() -> Timeline:
-    greenlab.start()
-    items = queue.Queue[int]()
-
-    def hold() -> None:
-        time.sleep(0.02)
-        items.put(1)
-        with greenlab.native():
-            time.sleep(0.25)
-
-    def body() -> None:
-        first, second = greenlab.spawn(items.get), greenlab.spawn(hold)
-        first.wait()
-        second.wait()
-
-    with greenlab.trace() as tracing:
-        body()
-    return tracing.timeline
-
-
-def test_the_chrome_trace_follows_the_trace_event_format(tmp_path: Path) -> None:
-    timeline = mixed()
-    path = timeline.save(tmp_path / "trace.json")
-    read = json.loads(path.read_text(encoding="utf-8"))
-    assert {"traceEvents", "displayTimeUnit", "otherData"} == set(read)
-    assert read["displayTimeUnit"] in {"ms", "ns"}
-    threads = {}
-    for event in read["traceEvents"]:
-        assert {"ph", "name", "pid", "tid", "ts"} <= set(event)
-        assert isinstance(event["pid"], int)
-        assert isinstance(event["tid"], int)
-        if event["ph"] == "M":
-            assert event["name"] in {"process_name", "thread_name", "thread_sort_index"}
-            if event["name"] == "thread_name":
-                threads[event["tid"]] = event["args"]["name"]
-        else:
-            assert "X" == event["ph"]
-            assert event["cat"] in {"held", "wait", "blocked"}
-            assert event["ts"] >= 0
-            assert event["dur"] >= 0
-            assert math.isfinite(event["ts"] + event["dur"])
-    assert ["blocked", *(lane.name for lane in timeline.lanes)] == [threads[tid] for tid in sorted(threads)]
-    slices = [event for event in read["traceEvents"] if event["ph"] == "X"]
-    assert set(threads) == {event["tid"] for event in slices}
-    assert ["blocked"] == [event["cat"] for event in slices if event["tid"] == 0]
-    held_us = sum(event["dur"] for event in slices if event["cat"] == "held")
-    assert pytest.approx(sum(lane.held_s for lane in timeline.lanes) * 1e6) == held_us
-
-
-def gids(drawn: Any) -> set[str]:
-    return {child.get_gid() for axes in drawn.axes for child in axes.get_children() if child.get_gid()}
-
-
-def test_the_picture_has_a_lane_each_its_waits_its_holds_and_the_block() -> None:
-    timeline = mixed()
-    drawn = timeline.plot()
-    (axes,) = drawn.axes
-    assert [lane.name for lane in timeline.lanes] == [label.get_text() for label in axes.get_yticklabels()]
-    assert {"held", "wait sleep", "wait queue", "wait other", "blocks", "blocked"} == gids(drawn)
-    assert style.to_png(drawn).startswith(b"\x89PNG")
-    data, size = timeline._repr_mimebundle_()
-    assert {"text/plain", "image/png"} == set(data)
-    assert style.WIDTH_PX == size["image/png"]["width"]
-
-
-def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
-    def busy() -> None:
-        sum(range(1_000_000))
-
-    def body() -> None:
-        for _ in range(100):
-            greenlab.spawn(abs, 1)
-        greenlab.spawn(busy).wait()
-
-    timeline = traced(body)
-    (axes,) = timeline.plot().axes
-    labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert timeline_figure.MAX_LANES == len(labels) < len(timeline.lanes)
-    assert any("(busy)" in label for label in labels)
-
-
-def test_an_empty_timeline_can_be_drawn_too(started: GuestHub) -> None:
-    del started
-    empty = Timeline(trace.Recording(1.0, 1.0), timeline_figure.draw)
-    assert style.to_png(empty.plot())
-    assert {"text/plain", "text/html"} == set(empty._repr_mimebundle_())
-    assert "0 switches" in empty.summary()
-
-
-# -- the magic, in a real kernel ---------------------------------------------------------------------------
-
-WAIT = "import time, greenlab\ndef wait(x):\n    time.sleep(0.02)\n    return x"
-SLEPT = "timeline: green threads waited for sleep; nothing blocked the hub"
-
-
-def test_greentrace_runs_a_plain_cell_in_the_notebooks_namespace(kernel: Kernel) -> None:
-    kernel.run(WAIT)
-    cell = kernel.run("%%greentrace -o t\nt1 = greenlab.spawn(wait, 1)\nt1.wait()\ny = 5")
-    assert cell.error is None
-    assert SLEPT == cell.value
-    assert "image/png" in cell.result
-    assert "(5, True)" == kernel.run("y, t is _timeline").value
-
-
-def test_greentrace_with_items_runs_the_cell_as_tasks(kernel: Kernel) -> None:
-    kernel.run(WAIT)
-    cell = kernel.run("%%greentrace -c 3 --no-live -o t x in range(6)\nwait(x)")
-    assert SLEPT == cell.value
-    assert "([0, 1, 2, 3, 4, 5], True)" == kernel.run("_run.results, t is _run.timeline()").value
-
-
-def test_a_run_within_a_traced_cell_is_in_its_timeline(kernel: Kernel) -> None:
-    kernel.run(WAIT)
-    assert SLEPT == kernel.run("%%greentrace\n%%greenrun --no-live x in range(3)\nwait(x)").value
-
-
-def test_trace_is_an_option_of_greenrun(kernel: Kernel) -> None:
-    kernel.run(WAIT)
-    kernel.run("%%greenrun --trace --no-live -n 3\nwait(i)")
-    assert SLEPT == kernel.run("_run.timeline()").value
-
-
-@pytest.mark.parametrize(
-    ("code", "says"),
-    [
-        ("%greentrace", "stands above a cell"),
-        ("%%greentrace", "the cell is empty"),
-        ("%%greentrace -c 3\n1", "say what to run over"),
-        ("%%greentrace --detach x in [1]\n1", "no option --detach"),
-        ("%%greentrace -o 3x\n1", "takes the name of a variable"),
-        ("%%greentrace\nawait x", "line 2 of the cell"),
-        ("%%greentrace\n1 +", "line 2 of the cell"),
-    ],
-)
-def test_a_mistake_is_one_line_and_an_error_of_the_cell(kernel: Kernel, code: str, says: str) -> None:
-    cell = kernel.run(code)
-    assert cell.error is not None
-    assert says in cell.error
-    assert "\n" not in cell.error
-
-
-def test_what_a_traced_cell_raises_is_shown_with_its_line_and_the_timeline_is_kept(kernel: Kernel) -> None:
-    cell = kernel.run("%%greentrace\nx = 1\nx / 0")
-    assert "ZeroDivisionError" == cell.ename
-    assert "----> 3" in (cell.error or "").replace("\x1b[32m", "").replace("\x1b[39m", "")
-    assert "timeline: green threads waited for nothing in particular" in kernel.run("_timeline").value
-
-
-def test_options_are_completed_and_explained(kernel: Kernel) -> None:
-    assert "--concurrency" in kernel.complete("%%greentrace --")
-    assert "--detach" not in kernel.complete("%%greentrace --")
-    assert {"--all", "--count", "--show"} == set(kernel.complete("%greenstep --"))
-    shown = kernel.client.inspect("%%greentrace", reply=True, timeout=20)["content"]["data"]["text/plain"]
-    assert "Timeline" in shown
-    assert "--concurrency" in shown
