@@ -171,9 +171,9 @@ OTHERS = [
     Break("tour", "claim-limits", "limits", "i == 7", "i in (6, 7)"),
     Break("tour", "claim-cancel", "detached", "\npage", "\npage + 1", (2,)),
     Break("tour", "claim-kill", "spawn", "while True", "if True", (2,)),
-    Break("tour", "claim-pools", "prefork", "%%preforkrun -w 2", "%%greenrun", (3,)),
+    Break("tour", "claim-pools", "prefork", "%%preforkrun -w 2", "%%greenrun", (4,)),
     Break("tour", "claim-blocked", "blocked", "time.sleep(0.01)\n", ""),
-    Break("tour", "claim-compared", "sweep", "time.sleep(0.02)", "compute(0.01)", (2,)),
+    Break("tour", "claim-compared", "sweep", "time.sleep(0.01)", "compute(0.01)", (2,)),
     Break("tour", "claim-end", "claim-end", "%unload_ext greenlab\n", ""),
 ]  # fmt: skip
 """The rest, which `GREENLAB_ALL_BREAKS=1` breaks as well."""
