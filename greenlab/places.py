@@ -16,7 +16,8 @@ Place = tuple[str, int, str]
 _PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
 _PICKLER = f"{os.sep}cloudpickle{os.sep}"
 _LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
-_CELL_FILE = re.compile(r"[^\"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py")
+_CELL_FILE = re.compile(r"[^\"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py|<ipython-input-\d+-[0-9a-f]+>")
+"""What IPython 9 calls the file of a cell, in a kernel and in a terminal."""
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 

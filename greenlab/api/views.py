@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import greenlet
+
 from greenlab import places
 
 if TYPE_CHECKING:
@@ -66,8 +68,13 @@ def _progress_lines(here: GuestHub, shell: Any, live: bool | None) -> Sequence[A
         return ()
     if shell is None:
         return (ProgressLine(line, may_write=lambda: True, says_end=lambda: True),)
-    # While a cell waits there is no prompt, and its report follows.
-    return (ProgressLine(line, may_write=lambda: here.blocking, says_end=lambda: not here.blocking),)
+    # While a cell waits there is no prompt, and its report follows; a series ends in the cell's own code.
+    return (ProgressLine(line, may_write=lambda: here.blocking, says_end=lambda: not (here.blocking or _in_cell())),)
+
+
+def _in_cell() -> bool:
+    """Return whether the caller is the thread's first greenlet, which runs cells, and no task in the background."""
+    return greenlet.getcurrent().parent is None
 
 
 def _is_kernel(shell: Any) -> bool:

@@ -50,4 +50,5 @@ def test_a_cell_is_never_called_by_the_file_that_is_made_up_for_it() -> None:
     assert "line 2 of a cell, in f" == places.format_place((made_up, 2, "f"))
     line = f'  File "{made_up}", line 2, in f'
     assert '  File "a cell", line 2, in f' == places.with_cells_named(line)
+    assert '  File "a cell", line 2, in f' == places.with_cells_named('  File "<ipython-input-7-8f9b45>", line 2, in f')
     assert '  File "/home/me/2.py", line 2' == places.with_cells_named('  File "/home/me/2.py", line 2')

@@ -80,6 +80,9 @@ def test_a_cell_magic_is_typed_line_by_line_and_its_report_has_the_number_of_its
     shell.expect(r"Cell In\[(\d+)\]")
     number = int(shell.match.group(1))
     shell.expect(rf"In \[{number + 1}\]:")
+    say(shell, "def broken(x): return x / 0", rf"In \[{number + 1}\]")
+    shell.send("%%greenrun -n 3\rbroken(i)\r\r\r")
+    shell.expect(rf"Cell In\[{number + 1}\].{{0,20}}line 1, in broken")
     # Without a body it says what is missing, once blank lines have ended it.
     shell.send("%%greenrun -n 5\r\r\r")
     shell.expect("the cell is empty")
@@ -98,3 +101,11 @@ def test_a_run_has_a_line_while_its_cell_waits_and_a_detached_one_says_how_it_en
     assert "Warning" not in shell.before
     say(shell, "6 * 7", "42")
     assert "Warning" not in shell.before
+
+
+def test_a_race_has_a_line_while_it_goes_on_and_its_report_alone_says_how_it_ended(shell: pexpect.spawn) -> None:
+    say(shell, "import time", r"In \[\d+\]")
+    shell.send("%%greenrace -p green,threads -c 5 -n 50\rtime.sleep(0.05)\r\r\r")
+    shell.expect(r"race: green.* 5 in flight")
+    shell.expect("hub blocked")  # a column of the report
+    assert "ended after" not in shell.before
