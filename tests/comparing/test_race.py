@@ -8,25 +8,13 @@ from typing import Any
 
 import pytest
 from race_doubles import FakeRun, usage
+from tasks import burn, double, fail
 
 import greenlab
 from greenlab import UsageError, pools
 from greenlab.api import compare
 from greenlab.comparing.race import Race
 from greenlab.runs.resource_usage import UsageMeter
-
-
-def double(x: int) -> int:
-    time.sleep(0.002)
-    return x * 2
-
-
-def burn(_: int) -> int:
-    return sum(i * i for i in range(30_000))
-
-
-def fail(_: int) -> None:
-    raise OSError("gone")
 
 
 def unsendable() -> Any:

@@ -33,3 +33,26 @@ def note_to(log: Any, task_s: float = 0.0) -> Any:
         return x
 
     return note
+
+
+def divide(a: int, b: int) -> float:
+    return a / b
+
+
+def doze(x: Any) -> Any:
+    for _ in range(2000):
+        time.sleep(0.01)
+    return x
+
+
+def double(x: int) -> int:
+    time.sleep(0.002)
+    return x * 2
+
+
+def burn(_: int) -> int:
+    return sum(i * i for i in range(30_000))
+
+
+def fail(_: int) -> None:
+    raise OSError("gone")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from processes_kit import FakeJob, assert_each_once, run
-from tasks import note_to
+from tasks import compute, note_to
 from waiting import wait_until
 
 from greenlab.errors import CancelledError
@@ -88,7 +88,7 @@ def test_tasks_are_run_once_whatever_is_recalled_killed_and_lost_meanwhile(pool:
         import time
 
         note(x)
-        (time.sleep if x % 2 else spin)(lengths[x])
+        (time.sleep if x % 2 else compute)(lengths[x])
         return x
 
     job = FakeJob(task, range(count), concurrency=20, workers=3)
@@ -106,14 +106,6 @@ def test_tasks_are_run_once_whatever_is_recalled_killed_and_lost_meanwhile(pool:
         del job.errors[index]
         job.values[index] = index
     assert_each_once(job, tmp_path / "log", count)
-
-
-def spin(seconds: float) -> None:
-    import time
-
-    end_s = time.perf_counter() + seconds
-    while time.perf_counter() < end_s:
-        pass
 
 
 def test_a_limit_that_is_never_reached_costs_nothing(pool: HybridPool) -> None:

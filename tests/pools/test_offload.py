@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import greenlet
 import pytest
+from tasks import divide
 
 import greenlab
 from greenlab.hub import eventlet
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _hub(started: Any) -> Any:
     return started
-
-
-def divide(a: int, b: int) -> float:
-    return a / b
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tasks import doze
 from waiting import wait_until
 
 import greenlab
@@ -33,12 +34,6 @@ def _hub(started: Any) -> Any:
 def two_workers(pool: str) -> dict[str, int]:
     """The option of a pool that has processes: also where the machine has one processor."""
     return {"workers": 2} if pool in ("prefork", "hybrid", "auto") else {}
-
-
-def doze(x: Any) -> Any:
-    for _ in range(2000):
-        time.sleep(0.01)
-    return x
 
 
 # -- what is discarded -------------------------------------------------------------------------------------
@@ -264,9 +259,9 @@ def test_the_tasks_of_a_run_are_listed_with_where_they_stand(pool: str) -> None:
     )
     task = rows[f"{run.id}.1"]
     assert task.place is not None
-    assert ("test_control.py", "doze") == (Path(task.place[0]).name, task.place[2])
+    assert ("tasks.py", "doze") == (Path(task.place[0]).name, task.place[2])
     assert (pool in ("green", "auto")) == (task.worker is None)
-    assert "test_control.py, in doze" in repr(greenlab.ps())
+    assert "tasks.py, in doze" in repr(greenlab.ps())
     assert "<table>" in greenlab.ps()._repr_html_()
     run.cancel()
     assert [] == greenlab.ps()
@@ -314,7 +309,7 @@ def test_background_tasks_are_listed_with_their_state() -> None:
     eventlet.sleep(0)
     (row,) = greenlab.ps()
     assert ("waiting", "doze", str(task.id)) == (row.state, row.what, row.id)
-    assert "test_control.py, in doze" in row.where
+    assert "tasks.py, in doze" in row.where
     task.kill()
 
 
