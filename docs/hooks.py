@@ -111,8 +111,12 @@ def lesson(path: Path) -> tuple[str, dict[str, bytes]]:
 @cache
 def _exporter() -> Any:
     from nbconvert.exporters import MarkdownExporter
+    from traitlets.config import Config
 
+    # A picture that is there as HTML too brings the rules of front ends along: the site has its own.
+    first = ["image/png", *(kind for kind in MarkdownExporter().display_data_priority if kind != "image/png")]
     return MarkdownExporter(
+        config=Config(NbConvertBase={"display_data_priority": first}),
         raw_template=_TEMPLATE,
         filters={"alt_text": _alt_text, "foldable": _foldable, "one_block": _one_block},
     )

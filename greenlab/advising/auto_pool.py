@@ -136,6 +136,10 @@ class AutoPool:
         for auto_job in self._of(job):
             auto_job.pool.adjust(auto_job.part)
 
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job that are being run, and when each began."""
+        return [task for auto_job in self._of(job) for task in auto_job.pool.begun(auto_job.part)]
+
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run."""
         return [task for auto_job in self._of(job) for task in auto_job.pool.held(auto_job.part)]

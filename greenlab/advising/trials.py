@@ -120,6 +120,10 @@ class SamplingPool:
         """Follow the concurrency."""
         self._green.adjust(self._part)
 
+    def begun(self, _job: Job) -> list[tuple[int, float]]:
+        """List the tasks in flight, and when each began."""
+        return self._green.begun(self._part)
+
     def held(self, _job: Job) -> list[InFlight]:
         """List the tasks in flight."""
         return self._green.held(self._part)

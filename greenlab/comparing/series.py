@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from greenlab.errors import SeriesInterrupted, SourceError, UsageError
 from greenlab.runs.observers import Observers
+from greenlab.text.theme import STYLE
 from greenlab.text.tracebacks import message_of
 
 if TYPE_CHECKING:
@@ -140,7 +141,8 @@ class Series:
         return self.summary()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:  # noqa: ARG002
-        return {"text/plain": self.summary(), "text/html": self._html(below_picture=self._observers.stand_in())}
+        report = self._html(below_picture=self._observers.stand_in())
+        return {"text/plain": self.summary(), "text/html": f"{report}{STYLE}"}
 
 
 def read_once(items: Iterable[Any], most: int | None = None) -> Sequence[Any]:

@@ -53,4 +53,4 @@ def static_figure(run: Watched) -> Figure:
     from greenlab.live.snapshot import records_of
 
     source = records_of(run)
-    return waterfall.draw(source) if waterfall.has_bars(source) else run_figure.draw(curves.picture_of(source))
+    return waterfall.draw(source) if source.has_bars else run_figure.draw(curves.picture_of(source))

@@ -9,12 +9,10 @@ Must not import: ipywidgets or IPython before a display is shown; matplotlib nev
 from __future__ import annotations
 
 import uuid
-from base64 import b64encode
-from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from greenlab.places import shell
-from greenlab.text.theme import PICTURE_CLASS, STYLE
+from greenlab.text.theme import picture_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,14 +150,9 @@ def picture_bundle(final: Final) -> tuple[dict[str, Any], dict[str, Any]]:
         return {"text/plain": final.text}, {}
     size = {"width": drawing.width, "height": drawing.height}
     about = size | ({"alt": alt} if (alt := alt_text(final.summary)) else {})
-    data: dict[str, Any] = {"image/png": drawing.png, "text/plain": final.text}
-    if final.failure:
-        # One output: a front end shows no further ones of a cell that has ended, as it has with --detach.
-        attributes = " ".join(f'{name}="{escape(str(value))}"' for name, value in about.items())
-        source = b64encode(drawing.png).decode("ascii")
-        image = f'<img src="data:image/png;base64,{source}" class="{PICTURE_CLASS}" {attributes}>'
-        data["text/html"] = f"{image}{final.failure}{STYLE}"
-    return data, {"image/png": about}
+    # One output: a front end shows no further ones of a cell that has ended, as it has with --detach.
+    html = picture_html(drawing.png, about, final.failure)
+    return {"image/png": drawing.png, "text/html": html, "text/plain": final.text}, {"image/png": about}
 
 
 def alt_text(summary: str) -> str:

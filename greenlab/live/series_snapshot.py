@@ -9,7 +9,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from greenlab.live.words import format_count, format_duration
+from greenlab.live.words import done_text, format_count, format_duration
 from greenlab.text.format import plural
 
 if TYPE_CHECKING:
@@ -156,9 +156,12 @@ def _row_of(race: Any, pool: str, cache: dict[int, RunTimes]) -> SeriesRow:
     elif reason:
         text = f"failed: {reason}"
     elif race.ended:
-        text = "interrupted" if race.interrupted else "did not run"
+        cut = [other.run for other in race.all_runs if other.pool == pool and other.reason == "interrupted"]
+        text = f"interrupted after {done_text(cut[-1])}" if cut else "did not run"
+    elif current is not None and current.pool == pool:
+        text = "runs now" if now else "warms up"
     else:
-        text = "runs now" if now else ""
+        text = "has not run yet"
     return SeriesRow(
         pool,
         tuple(cache.get(id(each)) or cache.setdefault(id(each), _times_of(each.run, MOST_TIMES)) for each in runs),

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
-from greenlab.live.displays import cell_number, is_cell
+from greenlab.live.displays import Final, cell_number, is_cell, picture_bundle, send_output
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.series_snapshot import snapshot_of
 
@@ -51,7 +51,7 @@ class SeriesView:
     def series_started(self, series: Any) -> None:
         """Show the first output under the cell."""
         self._cell = cell_number()
-        self._show({"text/plain": series.name})
+        send_output({"text/plain": series.name}, display_id=self._id)
         self._client.start()
         self._ticker = eventlet.spawn(self._draw_repeatedly, series)
 
@@ -62,7 +62,7 @@ class SeriesView:
         drawing = self._client.draw(source, FINAL_SCALE, FINAL_WAIT_S)
         if drawing is None:
             drawing = Drawing(*import_module(source.drawn_by).render(source, FINAL_SCALE)[1:])
-        self._show_picture(drawing, series.summary(), alt=series.summary())
+        self._show_picture(drawing, series.summary(), series.summary())
         self._left_picture = True
 
     def close(self) -> None:
@@ -81,17 +81,12 @@ class SeriesView:
             self._drawing = False
             if drawing is None or self._ended:
                 return  # the client has warned why it cannot draw, and there is no point in asking again
-            self._show_picture(drawing, f"{series.name}\n{series.stage}")
+            so_far = f"{series.name}\n{series.stage}"
+            self._show_picture(drawing, so_far, so_far)
             eventlet.sleep(EVERY_S)
 
-    def _show_picture(self, drawing: Drawing, text: str, **metadata: str) -> None:
-        size: dict[str, Any] = {"width": drawing.width, "height": drawing.height, **metadata}
-        self._show({"image/png": drawing.png, "text/plain": text}, {"image/png": size}, update=True)
-
-    def _show(self, bundle: dict[str, Any], metadata: dict[str, Any] | None = None, *, update: bool = False) -> None:
-        from IPython.display import display
-
-        display(bundle, raw=True, metadata=metadata or {}, display_id=self._id, update=update)
+    def _show_picture(self, drawing: Drawing, text: str, summary: str) -> None:
+        send_output(*picture_bundle(Final(text, summary, drawing)), display_id=self._id, update=True)
 
 
 def static_figure(series: Any) -> Figure:

@@ -12,7 +12,7 @@ import math
 from array import array
 from dataclasses import dataclass, replace
 from pickle import PickleBuffer
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.live.samples import Columns
 
@@ -20,28 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from greenlab.live.watched import Watched
+    from greenlab.pools.protocol import TaskSpan
 
 
 FEW_TASKS: Final = 30
-"""Of fewer tasks each is drawn by itself: their throughput says nothing."""
+"""Of fewer tasks each is drawn by itself, from the run's start on: their throughput says nothing."""
 SHORT_S: Final = 1.0
-"""So are those of a run that is shorter than this, where there is room for them."""
+"""So are those of a run that was shorter than this, where there is room for them; before its end that is not known."""
 MOST_ROWS: Final = 60
-
-
-class Bar(NamedTuple):
-    """A task, as it is drawn by itself.
-
-    Attributes:
-        name: what it is called.
-        start_s, end_s: seconds from the run's start; nan where the start of a task that was cut short is not known.
-        outcome: "succeeded", "failed" or "cancelled".
-    """
-
-    name: str
-    start_s: float
-    end_s: float
-    outcome: str
 
 
 @dataclass(frozen=True)
@@ -95,10 +81,23 @@ class Facts:
 
 @dataclass(frozen=True)
 class Samples:
-    """A run that goes on, or that kept no records: its facts, and its samples so far."""
+    """A run that goes on, or that kept no records: its facts, and its samples so far.
+
+    Attributes:
+        facts: what is written beside the curves.
+        columns: the samples.
+        bars: each task by itself that has begun, in the order of their starts, in seconds from the run's start; None
+            where they may become too many, or are not known.
+    """
 
     facts: Facts
     columns: Columns
+    bars: tuple[TaskSpan, ...] | None = None
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether each task is drawn by itself."""
+        return self.bars is not None
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,8 @@ class Records:
         ends_s: when the same tasks ended; nan where one has not.
         columns: the samples.
         failures: a byte a task, 1 where it failed; empty if that is not known, and the samples show about when.
-        bars: each task by itself, in the order of their starts; empty where they are too many.
+        bars: each task by itself, in the order of their starts, in seconds from the run's start; empty where they are
+            too many.
     """
 
     facts: Facts
@@ -121,7 +121,12 @@ class Records:
     ends_s: Sequence[float]
     columns: Columns
     failures: bytes = b""
-    bars: tuple[Bar, ...] = ()
+    bars: tuple[TaskSpan, ...] = ()
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether each task is drawn by itself."""
+        return bool(self.bars)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As buffers the times of millions of tasks travel without a copy, which would hold the hub.
@@ -177,14 +182,32 @@ def records_of(run: Watched, columns: Columns | None = None) -> Records | Sample
         latency: Any = getattr(run, "latency", None)
         return Samples(replace(facts, p50_s=latency.p50, p99_s=latency.p99) if latency else facts, columns)
     failures = run.failures() if run.failed else b""
-    return Records(facts, run.started_s, starts_s, ends_s, columns, failures, _bars_of(run))
-
-
-def _bars_of(run: Watched) -> tuple[Bar, ...]:
-    most = MOST_ROWS if run.elapsed_s < SHORT_S else FEW_TASKS - 1
     if run.running:
-        return ()
-    return tuple(
-        Bar(name, start_s - run.started_s, end_s - run.started_s, outcome)
-        for name, start_s, end_s, outcome in run.bars(most)
-    )
+        most = FEW_TASKS - 1 if _is_of_few(run) else 0
+    else:
+        most = MOST_ROWS if run.elapsed_s < SHORT_S else FEW_TASKS - 1
+    return Records(facts, run.started_s, starts_s, ends_s, columns, failures, _bars_of(run, most))
+
+
+def samples_of(run: Watched, facts: Facts, columns: Columns) -> Samples:
+    """Return what the picture of a run that goes on is drawn from.
+
+    Args:
+        run: the run.
+        facts: what is written about it.
+        columns: its samples so far.
+    """
+    if not _is_of_few(run):
+        return Samples(facts, columns)
+    bars = _bars_of(run, FEW_TASKS - 1)
+    # A run that keeps no records has none however much it has done.
+    return Samples(facts, columns, bars if bars or not run.done else None)
+
+
+def _is_of_few(run: Watched) -> bool:
+    return run.total is not None and run.total < FEW_TASKS
+
+
+def _bars_of(run: Watched, most: int) -> tuple[TaskSpan, ...]:
+    began_s = run.started_s
+    return tuple(bar._replace(start_s=bar.start_s - began_s, end_s=bar.end_s - began_s) for bar in run.bars(most))

@@ -25,13 +25,14 @@ from greenlab.live.choose_display import choose_display
 from greenlab.live.displays import Controls, Display, Final, Progress, Slider, cell_number, is_cell
 from greenlab.live.drawing.client import Drawing, DrawingClient
 from greenlab.live.samples import Columns
-from greenlab.live.snapshot import Facts, Samples, facts_of, records_of
+from greenlab.live.snapshot import facts_of, records_of, samples_of
 from greenlab.live.words import failure_html, header_html, progress_line
 from greenlab.pools.registry import spec_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from greenlab.live.snapshot import Facts, Samples
     from greenlab.live.watched import Watched
 
 TICK_S = 0.25
@@ -156,7 +157,7 @@ class View:
         if self._display.draws and not self._drawing and facts.elapsed_s >= self._frame_due_s:
             self._drawing = True
             self._frame_due_s = facts.elapsed_s + frame_s(facts.elapsed_s, self._draw_time_s)
-            eventlet.spawn(self._draw_frame, facts)
+            eventlet.spawn(self._draw_frame, samples_of(run, facts, self._columns))
 
     def _facts_of(self, run: Watched) -> Facts:
         latest = self._columns
@@ -184,9 +185,9 @@ class View:
             self._ticker = None  # this green thread, which must not be killed
             self._drop(error)
 
-    def _draw_frame(self, facts: Facts) -> None:
+    def _draw_frame(self, samples: Samples) -> None:
         began_s = time.perf_counter()
-        drawing = self._client.draw(Samples(facts, self._columns), LIVE_SCALE)
+        drawing = self._client.draw(samples, LIVE_SCALE)
         self._draw_time_s = time.perf_counter() - began_s
         # If it cannot be drawn, `_drawing` stays: there is no point in asking again.
         if drawing is None or self._run is None:

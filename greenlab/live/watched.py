@@ -1,6 +1,6 @@
 """What a view reads of a run: all that `greenlab.live` knows of runs.
 
-Must not import: anything of greenlab.
+Must not import: anything of greenlab but what a pool's protocol has.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from greenlab.pools.protocol import TaskSpan
 
 
 class Watched(Protocol):
@@ -96,9 +98,8 @@ class Watched(Protocol):
     def failures(self) -> bytes:
         """Return a byte a task, 1 where it failed, in the order of `times`; empty if the run keeps no records."""
 
-    def bars(self, most: int) -> Sequence[tuple[str, float, float, str]]:
-        """Return each task that began, if they are at most so many: name, start, end and outcome.
+    def bars(self, most: int) -> Sequence[TaskSpan]:
+        """Return each task that began, if they are at most so many, on `time.perf_counter`.
 
-        Times are on `time.perf_counter`, the start nan where it is not known; the outcome is "succeeded", "failed" or
-        "cancelled". In the order of the starts. Empty if there are more, or the run keeps no records.
+        In the order of the starts. Empty if there are more, or the run keeps no records.
         """

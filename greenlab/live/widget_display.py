@@ -12,17 +12,28 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
+import traitlets
 
 from greenlab.hub import eventlet
 from greenlab.live import displays
 from greenlab.live.displays import Display, picture_bundle
-from greenlab.text.theme import PICTURE_CLASS, STYLE
+from greenlab.text.theme import PICTURE_CLASS, STYLE, VIEW_CLASS
 
 if TYPE_CHECKING:
     from greenlab.live.displays import Controls, Final, Progress, Slider
     from greenlab.live.drawing.client import Drawing
 
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+
+
+class _NamedImage(ipywidgets.Image):  # type: ignore[misc]  # ipywidgets has no types
+    """An image whose tooltip assistive technology reads as its name: how far the run is.
+
+    ipywidgets 8.1 shows no image that has a tooltip: its front end looks first how long the description is, which an
+    image has none of.
+    """
+
+    description = traitlets.Unicode("").tag(sync=True)
 
 
 class WidgetDisplay(Display):
@@ -41,10 +52,12 @@ class WidgetDisplay(Display):
         self._failure: Any = None
         self._image: Any = None
         self._root: Any = None
+        self._line = ""
         self._is_setting = False
 
     def show(self, progress: Progress) -> None:
         """Show the header, the button and the slider; the image follows with the first picture."""
+        self._line = progress.line
         self._make_widgets(progress)
         # Let other green threads run in between: both steps together hold the hub for 4 ms.
         eventlet.sleep(0)
@@ -69,6 +82,7 @@ class WidgetDisplay(Display):
         layout = {"width": "100%", "max_width": "760px", "overflow": "hidden"}
         style = self._keep(ipywidgets.HTML(STYLE, layout={"display": "none"}))
         self._root = self._keep(ipywidgets.VBox([row, self._slider, style], layout=layout))
+        self._root.add_class(VIEW_CLASS)
         view = {"version_major": 2, "version_minor": 0, "model_id": self._root.model_id}
         displays.send_output({WIDGET_MIME: view, "text/plain": progress.name}, display_id=self._id)
         _receive_on_any_shell(self._button)
@@ -78,6 +92,7 @@ class WidgetDisplay(Display):
         """Change what differs: most often that is the header, with one message to the front end."""
         if not self._widgets:
             return
+        self._line = progress.line
         self._header.value = progress.html
         if progress.failure and self._failure is None:
             # A widget of its own: what a user has unfolded must not fold itself with the next header.
@@ -92,12 +107,13 @@ class WidgetDisplay(Display):
             return
         if self._image is None:
             layout = {"width": f"{drawing.width}px", "max_width": "100%", "margin": "8px 0 0 0"}
-            # Without a tooltip, which assistive technology would read: ipywidgets 8.1 then fails to show an image.
-            self._image = self._keep(ipywidgets.Image(value=drawing.png, format="png", layout=layout))
+            image = _NamedImage(value=drawing.png, format="png", tooltip=self._line, layout=layout)
+            self._image = self._keep(image)
             self._image.add_class(PICTURE_CLASS)
             self._root.children = (*self._root.children, self._image)
         else:
-            self._image.value = drawing.png
+            with self._image.hold_sync():
+                self._image.value, self._image.tooltip = drawing.png, self._line
 
     def stopping(self) -> None:
         """Disable the button and the slider."""

@@ -77,6 +77,10 @@ class GreenPool:
             if workers.job is job:
                 workers.grow()
 
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job, and when each began."""
+        return [begun for workers in self._running if workers.job is job for begun in workers.begun()]
+
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each waits."""
         return [held for workers in self._running if workers.job is job for held in workers.held()]
@@ -124,6 +128,9 @@ class _Workers:
             self._greenlets.add(worker)
             self._fresh += 1
             self._scheduler.start(self._queue, worker)
+
+    def begun(self) -> list[tuple[int, float]]:
+        return [(worker.index, worker.started_s) for worker in self._greenlets if worker.index != NO_TASK]
 
     def held(self) -> list[InFlight]:
         current = greenlet.getcurrent()

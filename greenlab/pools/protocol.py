@@ -20,7 +20,7 @@ Must not import: runs, live, magics.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from greenlab.hub.blocks import Block
@@ -114,6 +114,22 @@ class InFlight:
     where: tuple[str, int, str] | None = None
 
 
+class TaskSpan(NamedTuple):
+    """A task that has begun: what it is called, from when to when it ran, and how it ended.
+
+    Attributes:
+        name: its index, and its item where that prints.
+        start_s, end_s: in seconds; the end of one that runs is now, and the start of one that was cut short is nan
+            where it is not known.
+        outcome: "succeeded", "failed", "cancelled" or "running".
+    """
+
+    name: str
+    start_s: float
+    end_s: float
+    outcome: str
+
+
 class Pool(Protocol):
     """Runs jobs. A pool is long-lived: it may run many jobs, one after another or at once.
 
@@ -142,6 +158,12 @@ class Pool(Protocol):
 
     def adjust(self, job: Job) -> None:
         """Follow `job.concurrency`, which was changed while the job runs: upwards at once, downwards as tasks end."""
+
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job that are being run: index, and when each began, `time.perf_counter()` seconds.
+
+        Asks no process and does not wait, so where that would be needed it is when the task was sent.
+        """
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run. May wait, cooperatively and shortly, for processes to answer."""

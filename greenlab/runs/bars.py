@@ -1,4 +1,4 @@
-"""The tasks of a short run, one by one: what each is called, when it began and ended, and how.
+"""The tasks of a run of few, one by one: what each is called, when it began and ended, and how.
 
 Guarantees: no code of the items' own runs for a name; what does not print by itself is called by its index.
 
@@ -8,9 +8,10 @@ Must not import: live, magics.
 from __future__ import annotations
 
 from math import nan
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.runs.ledger import CANCELLED, FAILED, OK
+from greenlab.pools.protocol import TaskSpan
+from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,39 +25,24 @@ _SHARED_CHARS: Final = 8
 """A beginning that all names share is left out if it is so long: it tells none of them from another."""
 
 
-class TaskBar(NamedTuple):
-    """A task that began.
-
-    Attributes:
-        name: what it is called: its index, and its item where that prints.
-        start_s, end_s: `time.perf_counter()` seconds; nan where the start of a cancelled task is not known.
-        outcome: "succeeded", "failed" or "cancelled".
-    """
-
-    name: str
-    start_s: float
-    end_s: float
-    outcome: str
-
-
-def bars_of(ledger: Ledger, cut_s: Mapping[int, float], since_s: float, ended_s: float) -> list[TaskBar]:
+def bars_of(ledger: Ledger, begun_s: Mapping[int, float], since_s: float, until_s: float) -> list[TaskSpan]:
     """Return the tasks of a run in the order in which they began; those whose start is not known come last.
 
     Args:
         ledger: the run's records.
-        cut_s: when tasks that were cut short began, by index.
+        begun_s: when the tasks in flight began, or those that were cut short, by index.
         since_s: when the run began: what a run before it has done, which this one resumes, is left out.
-        ended_s: when it ended.
+        until_s: when it ended, or now.
     """
     found = []
     for index, state in enumerate(ledger.state):
-        start_s, end_s = ledger.started_s[index], ledger.ended_s[index]
-        if state == CANCELLED:
-            start_s, end_s = cut_s.get(index, nan), ended_s
-        if state in STATES and end_s >= since_s:
-            found.append((index, start_s, end_s, STATES[state]))
+        start_s, end_s, outcome = ledger.started_s[index], ledger.ended_s[index], STATES.get(state, "running")
+        if state == CANCELLED or (state == PENDING and index in begun_s):
+            start_s, end_s = begun_s.get(index, nan), until_s
+        if end_s >= since_s:
+            found.append((index, start_s, end_s, outcome))
     names = _names([index for index, *_ in found], ledger)
-    bars = [TaskBar(name, one[1], one[2], one[3]) for name, one in zip(names, found, strict=True)]
+    bars = [TaskSpan(name, *one[1:]) for name, one in zip(names, found, strict=True)]
     return sorted(bars, key=lambda bar: (bar.start_s != bar.start_s, bar.start_s))
 
 

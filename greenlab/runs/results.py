@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from greenlab.hub.blocks import Block
-    from greenlab.pools.protocol import InFlight, Job, Pool
-    from greenlab.runs.bars import TaskBar
+    from greenlab.pools.protocol import InFlight, Job, Pool, TaskSpan
     from greenlab.runs.latency import Latency
     from greenlab.runs.ledger import Ledger
 
@@ -235,14 +234,16 @@ class RunResults:
         """Return a byte a task, by index: 1 where it failed. Empty for a run that discards its results."""
         return bytes(self.ledger.state.translate(_FAILED_MASK))
 
-    def bars(self, most: int) -> list[TaskBar]:
+    def bars(self, most: int) -> list[TaskSpan]:
         """Return each task that began, by name, start, end and outcome, in the order of the starts.
 
-        Empty if they are more than `most`, for a run that discards its results, and before the run has ended.
+        Empty if they are more than `most`, and for a run that discards its results.
         """
-        if self._ended_s is None or not 0 < len(self.ledger.state) <= most:
+        if not 0 < len(self.ledger.state) <= most:
             return []
-        return bars_of(self.ledger, self._cut_s, self.started_s, self._ended_s)
+        if self._ended_s is not None:
+            return bars_of(self.ledger, self._cut_s, self.started_s, self._ended_s)
+        return bars_of(self.ledger, dict(self._pool.begun(self.ledger)), self.started_s, perf_counter())
 
     def ended_s_sorted(self) -> Sequence[float]:
         """Return when tasks ended, in seconds from the run's start, ascending."""

@@ -203,9 +203,9 @@ class Run(RunResults):
             self._finished.wait()
 
     def _note_cut(self) -> None:
-        """Keep when the tasks in flight began, of few; not of worker processes, which would have to be asked."""
-        if len(self.ledger.state) <= _FEW and not self._pool.pids:
-            self._cut_s = {task.index: task.started_s for task in self._pool.held(self.ledger)}
+        """Keep when the tasks in flight began, of few."""
+        if len(self.ledger.state) <= _FEW:
+            self._cut_s = dict(self._pool.begun(self.ledger))
 
     def _called_by_own_task(self) -> bool:
         current = self._hub.owner()

@@ -1,17 +1,25 @@
-"""How pictures and words follow a page's theme, also when it changes.
+"""How pictures and words follow a page's theme, also when it changes, and a reader's wish for less motion.
 
 A picture is one PNG on an opaque light card, so that it can be read on every page, a saved notebook's too. Where the
 page is dark, a rule of CSS turns its lightness round and keeps its hues. The rule is for all of greenlab's pictures on
-a page, and stands in the outputs beside them: live views, reports, and pictures with a failure below them.
+a page. Every picture brings it along (`picture_html`), and so do live views, and reports, for pictures that were saved
+as PNGs alone.
 
 A front end that drops styles, as JupyterLab does with a notebook that is not trusted, shows the light card.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from base64 import b64encode
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PICTURE_CLASS: Final = "greenlab-picture"
+VIEW_CLASS: Final = "greenlab-view"
+"""The class of what a live view is made of."""
 PICTURE_WIDTH_PX: Final = 760
 """The width of every picture. JupyterLab writes nothing but its size on the image of an output: the rule goes by it."""
 INVERTED, TURNED_DEG = 0.93, 180
@@ -25,8 +33,29 @@ STYLE: Final = (
     f"body:is(.vscode-dark,.vscode-high-contrast:not(.vscode-high-contrast-light)) {_PICTURES}{_DARK}"
     "@media (prefers-color-scheme:dark){"  # where no theme is known
     f'body:not([data-jp-theme-light]):not([class*="vscode-"]) {_PICTURES}{_DARK}}}'
+    # The slider of ipywidgets glides.
+    f"@media (prefers-reduced-motion:reduce){{.{VIEW_CLASS} *{{transition:none!important;animation:none!important}}}}"
     "</style>"
 )
+
+
+def picture_html(png: bytes, about: Mapping[str, Any], below: str = "") -> str:
+    """Return a picture as HTML that follows the theme, and that assistive technology can read.
+
+    An output has it beside its PNG: no front end of notebooks puts an output's metadata on the image of a PNG as its
+    `alt`.
+
+    Args:
+        png: the picture.
+        about: the attributes of its image: width and height in CSS pixels, and its `alt`, if there is one.
+        below: HTML that stands below it.
+    """
+    attributes = " ".join(f'{name}="{escape(str(value))}"' for name, value in about.items())
+    source = b64encode(png).decode("ascii")
+    # Decoded at once: one of a live view takes the place of another, and would let the page shine through.
+    return (
+        f'<img src="data:image/png;base64,{source}" class="{PICTURE_CLASS}" decoding="sync" {attributes}>{below}{STYLE}'
+    )
 
 
 def ink(color: str) -> str:

@@ -161,8 +161,8 @@ class Timeline:
         figure = None if self._figure is None or not self.lanes else self._figure(self)
         if figure is None:
             return plain | {"text/html": f"<pre>{html.escape(repr(self))}</pre>"}
-        image, size = figure._repr_png_()
-        return plain | {"image/png": image}, {"image/png": size}
+        data, about = figure._repr_mimebundle_()
+        return data | plain, about
 
     # -- export --------------------------------------------------------------------------------------------
 

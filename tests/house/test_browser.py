@@ -15,6 +15,8 @@ pytest.importorskip("playwright.sync_api")
 from browser import CHROMIUMS, DARK, LIGHT, PATIENCE_MS, Lab, Notebook, browsing, serving, write_notebook
 from playwright.sync_api import expect
 
+from greenlab.text.theme import VIEW_CLASS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -147,6 +149,46 @@ def test_tasks_in_flight_follow_the_slider_and_stop_gives_the_cell_back(notebook
     expect(notebook.picture(TURNED)).to_be_visible()
 
 
+def test_a_live_view_is_told_in_words_used_by_the_keyboard_and_does_not_move_where_that_is_not_wanted(
+    notebook: Notebook,
+) -> None:
+    page, cell = notebook.page, notebook.cell(TURNED)
+    page.emulate_media(reduced_motion="reduce")
+    notebook.start(TURNED)
+    live = cell.locator("img.widget-image")
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    expect(live).to_have_attribute("title", re.compile(r"^green run: .* [\d,]+ in flight$"))
+    names = [node["name"]["value"] for node in accessible(page) if node["role"]["value"] == "image"]
+    assert [name for name in names if re.match(r"green run: 1000000 calls: [\d,]+ of 1,000,000 tasks", name)], names
+    moves = """root => [...root.querySelectorAll("*")].map(element => getComputedStyle(element))
+        .filter(css => css.transitionDuration.match(/[1-9]/) || css.animationName != "none").length"""
+    assert 0 == cell.locator(f".{VIEW_CLASS}").evaluate(moves)
+    page.emulate_media(reduced_motion="no-preference")
+    # From what stands before the view, each press of Tab goes one further.
+    expect(cell.locator(".noUi-handle")).to_be_visible(timeout=PATIENCE_MS)
+    cell.get_by_role("button", name="Stop").focus()
+    page.keyboard.press("Tab")
+    expect(cell.locator(".noUi-handle")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(header(notebook, TURNED)).to_contain_text("6 in flight", timeout=PATIENCE_MS)
+    page.keyboard.press("Shift+Tab")
+    expect(cell.get_by_role("button", name="Stop")).to_be_focused()
+    page.keyboard.press("Enter")
+    notebook.wait(TURNED)
+    expect(cell).to_contain_text("cancelled")
+    picture = notebook.picture(TURNED)
+    expect(picture).to_be_visible(timeout=PATIENCE_MS)
+    assert picture.get_attribute("alt").startswith("green run of 1000000 calls: ")
+
+
+def accessible(page: Any) -> list[Any]:
+    """Return what assistive technology is told of a page, by the browser itself."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+    return [node for node in nodes if not node["ignored"] and "name" in node and "role" in node]
+
+
 def test_failures_are_counted_by_type_and_the_first_unfolds_and_stays_so(notebook: Notebook) -> None:
     cell = notebook.cell(FAILING)
     notebook.start(FAILING)
@@ -192,6 +234,7 @@ def test_a_race_shows_one_picture_that_never_goes_away(notebook: Notebook) -> No
             seen.lowest = Math.min(seen.lowest, output.getBoundingClientRect().height);
             const images = [...output.querySelectorAll("img")];
             if (images.length != 1) { seen.pictures.add(images.length + " at once"); }
+            else if (!images[0].complete || !images[0].naturalWidth) { seen.blank = (seen.blank || 0) + 1; }
             else { seen.pictures.add(images[0].src.length + images[0].src.slice(-99)); }
             if (!seen.ended) { requestAnimationFrame(look); }
         };
@@ -250,7 +293,7 @@ def test_a_saved_notebook_has_the_picture_and_no_trace_of_widgets(notebook: Note
     saved = notebook.saved()
     assert "widgets" not in saved["metadata"]
     shown = saved["cells"][SHORT]["outputs"][0]
-    assert {"image/png", "text/plain"} == set(shown["data"])
+    assert {"image/png", "text/html", "text/plain"} == set(shown["data"])
     assert "green run: 3 calls\n" == shown["data"]["text/plain"][0]
 
 

@@ -23,6 +23,7 @@ TOUR = FOLDER / "tour.ipynb"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 CELL_TIMEOUT_S = 60
 _COLOURS = 64
+_SOURCE = re.compile(r'(?<=src="data:image/png;base64,)[^"]*')
 _LIBRARY = re.compile(rf"(/[\w.@-]+)+/lib/python3[.\d]+t?/(site-packages/)?|{re.escape(str(FOLDER.parent))}/")
 
 
@@ -107,7 +108,10 @@ def tidy(notebook: Any) -> None:
             data.pop(WIDGET, None)
             if "image/png" in data:
                 data["image/png"] = _smaller(data["image/png"])
-                data.pop("text/html", None)  # of a failure: the same picture once more, the traceback is in the text
+                # The same picture once more. Of a display nbval sees only what was there before the picture was.
+                html = data.pop("text/html", None)
+                if html is not None and output.output_type == "execute_result":
+                    data["text/html"] = _SOURCE.sub(data["image/png"], html)
                 about = output.metadata.get("image/png", {})
                 about["alt"] = about.get("alt", "").split("\n  the first, ")[0]
             for kind, text in data.items():

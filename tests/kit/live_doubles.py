@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Records, Samples
+
+if TYPE_CHECKING:
+    from greenlab.pools.protocol import TaskSpan
 
 NAN = float("nan")
 
@@ -37,7 +40,7 @@ class FakeRun:
     error_types: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
     keeps_times: bool = True
-    tasks: list[tuple[str, float, float, str]] = field(default_factory=list)
+    tasks: list[TaskSpan] = field(default_factory=list)
 
     def cancel(self) -> None:
         self.cancelled_on.append(threading.current_thread().name)
@@ -57,7 +60,7 @@ class FakeRun:
     def failures(self) -> bytes:
         return b""
 
-    def bars(self, most: int) -> list[tuple[str, float, float, str]]:
+    def bars(self, most: int) -> list[TaskSpan]:
         return self.tasks if len(self.tasks) <= most else []
 
     def go_on(self, elapsed_s: float, done: int, failed: int = 0) -> None:

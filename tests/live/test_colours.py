@@ -99,4 +99,24 @@ def test_words_in_a_colour_can_be_read_on_light_and_dark_pages(color: str, page:
 
 def test_a_picture_is_as_wide_as_the_rule_says_and_nothing_moves() -> None:
     assert f'img[width="{style.WIDTH_PX}"]' in theme.STYLE
-    assert not re.search("transition|animation", theme.STYLE)
+    moves, _, reduced = theme.STYLE.partition("@media (prefers-reduced-motion:reduce)")
+    assert not re.search("transition|animation", moves)
+    assert f".{theme.VIEW_CLASS} *{{transition:none!important;animation:none!important}}" in reduced
+
+
+def test_a_picture_as_html_brings_the_rule_along_and_is_described() -> None:
+    shown = theme.picture_html(b"png", {"width": 760, "height": 100, "alt": 'a "<b>" & c'}, "<p>below</p>")
+    assert shown.startswith(f'<img src="data:image/png;base64,cG5n" class="{theme.PICTURE_CLASS}" ')
+    assert 'width="760" height="100" alt="a &quot;&lt;b&gt;&quot; &amp; c">' in shown
+    assert shown.endswith(f"<p>below</p>{theme.STYLE}")
+
+
+@pytest.mark.parametrize("shown", ["run", "race", "sweep", "timeline"])
+def test_every_picture_that_is_shown_alone_follows_the_theme(shown: str) -> None:
+    from every_picture import states
+
+    (state,) = [one for each in states().values() for one in each if one.name == shown]
+    data, about = state.make()._repr_mimebundle_()
+    assert data["image/png"].startswith(b"\x89PNG")
+    assert data["text/html"].endswith(theme.STYLE)
+    assert about["image/png"]["alt"]

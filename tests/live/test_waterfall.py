@@ -5,34 +5,34 @@ from __future__ import annotations
 import itertools
 import math
 import pickle
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from live_doubles import FakeRun, part, records, written
+from live_doubles import FakeRun, columns, part, records, written
 from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 
 from greenlab.live import POOL_COLORS, static_figure, words
 from greenlab.live.drawing import style, waterfall
 from greenlab.live.drawing.server import DrawingServer
-from greenlab.live.snapshot import Bar, records_of
+from greenlab.live.snapshot import Samples, facts_of, records_of, samples_of
+from greenlab.pools.protocol import TaskSpan
 
 BARS = (
-    Bar("0  …/feeds/0", 0.0, 0.5, "succeeded"),
-    Bar("1  …/feeds/1", 0.1, 0.3, "failed"),
-    Bar("2  …/feeds/2", 0.2, 0.6, "cancelled"),
-    Bar("task 3", math.nan, 0.6, "cancelled"),
+    TaskSpan("0  …/feeds/0", 0.0, 0.5, "succeeded"),
+    TaskSpan("1  …/feeds/1", 0.1, 0.3, "failed"),
+    TaskSpan("2  …/feeds/2", 0.2, 0.6, "cancelled"),
+    TaskSpan("task 3", math.nan, 0.6, "cancelled"),
 )
 
 
-def source(bars: tuple[Bar, ...] = BARS, **changes: Any) -> Any:
-    from dataclasses import replace
-
+def source(bars: tuple[TaskSpan, ...] = BARS, **changes: Any) -> Any:
     return replace(records(len(bars), 0.6, **changes), bars=bars)
 
 
-def tasks_of(count: int) -> list[tuple[str, float, float, str]]:
-    return [(f"task {i}", 100.0 + i / 1000, 100.4, "succeeded") for i in range(count)]
+def tasks_of(count: int) -> list[TaskSpan]:
+    return [TaskSpan(f"task {i}", 100.0 + i / 1000, 100.4, "succeeded") for i in range(count)]
 
 
 def ended(count: int, elapsed_s: float) -> FakeRun:
@@ -49,16 +49,58 @@ def test_few_tasks_or_a_short_run_have_a_bar_each_and_more_have_curves(
     count: int, elapsed_s: float, shown: bool
 ) -> None:
     run = ended(count, elapsed_s)
-    assert (count if shown else 0) == len(records_of(run).bars)  # type: ignore[union-attr]
+    assert (count if shown else 0) == len(records_of(run).bars or ())
     assert (["tasks"] if shown else ["throughput", "in flight", "latency"]) == [
         axes.get_label() for axes in static_figure(run).axes
     ]
 
 
-def test_a_run_that_goes_on_has_curves() -> None:
-    run = FakeRun(done=3, tasks=tasks_of(3))
-    assert not waterfall.has_bars(records_of(run))
-    assert "throughput" in [axes.get_label() for axes in static_figure(run).axes]
+def going(total: int | None, **changes: Any) -> FakeRun:
+    tasks = [TaskSpan("task 0", 100.0, 100.4, "succeeded"), TaskSpan("task 1", 100.2, 100.6, "running")]
+    times: dict[str, Any] = {"starts_s": [0.0, math.nan], "ends_s": [0.4, math.nan]}
+    return FakeRun(done=1, in_flight=1, elapsed_s=0.6, total=total, tasks=tasks, **times, **changes)
+
+
+def samples(run: FakeRun) -> Samples:
+    return samples_of(run, facts_of(run, titled=False), columns((0.6, run.done, 0, run.in_flight)))
+
+
+@pytest.mark.parametrize(("total", "shown"), [(2, True), (29, True), (30, False), (None, False)])
+def test_a_run_that_goes_on_has_bars_where_there_will_be_few(total: int | None, shown: bool) -> None:
+    run = going(total)
+    assert shown is samples(run).has_bars
+    assert shown is records_of(run).has_bars
+    assert shown is ("tasks" in [axes.get_label() for axes in static_figure(run).axes])
+
+
+def test_a_run_that_goes_on_has_its_rows_from_the_start_so_that_the_page_does_not_move() -> None:
+    run = going(8)
+    late, early = samples(run), replace(samples(run), bars=())
+    assert early.has_bars
+    assert style.size_px(waterfall.draw(early)) == style.size_px(waterfall.draw(late))
+    assert "no task has begun yet" in written(waterfall.draw(early))
+    (axes,) = waterfall.draw(late).axes
+    assert (7.5, -0.5) == axes.get_ylim()
+
+
+def test_a_run_that_keeps_no_records_has_curves() -> None:
+    run = going(8)
+    run.tasks = []
+    assert not samples(run).has_bars
+
+
+def test_a_task_that_runs_has_a_pale_bar_until_now_and_says_so() -> None:
+    drawn = waterfall.draw(samples(going(8)))
+    bar = part(drawn.axes[0], "running")
+    assert (200, 400) == pytest.approx((bar.get_x(), bar.get_width()))
+    assert bar.get_alpha() < 1
+    assert "400 ms, running" in written(drawn)
+    assert "running" in written(drawn)
+
+
+def test_the_process_that_draws_draws_the_bars_of_a_run_that_goes_on() -> None:
+    sent = pickle.loads(pickle.dumps(samples(going(8)), 5))
+    assert style.size_px(waterfall.draw(sent))[1] == DrawingServer().draw(sent, 1.0)[3]
 
 
 def test_a_bar_goes_from_the_start_to_the_end_of_its_task_in_the_colour_of_its_outcome() -> None:
@@ -84,7 +126,7 @@ def test_each_row_says_its_task_and_how_it_ended() -> None:
 
 
 def test_a_task_that_took_no_time_can_be_seen() -> None:
-    (axes,) = waterfall.draw(source((Bar("task 0", 0.6, 0.6, "succeeded"), *BARS))).axes
+    (axes,) = waterfall.draw(source((TaskSpan("task 0", 0.6, 0.6, "succeeded"), *BARS))).axes
     bar = part(axes, "succeeded")
     assert bar.get_width() > 0
     assert bar.get_x() + bar.get_width() <= axes.get_xlim()[1] + 1e-9
@@ -99,7 +141,7 @@ def test_a_blocked_hub_is_shaded() -> None:
 
 @pytest.mark.parametrize("count", [1, 29, 60])
 def test_nothing_that_is_written_leaves_the_card_and_rows_do_not_touch(count: int) -> None:
-    bars = tuple(Bar(f"{i}  " + "W" * 80, 0.0, 0.5, "cancelled") for i in range(count))
+    bars = tuple(TaskSpan(f"{i}  " + "W" * 80, 0.0, 0.5, "cancelled") for i in range(count))
     drawn = waterfall.draw(source(bars, label="x" * 300), 1.0)
     drawn.canvas.draw()
     width, height = style.size_px(drawn)

@@ -16,6 +16,7 @@ import greenlet
 import pytest
 from autos import POOLS, make_pool
 from contract_tasks import deep, double, fail_odd, nap, quit_on_two, raise_fussy
+from waiting import wait_until
 
 import greenlab
 from greenlab import pools
@@ -139,6 +140,22 @@ def test_killing_the_runner_stops_the_tasks_in_flight_and_the_pool_lives_on(pool
     assert 0 == ledger.done
     assert 0 == pool.in_flight
     assert [0, 2] == work(pool, double, [0, 1]).values
+
+
+def test_which_tasks_are_in_flight_is_known_and_when_they_began(pool: Any) -> None:
+    ledger = Ledger(nap, [60] * 10, concurrency=3)
+    before_s = time.perf_counter()
+    runner = eventlet.spawn(pool.run, ledger)
+    wait_until(lambda: pool.begun(ledger) and pool.count(ledger) == len(pool.begun(ledger)))
+    begun = pool.begun(ledger)
+    assert {index for index, _ in begun} == {task.index for task in pool.held(ledger)} <= {0, 1, 2}
+    assert all(before_s < began_s < time.perf_counter() for _, began_s in begun)
+    assert [] == pool.begun(Ledger(nap, [], concurrency=1))
+    ledger.stopped = True
+    runner.kill()
+    with pytest.raises(greenlet.GreenletExit):
+        runner.wait()
+    assert [] == pool.begun(ledger)
 
 
 def test_a_task_over_its_timeout_fails_and_the_others_go_on(pool: Any) -> None:

@@ -82,6 +82,26 @@ def test_a_task_that_is_cut_short_has_a_bar_from_its_start_to_the_runs_end() -> 
     assert {run.started_s + run.elapsed_s} == {bar.end_s for bar in bars[1:]}
 
 
+def test_a_task_that_runs_has_a_bar_until_now_and_one_that_has_not_begun_has_none() -> None:
+    go_on = eventlet.event.Event()
+
+    def wait(x: int) -> None:
+        if x:
+            go_on.wait()
+
+    run = prepare(wait, range(10), concurrency=2).start()
+    while run.done < 1 or run.in_flight < 2:
+        eventlet.sleep(0)
+    bars = run.bars(MOST)
+    assert [("task 0", "succeeded"), ("task 1", "running"), ("task 2", "running")] == [
+        (b.name, b.outcome) for b in bars
+    ]
+    assert all(run.started_s <= bar.start_s <= bar.end_s <= time.perf_counter() for bar in bars)
+    go_on.send()
+    run.wait()
+    assert {"succeeded"} == {bar.outcome for bar in run.bars(MOST)}
+
+
 def test_many_tasks_and_a_run_that_discards_have_none() -> None:
     assert [] == greenlab.run(lambda _: None, range(MOST + 1)).bars(MOST)
     assert [] == greenlab.run(lambda _: None, range(3), discard=True).bars(MOST)

@@ -97,7 +97,7 @@ def test_the_picture_has_a_lane_each_its_waits_its_holds_and_the_block() -> None
     assert {"held", "wait sleep", "wait queue", "wait other", "blocks", "blocked"} == gids(drawn)
     assert style.to_png(drawn).startswith(b"\x89PNG")
     data, size = timeline._repr_mimebundle_()
-    assert {"text/plain", "image/png"} == set(data)
+    assert {"text/plain", "image/png", "text/html"} == set(data)
     assert style.WIDTH_PX == size["image/png"]["width"]
 
 

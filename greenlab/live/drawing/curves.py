@@ -141,6 +141,9 @@ def _of_records(records: Records) -> Picture:
     at = np.append(np.searchsorted(ends_s, edges_s[:-1]), len(ends_s))
     throughput = np.diff(at) / np.diff(edges_s)
     flight_edges_s = np.linspace(0.0, edges_s[-1], FLIGHT_CELLS + 1)
+    in_flight = _mean_in_flight(flight_edges_s, np.sort(starts_s), ends_s)
+    if len(ends_s) < len(records.ends_s):
+        in_flight = np.maximum(in_flight, _sampled_in_flight(flight_edges_s, records.columns))
     taken_s = ends_s - starts_s
     p50_s, p99_s = _percentiles(taken_s, at)
     error_edges_s, errors = _errors(records, edges_s, throughput, order)
@@ -156,7 +159,7 @@ def _of_records(records: Records) -> Picture:
         error_edges_s=error_edges_s,
         errors=errors,
         flight_edges_s=flight_edges_s,
-        in_flight=_mean_in_flight(flight_edges_s, np.sort(starts_s), ends_s),
+        in_flight=in_flight,
         limit_edges_s=limit_edges_s,
         limit=limit,
         p50_s=p50_s,
@@ -220,6 +223,19 @@ def _mean_in_flight(edges_s: Floats, starts_s: Floats, ends_s: Floats) -> Floats
     """Return exact means over time: the integral of a step up at each start and down at each end, over each cell."""
     area = _integral(edges_s, starts_s) - _integral(edges_s, ends_s)
     return np.maximum(np.diff(area) / np.diff(edges_s), 0.0)
+
+
+def _sampled_in_flight(edges_s: Floats, columns: Columns) -> Floats:
+    """Return tasks in flight as they were sampled; the last sample, at the end, is of none.
+
+    When tasks began that were cut short is not known, and without them there would be a fall before a run was stopped.
+    """
+    seen = np.asarray(columns.in_flight, dtype=float)[1:-1]
+    if not len(seen):
+        return np.zeros(len(edges_s) - 1)
+    at = np.searchsorted(np.asarray(columns.t_s)[1:-1], edges_s[1:])
+    sampled: Floats = seen[np.minimum(at, len(seen) - 1)]
+    return sampled
 
 
 def _integral(at_s: Floats, steps_s: Floats) -> Floats:

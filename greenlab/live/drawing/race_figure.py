@@ -146,7 +146,19 @@ def draw(source: RaceSnapshot, scale: float = 2.0) -> Card:
         _draw_lines(card, found, source, span, flags)
         card.top += _FOOT_PX
         _draw_bars(card, source)
-        return card
+    card.figure.alt = "; ".join(
+        [f"race of {source.label}", *(words for words, _ in source.lines), *_pool_words(source)]
+    )
+    return card
+
+
+def _pool_words(source: RaceSnapshot) -> list[str]:
+    """Return what each row shows, in words."""
+    found = []
+    for row in source.rows:
+        rate = f"{format_count(median(row.rates))} tasks/s" if row.rates else ""
+        found.append(f"{row.pool}: {', '.join(filter(None, [rate, row.text])) or 'has not run'}")
+    return found
 
 
 def _flags(found: dict[str, Progress], span: Span) -> dict[str, int]:

@@ -290,11 +290,11 @@ def _nothing(facts: Facts) -> str:
 
 def _draw_failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> None:
     _draw_steps(axes, errors, edges, baseline=0, fill=True, facecolor=PALE_RED, linewidth=0, gid="failed area")
-    # No line where none failed: along the axis it would look like failures from the start.
-    some = np.where(errors > 0, errors, np.nan)
-    _draw_steps(axes, some, edges, edgecolor=RED, linewidth=1.5 * PT, gid="failed")
-    # A few failures among many tasks are an area too thin to see.
+    # No line where none failed, or few did among many tasks, whose area is too thin to see: along the axis it would
+    # look like failures all the time.
     few = (errors > 0) & (errors < 0.03 * top)
+    some = np.where((errors > 0) & ~few, errors, np.nan)
+    _draw_steps(axes, some, edges, edgecolor=RED, linewidth=1.5 * PT, gid="failed")
     middles = (edges[:-1] + edges[1:])[few] / 2
     style: dict[str, Any] = {
         "color": RED,

@@ -58,7 +58,7 @@ class DrawingServer:
             return reply
         from greenlab.live.drawing import curves, run_figure, style, waterfall
 
-        if waterfall.has_bars(source):
+        if source.has_bars:
             bars = waterfall.draw(source, scale)
             return "png", style.to_png(bars), *style.size_px(bars)
         picture = curves.picture_of(source)

@@ -20,7 +20,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from greenlab.live.drawing.png import encode
 from greenlab.live.words import shortened, text_color_on
-from greenlab.text.theme import PICTURE_WIDTH_PX
+from greenlab.text.theme import PICTURE_WIDTH_PX, picture_html
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -56,6 +56,11 @@ class CardFigure(Figure):
     def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
         width, height = size_px(self)
         return to_png(self), {"width": width, "height": height} | ({"alt": self.alt} if self.alt else {})
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:  # noqa: ARG002
+        png, about = self._repr_png_()
+        data = {"text/plain": repr(self), "image/png": png, "text/html": picture_html(png, about)}
+        return data, {"image/png": about}
 
 
 def plain_style() -> AbstractContextManager[None]:

@@ -59,7 +59,14 @@ def draw(source: SweepSnapshot, scale: float = 2.0) -> Card:
         _draw_x_axis(low, source, last=True)
         _draw_latency(low, source, unit_s)
         label_x(low, f"tasks in flight, {source.option}")
-        return card
+    card.figure.alt = "; ".join(
+        [
+            f"sweep of {source.label} in {source.pool}",
+            *(words for words, _ in source.lines),
+            *(f"{point.concurrency:,} in flight: {format_count(point.throughput)} tasks/s" for point in source.points),
+        ]
+    )
+    return card
 
 
 def _draw_x_axis(axes: Axes, source: SweepSnapshot, *, last: bool) -> None:
@@ -100,7 +107,9 @@ def _draw_throughput(axes: Axes, source: SweepSnapshot) -> None:
     tops = [point.throughput for point in source.points]
     if source.law is not None:
         rate, sigma, kappa = source.law
-        n = np.geomspace(min(source.wanted), max(source.wanted), 200)
+        # Where nothing was measured it would be a guess, that may dwarf what was.
+        measured = [point.concurrency for point in source.points if point.measured]
+        n = np.geomspace(min(measured), max(measured), 200)
         fitted = rate * n / (1 + sigma * (n - 1) + kappa * n * (n - 1))
         axes.plot(n, fitted, color=color, lw=1.8 * PT, alpha=0.75, gid="law")
         tops.append(float(fitted.max()))

@@ -194,8 +194,12 @@ class CeleryPool:
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that have begun; where they stand is not known here."""
+        return [InFlight(index, begun_s) for index, begun_s in self.begun(job)]
+
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job that have begun, and when."""
         return [
-            InFlight(index, message.begun_s)
+            (index, message.begun_s)
             for active in self._jobs.values()
             if active.job is job
             for message in active.out.values()

@@ -88,6 +88,11 @@ class HybridPool(ProcessPool[ActiveJob, WorkerHandle]):
     def _count(self, active: ActiveJob) -> int:
         return sum(handle.count(active) for handle in self._supervisor.processes)
 
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job that are being run, and when each was sent."""
+        processes = self._supervisor.processes
+        return [begun for active in self._of(job) for handle in processes for begun in handle.begun(active)]
+
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run; waits for the processes to answer, 0.2 s at the most."""
         asked = []

@@ -119,6 +119,10 @@ class PreforkPool(ProcessPool[ActiveJob, WorkerHandle]):
         if self._supervisor.server_pid:
             self._supervisor.start()
 
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job that are being run, and when each began."""
+        return [(index, handle.began_s) for handle, _, index in self._running(job)]
+
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job that are being run. Waits up to 0.2 s for the workers to say where these stand."""
         asked = [(handle, task) for handle, *_ in self._running(job) if (task := handle.ask()) is not None]

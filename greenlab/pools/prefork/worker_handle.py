@@ -98,6 +98,11 @@ class WorkerHandle(ProcessHandle):
         entry = self.outstanding.get(number)
         return None if entry is None else (number, entry)
 
+    @property
+    def began_s(self) -> float:
+        """When the task began that runs now."""
+        return self._page.started_s[0]
+
     def runs(self, active: ActiveJob) -> bool:
         """Whether the task that runs now is of this job."""
         return (running := self.running) is not None and running[1][0] is active

@@ -65,6 +65,10 @@ class ThreadsPool:
         for workers in self._of(job):
             workers.adjust()
 
+    def begun(self, job: Job) -> list[tuple[int, float]]:
+        """List the tasks of a job, and when each began."""
+        return [begun for crew in self._of(job) for begun in crew.begun()]
+
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each stands."""
         return [held for workers in self._of(job) for held in workers.held()]

@@ -340,6 +340,11 @@ class Workers:
             event, self._event = self._event, None
             event.send(None)
 
+    def begun(self) -> list[tuple[int, float]]:
+        """List the tasks begun, and when."""
+        found = [(worker.index, worker.started_s) for worker in self._workers]
+        return [(index, started_s) for index, started_s in found if index != _NONE]
+
     def held(self) -> list[InFlight]:
         """List the tasks begun, and where each stands."""
         frames = sys._current_frames()
