@@ -114,7 +114,8 @@ def _exporter() -> Any:
     from traitlets.config import Config
 
     # A picture that is there as HTML too brings the rules of front ends along: the site has its own.
-    first = ["image/png", *(kind for kind in MarkdownExporter().display_data_priority if kind != "image/png")]
+    usual = MarkdownExporter().default_config.NbConvertBase.display_data_priority
+    first = ["image/png", *(kind for kind in usual if kind != "image/png")]
     return MarkdownExporter(
         config=Config(NbConvertBase={"display_data_priority": first}),
         raw_template=_TEMPLATE,

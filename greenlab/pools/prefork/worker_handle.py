@@ -100,8 +100,8 @@ class WorkerHandle(ProcessHandle):
 
     @property
     def began_s(self) -> float:
-        """When the task began that runs now."""
-        return self._page.started_s[0]
+        """When the task began that runs now; while its function is loaded, what the worker notes lies ahead."""
+        return min(self._page.started_s[0], perf_counter())
 
     def runs(self, active: ActiveJob) -> bool:
         """Whether the task that runs now is of this job."""
