@@ -67,7 +67,7 @@ class ThreadsPool:
 
     def begun(self, job: Job) -> list[tuple[int, float]]:
         """List the tasks of a job, and when each began."""
-        return [begun for crew in self._of(job) for begun in crew.begun()]
+        return [begun for workers in self._of(job) for begun in workers.begun()]
 
     def held(self, job: Job) -> list[InFlight]:
         """List the tasks of a job, and where each stands."""

@@ -343,7 +343,7 @@ class Workers:
     def begun(self) -> list[tuple[int, float]]:
         """List the tasks begun, and when."""
         found = [(worker.index, worker.started_s) for worker in self._workers]
-        return [(index, started_s) for index, started_s in found if index != _NONE]
+        return [(index, started_s) for index, started_s in found if index != NO_TASK]
 
     def held(self) -> list[InFlight]:
         """List the tasks begun, and where each stands."""
