@@ -18,6 +18,7 @@ import pytest
 
 import greenlab
 from greenlab import hub
+from greenlab.hub import _interrupts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -280,3 +281,18 @@ def test_a_loops_signal_handler_is_called_while_a_coroutine_waits_green(sigint: 
         return heard.is_set()
 
     assert asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("file", "function", "expected"),
+    [
+        ("IPython/core/interactiveshell.py", "run_code", True),
+        ("IPython/core/interactiveshell.py", "run_cell", False),
+        ("IPython/terminal/interactiveshell.py", "mainloop", False),
+        ("mine.py", "run_code", False),
+    ],
+)
+def test_what_the_shells_run_code_calls_is_in_a_cell_and_nothing_else(file: str, function: str, expected: bool) -> None:
+    space: dict[str, Any] = {}
+    exec(compile(f"def {function}(call): return call()", f"/site-packages/{file}", "exec"), space)
+    assert expected is space[function](lambda: _interrupts._is_in_cell(sys._getframe()))
