@@ -1,14 +1,17 @@
-"""How many tasks of a Celery job travel, and in how large messages, by what is known of them. No worker is needed."""
+"""How many tasks of a Celery job travel, and in how large messages; how a job ends in a worker. None is needed here."""
 
 from __future__ import annotations
 
+from collections import deque
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from processes_kit import FakeJob
 
+from greenlab.hub import eventlet
 from greenlab.pools.celery.dispatch import Dispatcher
+from greenlab.pools.celery.green_batches import GreenBatches
 from greenlab.pools.celery.job import ActiveJob
 
 
@@ -54,3 +57,17 @@ def test_brief_tasks_travel_together(active: ActiveJob, one_by_one: bool, task_s
     if task_s is not None:
         active.note_ends(1, task_s)
     assert size == dispatcher(one_by_one=one_by_one)._batch_size(active)
+
+
+def test_a_job_that_ends_in_a_worker_lets_go_of_every_message_that_waits_there() -> None:
+    reports: Any = None
+    batches, waits, is_through = GreenBatches(reports), eventlet.event.Event(), eventlet.event.Event()
+    is_through.send()
+    queue = deque(
+        (SimpleNamespace(through=event), index, None) for index, event in enumerate((waits, waits, is_through))
+    )
+    job: Any = SimpleNamespace(queue=queue, running={}, ended=False, watching=SimpleNamespace(close=queue.clear))
+    batches._jobs["job"] = job
+    batches.end("job")
+    assert (True, True, True) == (job.ended, waits.ready(), is_through.ready())
+    batches.end("job")  # it is not here any more
