@@ -108,11 +108,17 @@ class OffloadJob:
             came, self._came = self._came, None
             came.send(None)
         try:
-            return call.ended.wait()
+            value, error = call.ended.wait()
         except BaseException:
             if self._calls.pop(index, None) is not None:  # the caller was killed or interrupted
                 self._withdraw(index)
             raise
+        if error is None:
+            return value
+        try:
+            raise error  # here: thrown in by the event it would have all frames of the wait
+        finally:
+            del error
 
     def _item(self, call: _Call) -> Any:
         if self.pool == "threads":
@@ -143,7 +149,7 @@ class OffloadJob:
             self._todo.clear()
             calls, self._calls = self._calls, {}
             for call in calls.values():
-                call.ended.send_exception(error)
+                call.ended.send((None, error))
 
     def close(self) -> None:
         """End the standing job; it is an error for callers that still wait."""
@@ -171,7 +177,7 @@ class OffloadJob:
         """Send a caller its value."""
         call = self._calls.pop(index, None)
         if call is not None:
-            call.ended.send(value)
+            call.ended.send((value, None))
 
     def fail(self, index: int, _started_s: float, _ended_s: float, error: BaseException) -> None:
         """Raise the error in its caller."""
@@ -186,7 +192,7 @@ class OffloadJob:
                 ),
             )
             error.__cause__ = cause
-        call.ended.send_exception(type(error), error, error.__traceback__)
+        call.ended.send((None, error))
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Print where the caller prints."""
