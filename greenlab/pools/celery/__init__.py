@@ -6,9 +6,10 @@ there, `green_batches` and `serial_batches` run their tasks, `reports` tells how
 `greenlab worker`, with the broker of `embedded`. All use `settings` (which broker, which secret), `signing` (what is
 signed, and checked before it is unpickled) and `messages` (what travels).
 
-Guarantees of the room: those of `pool.CeleryPool`; Celery is imported when the pool is first used, and not before.
+Guarantees of the room: those of `pool.CeleryPool`; kombu is imported when the pool is first used, and Celery where it
+makes workers: `app` and `worker`.
 
-Must not import: prefork, threads; celery or kombu before the pool is used, or a worker begins.
+Must not import: prefork, threads; celery in the kernel; kombu before the pool is used, or a worker begins.
 """
 
 from __future__ import annotations

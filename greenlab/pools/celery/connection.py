@@ -1,9 +1,12 @@
 """The kernel's connection to Celery's workers: sends batches and questions, and reads reports as they come.
 
-Guarantees: nothing is unpickled before its signature was checked; a broker that goes away is waited for, and those who
-listen hear of both; the green thread that reads is there only while somebody listens.
+It needs kombu, which speaks with brokers, and not Celery, which would take a third of a second more to import: a batch
+is a message as Celery's protocol describes it (version 2), a question one to the mailbox of its remote control.
 
-Must not import: runs, live, magics.
+Guarantees: nothing is unpickled before its signature was checked; a broker that goes away is waited for, and those who
+listen hear of both; the green thread that reads is there only while somebody listens, and `_REST_S` longer.
+
+Must not import: celery, runs, live, magics.
 """
 
 from __future__ import annotations
@@ -16,12 +19,11 @@ import warnings
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from kombu import Consumer, Queue
+import kombu
 from kombu.exceptions import OperationalError
 
 from greenlab.hub import eventlet
 from greenlab.pools.celery import messages, settings, signing
-from greenlab.pools.celery.app import make_app
 
 if TYPE_CHECKING:
     from greenlab.pools.celery.messages import Report
@@ -32,10 +34,19 @@ _QUESTION_VALID_S: Final = 60.0
 _FORGET_S: Final = 3600
 """After how many idle seconds a broker may drop the queue of reports."""
 _AGAIN_S: Final = (0.1, 0.2, 0.5, 1.0)
+_REST_S: Final = 10.0
+"""How long nothing may run before it is read no more: kombu (5.7) asks Redis each second for what has come."""
+_CONNECT_S: Final = 4.0
+_MAILBOX: Final = kombu.Exchange("celery.pidbox", type="fanout", durable=False, delivery_mode="transient")
+"""Where all of Celery's workers hear what remote control asks."""
 
 
 class Listener(Protocol):
     """Who hears of reports."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether reports are waited for."""
 
     def heard(self, report: Report, offset_s: float) -> None:
         """A report has come. Its times and `offset_s` add up to this process's `time.perf_counter()`."""
@@ -65,8 +76,8 @@ class Connection:
         self.settings = settings.find()
         self.reply_queue = f"greenlab.reply.{uuid.uuid4().hex}"
         self._listener = listener
-        self._app = make_app(self.settings)
         self._reader: Any = None
+        self._resting: Any = None
         self._sending = eventlet.semaphore.Semaphore(1)
         self._producer: Any = None
         self._offsets: dict[str, float] = {}
@@ -77,7 +88,7 @@ class Connection:
     @property
     def broker(self) -> str:
         """The broker's URL without its password."""
-        return str(self._app.connection_for_write().as_uri())
+        return str(self._new_link().as_uri())
 
     def open(self) -> None:
         """Read reports from now on.
@@ -88,9 +99,21 @@ class Connection:
         if self._reader is None or self._reader.dead:
             connection = self._connect()
             self._reader = eventlet.spawn(self._read, connection)
+        self._rest_later()
+
+    def _rest_later(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        self._resting = eventlet.spawn_after(_REST_S, self._rest)
+
+    def _rest(self) -> None:
+        self._resting = None
+        self._rest_later() if self._listener.busy else self.close()
 
     def close(self) -> None:
         """Read no more."""
+        if self._resting is not None:
+            self._resting.cancel()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.kill()
@@ -109,9 +132,15 @@ class Connection:
         queue = settings.queue_of(kind)
         header = signing.Header(queue, batch.job, message, time.time() + _VALID_S, batch.reply_queue)
         envelope = signing.make_envelope(self.settings.secret, header, messages.dump_batch(batch))
-        return self._retry(lambda: self._app.send_task(
-            messages.TASK, [envelope], task_id=message, queue=Queue(queue, routing_key=queue), ignore_result=True,
-            argsrepr="", kwargsrepr="", producer=self._make_producer(), retry=False,
+        body: Any = [envelope], {}, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+        headers = {
+            "lang": "py", "task": messages.TASK, "id": message, "root_id": message, "parent_id": None, "group": None,
+            "retries": 0, "eta": None, "expires": None, "timelimit": [None, None], "argsrepr": "", "kwargsrepr": "",
+            "origin": self.reply_queue, "ignore_result": True,
+        }  # fmt: skip
+        return self._retry(lambda: self._make_producer().publish(
+            body, serializer="json", headers=headers, exchange="", routing_key=queue, correlation_id=message,
+            declare=[kombu.Queue(queue, routing_key=queue)], retry=False,
         ))  # fmt: skip
 
     def ask(self, kind: str, *about: Any) -> None:
@@ -119,8 +148,9 @@ class Connection:
         header = signing.Header(messages.CONTROL, "", uuid.uuid4().hex, time.time() + _QUESTION_VALID_S)
         envelope = signing.make_envelope(self.settings.secret, header, messages.dump((kind, *about)))
         sealed = base64.b64encode(envelope).decode()
-        self._retry(lambda: self._app.control.broadcast(
-            messages.CONTROL, arguments={"sealed": sealed}, channel=self._make_producer().channel,
+        body: Any = {"method": messages.CONTROL, "arguments": {"sealed": sealed}, "destination": None}
+        self._retry(lambda: self._make_producer().publish(
+            body, serializer="json", exchange=_MAILBOX.name, declare=[_MAILBOX], retry=False,
         ))  # fmt: skip
 
     def _retry(self, send: Any) -> float:
@@ -141,18 +171,21 @@ class Connection:
 
     def _make_producer(self) -> Any:
         if self._producer is None:
-            self._producer = self._app.amqp.Producer(self._app.connection_for_write())
+            self._producer = kombu.Producer(self._new_link())
         return self._producer
+
+    def _new_link(self) -> Any:
+        return kombu.Connection(self.settings.broker, connect_timeout=_CONNECT_S)
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:
-        connection = self._app.connection_for_write()
+        connection = self._new_link()
         return (*connection.connection_errors, *connection.channel_errors, OperationalError, OSError)
 
     # --- reading
 
     def _connect(self) -> Any:
-        connection = self._app.connection_for_read()
+        connection = self._new_link()
         connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=5)
         return connection
 
@@ -160,9 +193,9 @@ class Connection:
         waits = list(_AGAIN_S)
         while True:
             try:
-                queue = Queue(self.reply_queue, exchange="", routing_key=self.reply_queue, durable=False,
+                queue = kombu.Queue(self.reply_queue, exchange="", routing_key=self.reply_queue, durable=False,
                               auto_delete=False, expires=_FORGET_S)  # fmt: skip
-                with connection, Consumer(connection, [queue], on_message=self._take, no_ack=True):
+                with connection, kombu.Consumer(connection, [queue], on_message=self._take, no_ack=True):
                     if self.broken:
                         self.broken = False
                         self._listener.found_broker()

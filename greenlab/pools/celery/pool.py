@@ -113,7 +113,8 @@ class CeleryPool:
         asked_s = perf_counter()
         while not self._workers.answered(asked_s) and perf_counter() < asked_s + _HELLO_S:
             # More than once: a worker that is just starting says that it is ready before it hears questions.
-            connection.ask(messages.ASK_HELLO, connection.reply_queue)
+            with eventlet.Timeout(_HELLO_S, False):  # the broker may go away meanwhile
+                connection.ask(messages.ASK_HELLO, connection.reply_queue)
             if not self._workers.answered(asked_s):  # the answer may have come while the question was sent
                 with eventlet.Timeout(_HELLO_S / 6, False):
                     self._arrived.wait()
@@ -125,6 +126,7 @@ class CeleryPool:
         refused = "; ".join(f"{worker.facts.name} {worker.refused}" for worker in self._workers)
         if refused:
             raise UsageError(f"no Celery worker can run this kernel's tasks: {refused}")
+        self._open()
         how = "`greenlab worker`" if connection.settings.embedded else "`celery -A greenlab.celery worker -P eventlet`"
         raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}")
 
@@ -157,8 +159,9 @@ class CeleryPool:
         """
         if self._connection is None:
             return []
-        self._connection.ask(messages.ASK_HELLO, self._connection.reply_queue)
-        eventlet.sleep(_ANSWER_S)
+        with contextlib.suppress(UsageError), eventlet.Timeout(_HELLO_S, False):  # the broker may have gone with them
+            self._open().ask(messages.ASK_HELLO, self._connection.reply_queue)
+            eventlet.sleep(_ANSWER_S)
         return [worker.describe() for worker in self._workers]
 
     def run(self, job: Job) -> None:
@@ -285,7 +288,14 @@ class CeleryPool:
         except Exception as error:
             where = self._connection.broker
             raise UsageError(f"the broker {where} cannot be reached: {error}") from error
+        if self._connection.broken and not self._jobs:  # a run that goes on waits for it
+            raise UsageError(f"the broker {self._connection.broker} is away")
         return self._connection
+
+    @property
+    def busy(self) -> bool:
+        """As `connection.Listener`."""
+        return bool(self._jobs)
 
     def heard(self, report: Report, offset_s: float) -> None:
         """A worker has told something."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from greenlab.pools.celery.workers import Workers
 
 _LOOK_S: Final = 1.0
+_AWAY_S: Final = 2.0
+"""A look that comes later than that tells nothing of how long workers have been silent."""
 _UNCLAIMED_S: Final = 3.0
 """How long after a worker was found dead idle ones have to take what waits in the queue."""
 _QUIET_S: Final = 6.0
@@ -115,7 +117,11 @@ class Recovery:
     def watch(self) -> None:
         """Look, while jobs run, whether workers that have messages are silent."""
         while True:
+            look_s = perf_counter() + _LOOK_S
             eventlet.sleep(_LOOK_S)
+            if perf_counter() - look_s > _AWAY_S:  # this kernel was stopped, or computed: it has not listened
+                self._workers.note_all_heard()
+                continue
             if self._catching_up or self._connect().broken:  # then all are silent
                 continue
             silent = self._workers.remove_silent(self._expected_to_speak())
