@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
-_WIDE = "---\nhide: [toc]\n---\n"
-"""Before a lesson: its code, of up to 120 characters a line, has the room beside it too."""
 _TEMPLATE = """\
 {%- extends 'markdown/index.md.j2' -%}
 {%- macro text(words) %}
@@ -67,7 +65,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, target in pages().items():
         if source.endswith(".ipynb"):
             text, pictures = lesson(ROOT / source)
-            text = _WIDE + text
             for name, png in pictures.items():
                 files.append(File.generated(config, f"tutorial/{name}", content=png))
         else:

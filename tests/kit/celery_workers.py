@@ -123,9 +123,11 @@ class Worker:
 
 
 @contextlib.contextmanager
-def starting(*options: str, folder: Path | None = None, within: Sequence[str] = (), **environ: str) -> Iterator[Worker]:
+def starting(
+    *options: str, folder: Path | None = None, app: str = "greenlab.celery", within: Sequence[str] = (), **environ: str
+) -> Iterator[Worker]:
     """Run a worker of one test's own, which waits for it itself: several get ready at the same time."""
-    worker = Worker(options, folder, within=within, **environ)
+    worker = Worker(options, folder, app, within, **environ)
     try:
         yield worker
     finally:
@@ -133,9 +135,11 @@ def starting(*options: str, folder: Path | None = None, within: Sequence[str] = 
 
 
 @contextlib.contextmanager
-def working(*options: str, folder: Path | None = None, within: Sequence[str] = (), **environ: str) -> Iterator[Worker]:
+def working(
+    *options: str, folder: Path | None = None, app: str = "greenlab.celery", within: Sequence[str] = (), **environ: str
+) -> Iterator[Worker]:
     """Run a worker of one test's own, once it takes messages."""
-    with starting(*options, folder=folder, within=within, **environ) as worker:
+    with starting(*options, folder=folder, app=app, within=within, **environ) as worker:
         worker.wait_ready()
         yield worker
 

@@ -169,7 +169,7 @@ OTHERS = [
     Break("tour", "claim-mistakes", "claim-mistakes", "prefrok", "eventlet"),
     Break("tour", "claim-resume", "claim-resume", "closed.clear()", "closed.pop()"),
     Break("tour", "claim-limits", "limits", "i == 7", "i in (6, 7)"),
-    Break("tour", "claim-cancel", "detached", "\npage", "\npage + 1", (2,)),
+    Break("tour", "claim-cancel", "detached", "range(2000)", "range(20)", (3,)),
     Break("tour", "claim-kill", "spawn", "while True", "if True", (2,)),
     Break("tour", "claim-pools", "prefork", "%%preforkrun -w 2", "%%greenrun", (4,)),
     Break("tour", "claim-blocked", "blocked", "time.sleep(0.01)\n", ""),

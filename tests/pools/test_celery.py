@@ -12,7 +12,6 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
@@ -22,13 +21,14 @@ from waiting import wait_until
 import greenlab
 from greenlab import pools
 from greenlab.hub import eventlet
-from greenlab.pools.celery import embedded, messages, settings, signing, workers
+from greenlab.pools.celery import messages, workers
 from greenlab.pools.celery.app import make_app
 from greenlab.runs import Ledger
 from greenlab.runs.hub_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 KINDS = ("eventlet", "prefork")
 
@@ -217,6 +217,10 @@ def test_tasks_go_where_their_route_leads(
     assert set(calls.results) <= set(processes.children)
     halves = run(lambda x: greenlab.offload(divide, x), [0, 2])
     assert [ZeroDivisionError, float] == [type(one) for one in halves.outcomes]
+    told = str(halves.errors[0].__cause__)
+    assert "return 1 / x" in told
+    assert "lambda x: greenlab.offload(divide, x)" in told
+    assert "/eventlet/" not in told
 
 
 def test_a_call_is_made_where_it_is_if_no_worker_has_processes(green_worker: celery_workers.Worker) -> None:
@@ -325,69 +329,7 @@ def test_a_result_that_no_message_may_hold_fails_by_itself(worker: celery_worker
     assert "MiB" in str(made.errors[1].__cause__ or made.errors[1])
 
 
-# --- trust -------------------------------------------------------------------------------------------------
-
-
-class Harm:
-    """Unpickling it creates a file."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (Path(self.path),)
-
-
-def test_a_worker_unpickles_nothing_that_is_not_signed_for_it(worker: celery_workers.Worker, tmp_path: Path) -> None:
-    import pickle
-
-    found = settings.of_embedded(embedded.find())
-    kind = "io" if "eventlet" in worker.said else "cpu"
-    queue = settings.queue_of(kind)
-    body = pickle.dumps(Harm(str(tmp_path / "harm")))
-    header = signing.Header(queue, "job", "id", time.time() + 60)
-    good = signing.make_envelope(found.secret, header, messages.dump(("not", "a", "batch")))
-    hostile = [
-        b"", body, "text", None,
-        signing.make_envelope(b"w" * 32, header, body),
-        signing.make_envelope(b"w" * 32, header, body)[:-5],
-        signing.make_envelope(found.secret, header._replace(expires_s=1.0), body),
-        signing.make_envelope(found.secret, header._replace(queue="elsewhere"), body),
-        good, good,
-    ]  # fmt: skip
-    before = worker.said.count("refused a message")
-    app = make_app(found)
-    with app.connection_for_write() as connection, app.amqp.Producer(connection) as producer:
-        for envelope in hostile:
-            app.send_task(messages.TASK, [envelope], queue=queue, producer=producer, ignore_result=True)
-        producer.publish(
-            body, routing_key=queue, exchange="", content_type="application/x-python-serialize",
-            content_encoding="binary", headers={"task": messages.TASK, "id": "foreign", "lang": "py"},
-        )  # fmt: skip
-    wait_until(lambda: worker.said.count("refused a message") - before >= len(hostile), limit_s=30)
-    assert [4] == run(len, ["four"]).results
-    assert not (tmp_path / "harm").exists()
-
-
-def test_the_kernel_unpickles_no_report_that_is_not_signed(
-    worker: celery_workers.Worker, started: Any, tmp_path: Path
-) -> None:
-    import pickle
-
-    run(len, ["x"])
-    connection = pools.get(started, "celery")._connection
-    body = pickle.dumps(Harm(str(tmp_path / "harm")))
-    header = signing.Header(connection.reply_queue, "", "x", time.time() + 60)
-    app = make_app(connection.settings)
-    with app.connection_for_write() as link, app.amqp.Producer(link) as producer:
-        for raw in (body, signing.make_envelope(b"w" * 32, header, body)):
-            producer.publish(
-                raw, routing_key=connection.reply_queue, exchange="", content_type="application/data",
-                content_encoding="binary",
-            )  # fmt: skip
-    with pytest.warns(RuntimeWarning, match="a report was refused"):
-        assert [1] == run(len, ["x"]).results
-    assert not (tmp_path / "harm").exists()
+# --- the broker --------------------------------------------------------------------------------------------
 
 
 def test_an_app_that_was_made_without_a_broker_finds_it_when_it_sends(

@@ -85,22 +85,6 @@ def stop(runner: Any) -> None:
         runner.wait()
 
 
-def test_only_workers_that_hold_messages_and_are_silent_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 0.0
-    monkeypatch.setattr(workers, "perf_counter", lambda: now_s)
-    heard = workers.Workers()
-    for name in ("holds", "idle"):
-        queues = ("greenlab.cpu.py311",)
-        heard.add(messages.WorkerFacts(name, "prefork", 4, queues, "3", "0", 1, 0, on_hub=False, host="elsewhere"))
-    heard.note_heard("stranger")
-    holders: set[str | None] = {"holds", "stranger", None}
-    now_s = workers.DEAD_S
-    assert {} == heard.remove_silent(holders)
-    now_s += 0.1
-    assert dict.fromkeys(("stranger", "holds"), "has been silent for 8 s") == heard.remove_silent(holders)
-    assert {"idle"} == heard.names
-
-
 def test_a_worker_that_is_killed_costs_what_it_had_begun(known: Any, pool: Any) -> None:
     with celery_workers.working(*GREEN, folder=known.folder) as other:
         ledger, runner = start(pool, nap, [0.3] * 100, concurrency=20)

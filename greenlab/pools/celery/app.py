@@ -12,7 +12,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery, signals
+from celery import Celery, current_app, signals
 from kombu import Queue
 
 from greenlab.errors import UsageError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from greenlab.pools.celery.settings import Settings
 
 RESULTS_EXPIRE_S: Final = 3600
+_LEAST_PREFETCHED: Final = 4
 _KINDS_OF_POOL: Final = {"prefork": "cpu", "processes": "cpu", "solo": "cpu"}
 
 
@@ -76,7 +77,10 @@ def worker_app() -> Celery:
     except UsageError:
         found = None
     app = make_app(found)
+    # Processes of a prefork worker that are no forks of it, as on macOS (billiard 4.3), import what they need to know.
+    app.conf.include = ["greenlab.celery"]
     signals.celeryd_init.connect(lambda **told: _begin_worker(app, **told), weak=False)
+    signals.worker_process_init.connect(lambda **told: _begin_process(app, **told), weak=False)
     return app
 
 
@@ -129,11 +133,33 @@ def _begin_worker(app: Celery, instance: Any = None, options: Any = None, **_: A
     if not options.get("queues"):
         name = settings.queue_of(_KINDS_OF_POOL.get(pool, "io"))
         instance.app.conf.task_queues = [Queue(name, routing_key=name)]
+    if pool == "eventlet":
+        signals.worker_init.connect(_prefetch_some)
     if os.environ.get(launcher.PLAIN_LOG):
         _log_plainly(instance.app)
     from greenlab.pools.celery import worker
 
     worker.begin(instance, pool, found.secret)
+
+
+def _prefetch_some(sender: Any, **_: Any) -> None:
+    """Let an eventlet worker with a small `-c` have a few messages that it has not acknowledged.
+
+    Where it has as many as it may, kombu (5.7) asks Redis for no more, and Celery's loop for green pools (5.7) then
+    sleeps for two seconds, though the message that has just come is acknowledged at once, as its task begins. It takes
+    none ahead for that: a pool that is full holds up the loop.
+    """
+    if sender.prefetch_multiplier:
+        sender.prefetch_multiplier = max(sender.prefetch_multiplier, -(-_LEAST_PREFETCHED // sender.concurrency))
+
+
+def _begin_process(app: Celery, sender: str = "", **_: Any) -> None:
+    """Make a process of a worker of this one, where it is no fork of it: a fork is one already."""
+    if current_app.main != app.main:
+        return
+    from greenlab.pools.celery import worker
+
+    worker.begin_process(app, sender, lambda: settings.find().secret)
 
 
 def _log_plainly(app: Celery) -> None:

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
+from greenlab import __version__
 from greenlab.errors import UsageError
 from greenlab.pools.celery import embedded
 
@@ -29,10 +30,10 @@ KINDS: Final = ("io", "cpu")
 def queue_of(kind: str) -> str:
     """Return the name of a queue.
 
-    It has the minor version of Python, for a function that is sent by value is bytecode: workers of another Python
-    never see the message.
+    It has the minor version of Python, for a function that is sent by value is bytecode, and that of greenlab, for what
+    travels is its own: workers of another Python, or another greenlab, never see the message.
     """
-    return f"greenlab.{kind}.py{sys.version_info.major}{sys.version_info.minor}"
+    return f"greenlab.{kind}.py{sys.version_info.major}{sys.version_info.minor}-{__version__}"
 
 
 @dataclass(frozen=True)

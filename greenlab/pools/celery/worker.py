@@ -12,8 +12,10 @@ Must not import: runs, live, magics.
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import platform
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
@@ -31,6 +33,8 @@ from greenlab.pools.celery.serial_batches import SerialBatches
 from greenlab.pools.this_process import count_cores, enter_worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from greenlab.pools.celery.batch import Batches
 
 HELD_EVERY_S: Final = 2.0
@@ -45,6 +49,19 @@ def begin(controller: Any, pool: str, secret: bytes) -> None:
     enter_worker(offloads_to="celery" if pool == "eventlet" else None)
     _side["here"] = WorkerSide(controller, pool, secret)
     controller.app.steps["consumer"].add(Reconnect)
+
+
+def begin_process(app: Any, name: str, secret: Callable[[], bytes]) -> None:
+    """Make this a process of a prefork worker, unless it has been forked from one.
+
+    Args:
+        app: the Celery application, as this process has it.
+        name: the worker's node name.
+        secret: returns the key that messages are signed with.
+    """
+    if not _side:
+        enter_worker()
+        _side["here"] = WorkerSide(SimpleNamespace(app=app, hostname=name), "prefork", secret())
 
 
 def here() -> WorkerSide:
@@ -70,6 +87,7 @@ class WorkerSide:
         self._held: dict[str, str] = {}  # the reply queue of each message that is here
         self._telling: Any = None
         self._begin_process()
+        signals.celeryd_after_setup.connect(lambda **_: _show_warnings(), weak=False)
         signals.worker_process_init.connect(lambda **_: self._begin_process(), weak=False)
 
     def _begin_process(self) -> None:
@@ -78,6 +96,7 @@ class WorkerSide:
         self.reports = Reports(self.controller.app, self.secret, self.name)
         kind = GreenBatches if self.pool == "eventlet" else SerialBatches
         self._batches: Batches = kind(self.reports)
+        _show_warnings()
 
     # --- messages
 
@@ -212,6 +231,11 @@ class WorkerSide:
         for message in mine:
             self.forget(message)
         self.reports.tell(queue, messages.ENDED, job)
+
+
+def _show_warnings() -> None:
+    """Have warnings written where prints go, to the cell whose task warns: Celery (5.7) makes them lines of its log."""
+    logging.captureWarnings(False)
 
 
 class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
