@@ -111,8 +111,8 @@ def greenlab_worker(folder: Path) -> Iterator[psutil.Process]:
                 pass
 
 
-def run_beside(trouble: Callable[[], object], ran: Path, tasks: int) -> Run:
-    """Run tasks, and make trouble once a quarter of them ran; each is accounted for, and none ran twice."""
+def run_beside(trouble: Callable[[], object], ran: Path, tasks: int, *, twice: int = 0) -> Run:
+    """Run tasks, and make trouble once a quarter of them ran; each is accounted for, and none but `twice` ran again."""
     over = threading.Event()
 
     def note(i: int) -> int:
@@ -139,7 +139,7 @@ def run_beside(trouble: Callable[[], object], ran: Path, tasks: int) -> Run:
     assert tasks == made.counts["succeeded"] + made.counts["failed"]
     assert {greenlab.WorkerLostError} >= set(map(type, made.errors.values()))
     lines = ran.read_text().split()
-    assert len(lines) == len(set(lines)) >= made.counts["succeeded"]
+    assert len(set(lines)) + twice >= len(lines) >= made.counts["succeeded"]
     return made
 
 
@@ -158,7 +158,8 @@ def test_an_embedded_broker_that_is_killed_is_started_again_and_the_run_goes_on(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with greenlab_worker(tmp_path) as server:
-        made = run_beside(server.kill, tmp_path / "ran", 100)
+        # The worker may end with its broker: then it knows no more a message that was being sent as the broker died.
+        made = run_beside(server.kill, tmp_path / "ran", 100, twice=1)
         assert made.counts["succeeded"] > 50
     wait_until(lambda: not (tmp_path / "greenlab" / "broker.sock").exists(), natively=True)
     with pytest.raises(greenlab.UsageError, match=r"the broker .* (is away|cannot be reached)") as caught:

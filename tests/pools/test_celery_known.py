@@ -126,8 +126,7 @@ def test_a_kernel_that_could_not_listen_takes_no_worker_for_dead(
         monkeypatch.setattr(module, "perf_counter", clock)
     monkeypatch.setattr(recovery, "eventlet", clock)
     known = workers.Workers()
-    known.add(messages.WorkerFacts("w", "prefork", 1, ("greenlab.cpu.",), platform.python_version(),
-                                   greenlab.__version__, 1, 1, False, host="elsewhere"))  # fmt: skip
+    known.add(_facts(1))
     message = job.Message()
     message.worker, message.sent_s, message.heard_s, message.begun = "w", clock(), clock(), True
     active: Any = SimpleNamespace(kind="cpu", out={message.id: message})
@@ -138,6 +137,39 @@ def test_a_kernel_that_could_not_listen_takes_no_worker_for_dead(
     with pytest.raises(IndexError), warnings.catch_warnings(action="ignore"):
         watcher.watch()
     assert is_lost == bool(lost)
+
+
+@pytest.mark.parametrize(("pid", "may_have_begun"), [(1, False), (2, True)], ids=["the same", "another process"])
+def test_a_worker_that_was_started_again_under_its_name_is_not_believed_that_it_has_begun_nothing(
+    pid: int, may_have_begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = workers.Workers()
+    known.add(_facts(1))
+    message = job.Message()
+    message.sent_s = 0.0
+    active: Any = SimpleNamespace(kind="cpu", out={message.id: message})
+    watcher: Any = None
+
+    def ask(kind: str, *about: Any) -> None:
+        if kind == messages.ASK_HELLO:
+            known.add(_facts(pid))
+        else:
+            watcher.note_state("w", [], [], about[1])
+
+    link: Any = SimpleNamespace(lost_s=1.0, reply_queue="", ask=ask)
+    watcher = recovery.Recovery({"job": active}, known, None, lambda: link)
+    monkeypatch.setattr(recovery, "eventlet", SimpleNamespace(sleep=lambda _: None))
+    lost: list[bool] = []
+    monkeypatch.setattr(watcher, "lose", lambda _active, one, _error: lost.append(one.begun))
+    watcher.catch_up()
+    assert [may_have_begun] == lost
+
+
+def _facts(pid: int) -> messages.WorkerFacts:
+    version = platform.python_version()
+    return messages.WorkerFacts(
+        "w", "prefork", 1, ("greenlab.cpu.",), version, greenlab.__version__, pid, 1, False, "x"
+    )
 
 
 def nap(seconds: float) -> float:

@@ -94,13 +94,16 @@ class Recovery:
 
     def _ask_what_became_of(self, connection: Connection, out: dict[str, tuple[ActiveJob, Message]]) -> None:
         self._states.clear()
+        before = self._workers.pids
         end_s = perf_counter() + _BACK_S
         # Workers find the broker a little later than this kernel: they are asked until all have answered.
         while self._unanswered() and perf_counter() < end_s:
+            connection.ask(messages.ASK_HELLO, connection.reply_queue)
             connection.ask(messages.ASK_AGAIN, connection.reply_queue, list(out))
             eventlet.sleep(_LOOK_S)
         eventlet.sleep(_LOOK_S)  # processes of a prefork worker find the broker by themselves, and tell their results
-        everybody = not self._unanswered()
+        # One that ended with the broker, and was started again under its name, knows nothing of what it had.
+        everybody = not self._unanswered() and before.items() <= self._workers.pids.items()
         held = {id_ for state in self._states.values() for id_ in state.held}
         through = {id_ for state in self._states.values() for id_ in state.through}
         for id_, (active, message) in out.items():

@@ -113,6 +113,11 @@ class Workers:
         return {*self._known, *self._strangers}
 
     @property
+    def pids(self) -> dict[str, int]:
+        """The process id of each, by name."""
+        return {name: worker.facts.pid for name, worker in self._known.items()}
+
+    @property
     def ended(self) -> set[str]:
         """The names of those whose processes, on this machine, are no more."""
         return {worker.facts.name for worker in self if worker.has_ended}
