@@ -99,7 +99,7 @@ OTHERS = [
     Break("08", "claim-saturated", "backend", "range(8)", "range(64)", (2,)),
     Break("08", "claim-latency", "backend", "range(8)", "range(64)"),
     Break("08", "claim-knee", "backend", "range(8)", "range(4)"),
-    Break("08", "claim-knee", "backend", "range(8)", "range(1)", (2,)),
+    Break("08", "claim-knee", "sweep", "-c 1,2,4,8,16,32", "-c 40,50,64,80", (2,)),
     Break("08", "claim-overload", "overload", "range(900), concurrency=900, rate=600", "range(200), rate=200"),
     Break("09", "claim-errors", "hub", "fail_every=5", "fail_every=4", (1, 2, 3)),
     Break("09", "claim-resume", "resume", "run.resume()", "run.rerun()"),
