@@ -58,6 +58,7 @@ class FixedRun:
     limits: Sequence[tuple[float, int]] = ()
     started_s: float = 0.0
     startup_s: float = 0.0
+    done_before: int = 0
     first_failure: str = ""
 
     def at(self, until_s: float, *, stopped: bool = False) -> FixedRun:

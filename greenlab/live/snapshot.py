@@ -201,7 +201,7 @@ def samples_of(run: Watched, facts: Facts, columns: Columns) -> Samples:
         return Samples(facts, columns)
     bars = _bars_of(run, FEW_TASKS - 1)
     # A run that keeps no records has none however much it has done.
-    return Samples(facts, columns, bars if bars or not run.done else None)
+    return Samples(facts, columns, bars if bars or run.done == run.done_before else None)
 
 
 def _is_of_few(run: Watched) -> bool:

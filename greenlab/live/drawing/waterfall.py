@@ -67,7 +67,7 @@ def draw(source: Samples | Records, scale: float = 2.0) -> CardFigure:
     """
     picture = picture_of(source)
     facts, bars = picture.facts, source.bars or ()
-    rows = max(len(bars), (facts.total or 0) if facts.running else 0, 1)
+    rows = max(len(bars), (facts.total or 0) - facts.done_before if facts.running else 0, 1)
     row_px = next(height for most, height in _ROWS if rows <= most)
     top = title_height(facts) + _CAPTION
     height = top + row_px * rows + _FOOT
