@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,14 +21,20 @@ from greenlab.pools.celery import embedded, launcher
 
 
 def test_workers_have_a_broker_of_their_own_and_leave_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: object
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, started: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    def where(x: int) -> int:
+        warnings.warn(f"careful, {x}", stacklevel=1)
+        return os.getpid()
+
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("GREENLAB_BROKER", "redis://127.0.0.1:1")
     workers = Workers(eventlet=10, prefork=0)
     with workers:
         assert "<Workers: greenlab worker -A greenlab.celery -c 10 -w 0, started>" == repr(workers)
-        (pid,) = set(greenlab.run(lambda _: os.getpid(), range(3), pool="celery", live=False).results)
+        (pid,) = set(greenlab.run(where, range(3), pool="celery", live=False).results)
+        assert "UserWarning: careful, 2" in capsys.readouterr().err
+        assert "Warning" not in workers.said
         assert workers.pid == psutil.Process(pid).ppid()
         folder = embedded.folder()
         assert tmp_path not in folder.parents

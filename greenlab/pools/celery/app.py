@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 from celery import Celery, current_app, signals
@@ -164,6 +165,8 @@ def _begin_process(app: Celery, sender: str = "", **_: Any) -> None:
 
 def _log_plainly(app: Celery) -> None:
     app.conf.worker_log_format = "%(asctime)s %(message)s"
+    # What Celery (5.7) and kombu warn of is meant for who configures them; what tasks warn of is for their cells.
+    warnings.filterwarnings("ignore", module=r"(celery|kombu)\b")
     for name in (
         "celery.worker.strategy",
         "celery.app.trace",

@@ -91,7 +91,7 @@ class _Worker:
             # In a group of its own: Ctrl-C comes to us, and we pass it on once.
             self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and code
                 self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                process_group=0, env=os.environ | {PLAIN_LOG: "1", "PYTHONWARNINGS": "ignore"},
+                process_group=0, env=os.environ | {PLAIN_LOG: "1", "PYTHONWARNINGS": _warnings()},
             )  # fmt: skip
         self._started_s = time.monotonic()
         self._copier = threading.Thread(target=_copy, args=(self.name, self.process.stdout), daemon=True)
@@ -207,6 +207,11 @@ class _Launcher:
         if self._parents_end is not None:
             os.close(self._parents_end)
             self._parents_end = None
+
+
+def _warnings() -> str:
+    """Return the environment's filters, and one for eventlet (0.41), which warns of itself as Celery imports it."""
+    return ",".join(filter(None, (os.environ.get("PYTHONWARNINGS"), "ignore:::celery")))
 
 
 def _file_of(pid: int | None) -> int | None:
