@@ -8,11 +8,14 @@ WHERE is `main` (the hub's main greenlet), `task` (a green task), `crowd` (as ta
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import gc
 import importlib
 import json
 import os
+import random
+import socket
 import sys
 import unittest
 from fnmatch import fnmatchcase
@@ -65,6 +68,7 @@ def main() -> None:
     from test import support
 
     support.use_resources = []  # no network, nothing large
+    look_for_ports_elsewhere()
     suite, unused = load(asked["names"], asked["without"])
     if where == "crowd":
         crowd()
@@ -90,6 +94,22 @@ def crowd() -> None:
         return id(greenlab.spawn(func, *args, **(kwargs or {})))
 
     lock_tests.start_new_thread = start_new_thread
+
+
+def look_for_ports_elsewhere() -> None:
+    """Find unused ports below those that the system gives to connections.
+
+    A test that finds one, and connects from it later, waits for ever if another process has been given it meanwhile.
+    """
+    from test.support import socket_helper
+
+    def find_unused_port(family: int = socket.AF_INET, socktype: int = socket.SOCK_STREAM) -> int:
+        while True:
+            with socket.socket(family, socktype) as probe, contextlib.suppress(OSError):
+                probe.bind((socket_helper.HOST, random.randrange(20_000, 32_000)))
+                return int(probe.getsockname()[1])
+
+    socket_helper.find_unused_port = find_unused_port
 
 
 def patient() -> None:

@@ -140,7 +140,7 @@ def test_a_native_block_is_one_tasks_and_ends_with_an_error(started: Any) -> Non
 
 
 def test_a_forked_child_is_native_and_has_no_hub(started: Any) -> None:
-    door, poller = started._door.fd, started._poller_fd()
+    door, poller = started._wakeups.fd, started._poller_fd()
     task = greenlab.spawn(time.sleep, 30)
     time.sleep(0)
 

@@ -41,7 +41,7 @@ def test_a_view_shows_widgets_and_leaves_a_picture_with_the_numbers(shown: list[
     assert 2 == len(shown)
     assert last.update
     assert first.display_id == last.display_id
-    assert {"image/png", "text/html", "text/plain"} == set(last.bundle)
+    assert {"image/png", "text/plain"} == set(last.bundle)
     assert "green run: url in feeds\n3 tasks ended" == last.bundle["text/plain"]
     size = struct.unpack("!II", last.bundle["image/png"][16:24])
     about = last.metadata["image/png"]

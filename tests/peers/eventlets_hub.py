@@ -12,4 +12,4 @@ class Hub(GuestHub):
 
     def get_readers(self) -> list[Any]:
         """List who waits to read."""
-        return [each for each in super().get_readers() if each.fileno != self._door.fd]
+        return [each for each in super().get_readers() if each.fileno != self._wakeups.fd]
