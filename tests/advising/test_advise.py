@@ -56,7 +56,7 @@ def test_what_waits_is_advised_green_and_it_is_said_why(started: Any) -> None:
 
 def test_what_blocks_without_the_gil_is_advised_threads(started: Any) -> None:
     advice = greenlab.advise(usleep, range(1000))
-    assert "threads" == advice.pool
+    assert "threads" == advice.pool, str(advice)
     assert re.search(r"a task (computes [^,]*, )?blocks 5", str(advice))
 
 
