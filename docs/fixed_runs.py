@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from greenlab.comparing import steady_state
+from sweep_doubles import closed_loop
+
 from greenlab.comparing.race import Race
 from greenlab.comparing.race_analysis import RaceRun
 from greenlab.comparing.sweep import Sweep
@@ -264,25 +265,11 @@ def sweep(
         service_s: how long the server takes, seconds.
     """
     made = Sweep(range(500), pool="green", concurrencies=concurrencies, seconds=seconds, label=label, make_run=_never)
-    made.points += [_point(clients, servers, service_s, seconds) for clients in made.concurrencies[:tried]]
+    made.points += [
+        closed_loop(clients, servers, service_s, seconds, spread=0.1) for clients in made.concurrencies[:tried]
+    ]
     made.ended = tried == len(made.concurrencies)
     return made
-
-
-def _point(clients: int, servers: int, service_s: float, seconds: float) -> steady_state.Point:
-    rng = random.Random(clients)
-    free_s, ready = [0.0] * servers, [(0.0, client) for client in range(clients)]
-    starts_s, ends_s = [], []
-    while ready:
-        start_s, client = heapq.heappop(ready)
-        if start_s > seconds:
-            continue
-        end_s = max(start_s, heapq.heappop(free_s)) + service_s * math.exp(0.1 * rng.normalvariate())
-        heapq.heappush(free_s, end_s)
-        heapq.heappush(ready, (end_s, client))
-        starts_s.append(start_s)
-        ends_s.append(end_s)
-    return steady_state.measure(clients, starts_s, ends_s, seconds, failed=0, elapsed_s=max(ends_s))
 
 
 def _never(*_args: Any, **_options: Any) -> Any:

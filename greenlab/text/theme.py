@@ -2,8 +2,8 @@
 
 A picture is one PNG on an opaque light card, so that it can be read on every page, a saved notebook's too. Where the
 page is dark, a rule of CSS turns its lightness round and keeps its hues. The rule is for all of greenlab's pictures on
-a page. Every picture brings it along (`picture_html`), and so do live views, and reports, for pictures that were saved
-as PNGs alone.
+a page. A picture that is a cell's result brings it along (`picture_html`), and so do live views, and reports, for the
+pictures of views, which are PNGs alone.
 
 A front end that drops styles, as JupyterLab does with a notebook that is not trusted, shows the light card.
 """
@@ -42,7 +42,7 @@ STYLE: Final = (
 def picture_html(png: bytes, about: Mapping[str, Any], below: str = "") -> str:
     """Return a picture as HTML that follows the theme, and that assistive technology can read.
 
-    An output has it beside its PNG: no front end of notebooks puts an output's metadata on the image of a PNG as its
+    A result has it beside its PNG: no front end of notebooks puts an output's metadata on the image of a PNG as its
     `alt`.
 
     Args:

@@ -89,11 +89,7 @@ class Plain:
 
     def rate(self, name: str, items: list[Any]) -> float:
         """Run a group of one task an item; give the results a second."""
-        assert self._client.stdin is not None
-        assert self._client.stdout is not None
-        self._client.stdin.write(json.dumps((name, items)) + "\n")
-        self._client.stdin.flush()
-        return float(self._client.stdout.readline())
+        return ask(self._client, name, items)
 
     def close(self) -> None:
         """End both."""
@@ -115,15 +111,20 @@ class Kernel:
 
     def rate(self, name: str, items: list[Any]) -> float:
         """Run a function over items on its workers; give the results a second."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps((name, items)) + "\n")
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        return ask(self._process, name, items)
 
     def close(self) -> None:
         """End it."""
         self._process.communicate(timeout=30)
+
+
+def ask(process: subprocess.Popen[str], name: str, items: list[Any]) -> float:
+    """Have a process run a function of its own over items; give the results a second that it prints."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps((name, items)) + "\n")
+    process.stdin.flush()
+    return float(process.stdout.readline())
 
 
 def serve() -> None:

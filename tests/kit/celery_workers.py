@@ -144,6 +144,27 @@ def working(
         yield worker
 
 
+@contextlib.contextmanager
+def launched(
+    folder: Path, *, eventlet: int = 0, prefork: int = 0, lives_s: float = 0.0
+) -> Iterator[tuple[subprocess.Popen[str], Iterator[str]]]:
+    """Run what `greenlab worker` runs, on an embedded broker in a folder; give its process and the lines that it says.
+
+    A worker that has lived for `lives_s` is started again when it ends by itself.
+    """
+    program = (
+        "from greenlab.pools.celery import launcher\n"
+        f"launcher._LIVES_S = {lives_s}\n"
+        f"raise SystemExit(launcher.run({eventlet}, {prefork}))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        yield process, iter(process.stdout.readline, "")
+
+
 def network(broker: str) -> dict[str, str]:
     """Return the environment of a worker, or a kernel, on a broker that others reach too.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import celery_workers
 import psutil
 import pytest
 from waiting import wait_until
@@ -94,18 +95,8 @@ def test_workers_whose_parent_has_ended_have_time_to_end_what_they_run(monkeypat
 def test_a_worker_that_ends_by_itself_is_started_again_unless_it_cannot_live(
     lives_s: float, green: int, said: str, status: int, tmp_path: Path
 ) -> None:
-    program = (
-        "from greenlab.pools.celery import launcher\n"
-        f"launcher._LIVES_S = {lives_s}\n"
-        f"raise SystemExit(launcher.run({green}, 1))\n"
-    )
     first = " io | " if green else "cpu | "
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)},
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
+    with celery_workers.launched(tmp_path, eventlet=green, prefork=1, lives_s=lives_s) as (process, lines):
         next(line for line in lines if line.startswith(first) and " ready." in line)
         pool = "eventlet" if green else "prefork"
         next(one for one in psutil.Process(process.pid).children() if pool in one.cmdline()).kill()

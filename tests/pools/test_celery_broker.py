@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -93,13 +91,7 @@ def kept_working(*options: str) -> Iterator[None]:
 def greenlab_worker(folder: Path) -> Iterator[psutil.Process]:
     """Run what `greenlab worker -c 4 -w 0` runs, on an embedded broker in a folder; give that broker's process."""
     # As the broker is lost the worker may end, see `kept_working`: it is not to matter how long it has lived.
-    program = "from greenlab.pools.celery import launcher as made; made._LIVES_S = 0; raise SystemExit(made.run(4, 0))"
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True,
-        env=os.environ | {"XDG_RUNTIME_DIR": str(folder)},
-    ) as process:  # fmt: skip
-        assert process.stdout is not None
-        lines = iter(process.stdout.readline, "")
+    with celery_workers.launched(folder, eventlet=4) as (process, lines):
         try:
             next(line for line in lines if " ready." in line)
             processes = psutil.Process(process.pid).children(recursive=True)

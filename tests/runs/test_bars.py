@@ -15,6 +15,8 @@ from greenlab.hub import eventlet
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from greenlab.runs import Run
+
 MOST = 30
 
 
@@ -65,16 +67,21 @@ def test_no_code_of_an_items_own_runs_for_its_name() -> None:
     assert ["task 0"] == names([Odd("x")])
 
 
-def test_a_task_that_is_cut_short_has_a_bar_from_its_start_to_the_runs_end() -> None:
-    never = eventlet.event.Event()
+def begun(go_on: Any) -> Run:
+    """Start a run whose first task has ended, and whose next two wait for an event."""
 
     def wait(x: int) -> None:
         if x:
-            never.wait()
+            go_on.wait()
 
     run = prepare(wait, range(10), concurrency=2).start()
     while run.done < 1 or run.in_flight < 2:
         eventlet.sleep(0)
+    return run
+
+
+def test_a_task_that_is_cut_short_has_a_bar_from_its_start_to_the_runs_end() -> None:
+    run = begun(eventlet.event.Event())
     run.cancel()
     bars = run.bars(MOST)
     assert ["succeeded", "cancelled", "cancelled"] == [bar.outcome for bar in bars]
@@ -84,14 +91,7 @@ def test_a_task_that_is_cut_short_has_a_bar_from_its_start_to_the_runs_end() -> 
 
 def test_a_task_that_runs_has_a_bar_until_now_and_one_that_has_not_begun_has_none() -> None:
     go_on = eventlet.event.Event()
-
-    def wait(x: int) -> None:
-        if x:
-            go_on.wait()
-
-    run = prepare(wait, range(10), concurrency=2).start()
-    while run.done < 1 or run.in_flight < 2:
-        eventlet.sleep(0)
+    run = begun(go_on)
     bars = run.bars(MOST)
     assert [("task 0", "succeeded"), ("task 1", "running"), ("task 2", "running")] == [
         (b.name, b.outcome) for b in bars

@@ -16,18 +16,11 @@ from greenlab.live.drawing import style, timeline_figure
 from greenlab.tracing.timeline import Timeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from greenlab.hub import GuestHub
 
 pytestmark = pytest.mark.usefixtures("stopped")
-
-
-def traced(body: Callable[[], object]) -> Timeline:
-    with greenlab.trace() as tracing:
-        body()
-    return tracing.timeline
 
 
 def test_the_plain_text_is_the_same_every_time() -> None:
@@ -105,12 +98,11 @@ def test_of_many_lanes_those_that_held_the_hub_longest_are_drawn() -> None:
     def busy() -> None:
         sum(range(1_000_000))
 
-    def body() -> None:
+    with greenlab.trace() as tracing:
         for _ in range(100):
             greenlab.spawn(abs, 1)
         greenlab.spawn(busy).wait()
-
-    timeline = traced(body)
+    timeline = tracing.timeline
     (axes,) = timeline.plot().axes
     labels = [label.get_text() for label in axes.get_yticklabels()]
     assert timeline_figure.MAX_LANES == len(labels) < len(timeline.lanes)
