@@ -82,7 +82,7 @@ def nothing_left() -> Iterator[None]:
     children = {child.pid for child in psutil.Process().children()}
     sleep, recv = time.sleep, vars(__import__("socket").socket).get("recv")
     yield
-    _drop_a_hub_made_elsewhere()
+    _no_hub_made_elsewhere()
     assert sleep is time.sleep, "the greening was left on"
     assert recv is vars(__import__("socket").socket).get("recv"), "the greening was left on"
     end = time.monotonic() + 5
@@ -101,18 +101,17 @@ def nothing_left() -> Iterator[None]:
     pytest.fail(f"left behind: threads {left}, {more} native threads, processes {kids}")
 
 
-def _drop_a_hub_made_elsewhere() -> None:
-    """Drop this thread's own eventlet hub, with a warning, if a greenlet that the test made asked for it first.
+def _no_hub_made_elsewhere() -> None:
+    """Fail the test after which this thread has a hub that eventlet made for a greenlet, and drop that hub.
 
-    Nobody else can switch to it ("cannot set the parent of a main greenlet"), and later tests must not suffer for it.
+    It is made as one that was left behind ends, after greenlab has. The main greenlet cannot switch to it ("cannot set
+    the parent of a main greenlet"), and later tests must not suffer for it.
     """
     made = getattr(hub.eventlet.hubs._threadlocal, "hub", None)
     if made is None or made.greenlet.parent is greenlet.getcurrent():
         return
     del hub.eventlet.hubs._threadlocal.hub
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings.warn("eventlet's hub was made in a greenlet that has ended", RuntimeWarning, stacklevel=1)
+    pytest.fail("a greenlet that was left behind has had eventlet make a hub for it")
 
 
 def _alive(child: psutil.Process) -> bool:

@@ -13,6 +13,7 @@ import celery_workers
 import pytest
 
 import greenlab
+from greenlab import pools
 from greenlab.api.run import prepare
 
 if TYPE_CHECKING:
@@ -63,6 +64,15 @@ def test_values_errors_and_what_is_printed_come_back(capsys: pytest.CaptureFixtu
     assert [ZeroDivisionError] == [type(error) for error in made.errors.values()]
     assert [x / 1 for x in range(300) if x != 7] == [one for one in made.outcomes if isinstance(one, float)]
     assert {f"halving {x}" for x in range(300)} == set(capsys.readouterr().out.split("\n")) - {""}
+
+
+def test_nothing_reads_any_more_when_greenlab_has_stopped(started: Any) -> None:
+    run(halve, range(3))
+    pool: Any = pools.get(started, "celery")
+    reader = pool._connection._reader
+    assert not reader.dead
+    greenlab.stop()
+    assert reader.dead
 
 
 def test_calls_that_are_offloaded_come_by_the_queue_of_those_that_compute() -> None:

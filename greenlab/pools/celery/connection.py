@@ -12,6 +12,7 @@ Must not import: celery, runs, live, magics.
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import time
 import uuid
@@ -19,6 +20,7 @@ import warnings
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import greenlet
 import kombu
 from kombu.exceptions import OperationalError
 
@@ -37,6 +39,8 @@ _AGAIN_S: Final = (0.1, 0.2, 0.5, 1.0)
 _REST_S: Final = 10.0
 """How long nothing may run before it is read no more: kombu (5.7) asks Redis each second for what has come."""
 _CONNECT_S: Final = 4.0
+_LEAVE_S: Final = 2.0
+"""How long a broker may take to answer that nobody reads any more. What reads would be left behind half-way else."""
 _MAILBOX: Final = kombu.Exchange("celery.pidbox", type="fanout", durable=False, delivery_mode="transient")
 """Where all of Celery's workers hear what remote control asks."""
 
@@ -111,12 +115,14 @@ class Connection:
         self._rest_later() if self._listener.busy else self.close()
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more. Waits, cooperatively, until whoever reads has taken leave of the broker."""
         if self._resting is not None:
             self._resting.cancel()
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.kill()
+            with eventlet.Timeout(_LEAVE_S, False), contextlib.suppress(greenlet.GreenletExit):
+                reader.wait()
         if self._producer is not None:
             self._producer.connection.release()
             self._producer = None
