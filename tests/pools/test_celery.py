@@ -295,6 +295,20 @@ def test_a_queue_that_has_lost_its_last_worker_is_named_and_waited_for(
     assert (3, 1) == (ledger.done, ledger.failed)
 
 
+def test_a_warning_that_is_an_error_ends_the_run_that_it_is_of(
+    green_worker: celery_workers.Worker, started: Any
+) -> None:
+    ledger, pool = Ledger(greenlab.task(pool="prefork")(nap), [1.0] * 3, concurrency=1), pools.get(started, "celery")
+    with celery_workers.working("-P", "prefork", "-c", "1", folder=green_worker.folder) as lost:
+        pool.start(ledger)
+        runner = eventlet.spawn(pool.run, ledger)
+        wait_until(lambda: pool.in_flight, limit_s=30)
+        for process in [lost.process, *lost.process.children()]:
+            process.kill()
+        with pytest.raises(RuntimeWarning, match=r"no Celery worker that takes from greenlab\.cpu.* is left"):
+            runner.wait()
+
+
 def test_no_worker_is_one_line_that_says_what_to_do(
     started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -103,8 +103,8 @@ def greenlab_worker(folder: Path) -> Iterator[psutil.Process]:
                 pass
 
 
-def run_beside(trouble: Callable[[], object], ran: Path, tasks: int, *, twice: int = 0) -> Run:
-    """Run tasks, and make trouble once a quarter of them ran; each is accounted for, and none but `twice` ran again."""
+def run_beside(trouble: Callable[[], object], ran: Path, tasks: int) -> Run:
+    """Run tasks, each of which notes that it does, and make trouble once a quarter of them ran."""
     over = threading.Event()
 
     def note(i: int) -> int:
@@ -122,11 +122,16 @@ def run_beside(trouble: Callable[[], object], ran: Path, tasks: int, *, twice: i
 
     other = beside(wait)
     try:
-        with pytest.warns(RuntimeWarning) as told:  # a worker that ends with its broker is told of too
-            made = greenlab.run(note, range(tasks), pool="celery", concurrency=4, live=False)
+        return greenlab.run(note, range(tasks), pool="celery", concurrency=4, live=False)
     finally:
         over.set()
         other.join()
+
+
+def check_beside(trouble: Callable[[], object], ran: Path, tasks: int, *, twice: int = 0) -> Run:
+    """Do so, with a warning; each is accounted for, and none but `twice` ran again."""
+    with pytest.warns(RuntimeWarning) as told:  # a worker that ends with its broker is told of too
+        made = run_beside(trouble, ran, tasks)
     assert any("the broker is away" in str(one.message) for one in told)
     assert tasks == made.counts["succeeded"] + made.counts["failed"]
     assert {greenlab.WorkerLostError} >= set(map(type, made.errors.values()))
@@ -142,7 +147,24 @@ def test_a_broker_that_forgets_everything_costs_no_task(
     monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{broker.port}/0")
     monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
     with kept_working("-P", kind, "-c", "4"):
-        run_beside(broker.restart, tmp_path / "ran", TASKS)
+        check_beside(broker.restart, tmp_path / "ran", TASKS)
+
+
+def test_a_warning_that_is_an_error_ends_the_run_and_the_next_one_goes_on(
+    broker: Broker, started: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{broker.port}/0")
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    with kept_working("-P", "eventlet", "-c", "4"):
+        with pytest.raises(RuntimeWarning, match="the broker is away"):
+            run_beside(broker.restart, tmp_path / "ran", TASKS)
+
+        def runs() -> bool:
+            with contextlib.suppress(greenlab.UsageError):
+                return greenlab.run(abs, [-1], pool="celery", live=False).results == [1]
+            return False
+
+        wait_until(runs, limit_s=30)
 
 
 def test_an_embedded_broker_that_is_killed_is_started_again_and_the_run_goes_on(
@@ -151,7 +173,7 @@ def test_an_embedded_broker_that_is_killed_is_started_again_and_the_run_goes_on(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with greenlab_worker(tmp_path) as server:
         # The worker may end with its broker: then it knows no more a message that was being sent as the broker died.
-        made = run_beside(server.kill, tmp_path / "ran", 100, twice=1)
+        made = check_beside(server.kill, tmp_path / "ran", 100, twice=1)
         assert made.counts["succeeded"] > 50
     wait_until(lambda: not (tmp_path / "greenlab" / "broker.sock").exists(), natively=True)
     with pytest.raises(greenlab.UsageError, match=r"the broker .* (is away|cannot be reached)") as caught:

@@ -155,6 +155,7 @@ def test_what_is_on_its_way_to_a_worker_as_its_run_ends_is_not_begun(known: Any,
     assert {1: 10} == times_run(tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:the broker is away")  # it ends with its last worker, a little later
 def test_a_cancel_does_not_wait_for_a_worker_that_has_ended(
     known: Any, pool: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

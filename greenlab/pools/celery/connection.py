@@ -4,7 +4,8 @@ It needs kombu, which speaks with brokers, and not Celery, which would take a th
 is a message as Celery's protocol describes it (version 2), a question one to the mailbox of its remote control.
 
 Guarantees: nothing is unpickled before its signature was checked; a broker that goes away is waited for, and those who
-listen hear of both; the green thread that reads is there only while somebody listens, and `_REST_S` longer.
+listen hear of both, and of whatever else ends the reading; the green thread that reads is there only while somebody
+listens, and `_REST_S` longer.
 
 Must not import: celery, runs, live, magics.
 """
@@ -18,7 +19,7 @@ import time
 import uuid
 import warnings
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import greenlet
 import kombu
@@ -61,6 +62,9 @@ class Listener(Protocol):
     def found_broker(self) -> None:
         """The broker is back; what was on its way may be gone."""
 
+    def fail(self, error: Exception) -> None:
+        """Nobody reads reports any more, because of an error that is not the broker's."""
+
 
 class Connection:
     """Sends to workers, and reads what they report.
@@ -102,6 +106,7 @@ class Connection:
         """
         if self._reader is None or self._reader.dead:
             connection = self._connect()
+            self.broken = False  # whatever ended the last reader
             self._reader = eventlet.spawn(self._read, connection)
         self._rest_later()
 
@@ -196,6 +201,12 @@ class Connection:
         return connection
 
     def _read(self, connection: Any) -> None:
+        try:
+            self._read_on(connection)
+        except Exception as error:  # such as a warning that is an error by the program's filters
+            self._listener.fail(error)
+
+    def _read_on(self, connection: Any) -> NoReturn:
         waits = list(_AGAIN_S)
         while True:
             try:

@@ -172,7 +172,7 @@ class CeleryPool:
         active = ActiveJob(job, self._kind_of(job))
         self._jobs[active.id] = active
         if self._watcher is None or self._watcher.dead:
-            self._watcher = eventlet.spawn(self._recovery.watch)
+            self._watcher = eventlet.spawn(self._guard, self._recovery.watch)
         sender = eventlet.spawn(self._dispatcher.send, active)
         try:
             self._dispatcher.pull(active)
@@ -270,6 +270,7 @@ class CeleryPool:
         try:
             end_s = perf_counter() + _END_S
             with eventlet.Timeout(_END_S, False):
+                self._open()  # the run may end because nobody reads what workers say
                 self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
             while holders - {None, *active.ended_at, *self._workers.ended} and perf_counter() < end_s:
                 active.wait(min(_LOOK_S, max(0.01, end_s - perf_counter())))
@@ -390,7 +391,19 @@ class CeleryPool:
 
     def found_broker(self) -> None:
         """As `connection.Listener`."""
-        eventlet.spawn(self._recovery.catch_up)
+        eventlet.spawn(self._guard, self._recovery.catch_up)
+
+    def fail(self, error: Exception) -> None:
+        """As `connection.Listener`: runs end with the error, they would wait for ever for what is not told."""
+        for active in self._jobs.values():
+            active.failure = active.failure or error
+            active.wake()
+
+    def _guard(self, look_after: Callable[[], None]) -> None:
+        try:
+            look_after()
+        except Exception as error:
+            self.fail(error)
 
 
 def _load_end(index: int, kind: str, packed: tuple[int, int, bytes]) -> tuple[Any, BaseException | None]:
