@@ -88,6 +88,19 @@ def test_what_tasks_print_arrives_here(worker: celery_workers.Worker, capsys: py
     assert "said 0" not in worker.said
 
 
+def test_what_the_hub_of_a_worker_prints_goes_to_its_log() -> None:
+    program = (
+        "import eventlet; eventlet.monkey_patch()\n"
+        "from greenlab.pools.celery.batch import Printing\n"
+        "Printing(None)\n"
+        "eventlet.hubs.get_hub().schedule_call_global(0, print, 'where a callback has raised')\n"
+        "eventlet.sleep(0.01)\n"
+        "print('the worker')\n"
+    )
+    ran = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert ("where a callback has raised\nthe worker\n", "") == (ran.stdout, ran.stderr)
+
+
 def test_no_more_tasks_are_in_flight_than_asked_for(green_worker: celery_workers.Worker) -> None:
     made = run(nap, [0.2] * 20, concurrency=5)
     times = zip(made.ledger.started_s, made.ledger.ended_s, strict=True)
