@@ -11,6 +11,7 @@ import uuid
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
+from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
 from greenlab.pools.celery import messages, signing
 from greenlab.pools.processes import serialization
@@ -153,3 +154,38 @@ class ActiveJob:
         """Report to the run that a task failed that runs nowhere."""
         now_s = perf_counter()
         self.tell(index, now_s, now_s, None, error)
+
+    def take_results(
+        self, message: Message, offset_s: float, indexes: list[int], starts: list[float], ends: list[float],
+        values: list[Any],
+    ) -> None:  # fmt: skip
+        """Take results that a worker has reported together: those of tasks that were not told of before."""
+        duration_s = 0.0
+        for index, start_s, end_s, value in zip(indexes, starts, ends, values, strict=True):
+            duration_s += end_s - start_s
+            if message.tasks.pop(index, self) is not self:
+                self.killed.pop(index, None)
+                self.tell(index, start_s + offset_s, end_s + offset_s, value, None)
+        self.note_ends(len(indexes), duration_s)
+
+    def take_end(
+        self, message: Message, offset_s: float, kind: str, index: int, start_s: float, end_s: float,
+        packed: tuple[int, int, bytes] | None = None,
+    ) -> None:  # fmt: skip
+        """Take the end of one task that a worker has reported, if that was not told of before."""
+        if message.tasks.pop(index, self) is self:
+            return
+        self.note_ends(1, end_s - start_s)
+        value: Any = None
+        error: BaseException | None = self.killed.pop(index, None)
+        if kind == messages.KILLED:
+            error = error or CancelledError("the task was killed")
+        elif packed is not None:
+            value, error = _load_end(index, kind, packed)
+        self.tell(index, start_s + offset_s, end_s + offset_s, value, error)
+
+
+def _load_end(index: int, kind: str, packed: tuple[int, int, bytes]) -> tuple[Any, BaseException | None]:
+    from greenlab.pools.processes import framing
+
+    return serialization.load_end(index, framing.ERROR if kind == messages.FAILURE else framing.RESULT, *packed)

@@ -28,7 +28,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from greenlab.errors import CancelledError, UsageError, WorkerLostError
+from greenlab.errors import UsageError, WorkerLostError
 from greenlab.hub import eventlet
 from greenlab.pools.celery import messages, settings
 from greenlab.pools.celery.dispatch import Dispatcher
@@ -36,7 +36,6 @@ from greenlab.pools.celery.job import ActiveJob, Message
 from greenlab.pools.celery.messages import Report, WorkerFacts
 from greenlab.pools.celery.recovery import Recovery
 from greenlab.pools.celery.workers import Strength, Worker, Workers
-from greenlab.pools.processes import serialization
 from greenlab.pools.protocol import InFlight
 
 if TYPE_CHECKING:
@@ -341,7 +340,7 @@ class CeleryPool:
         if kind == messages.BEGUN:
             message.begun, message.begun_s = True, message.heard_s
         elif kind == messages.RESULTS:
-            self._take_results(active, message, offset_s, *about)
+            active.take_results(message, offset_s, *about)
         elif kind == messages.RETURNED:
             back = [(index, message.tasks.pop(index)) for index in about[0] if index in message.tasks]
             self._dispatcher.give_again(active, back)
@@ -349,38 +348,11 @@ class CeleryPool:
             pid, signum, code = about
             self._recovery.lose(active, message, WorkerLostError(pid, signal=signum, exitcode=code))
         else:
-            self._take_end(active, message, offset_s, kind, *about)
+            active.take_end(message, offset_s, kind, *about)
         if not message.tasks:
             active.out.pop(id_, None)
         elif active.killed:
             self._ask_to_kill(active, message)
-
-    def _take_results(
-        self, active: ActiveJob, message: Message, offset_s: float, indexes: list[int], starts: list[float],
-        ends: list[float], values: list[Any],
-    ) -> None:  # fmt: skip
-        duration_s = 0.0
-        for index, start_s, end_s, value in zip(indexes, starts, ends, values, strict=True):
-            duration_s += end_s - start_s
-            if message.tasks.pop(index, self) is not self:
-                active.killed.pop(index, None)
-                active.tell(index, start_s + offset_s, end_s + offset_s, value, None)
-        active.note_ends(len(indexes), duration_s)
-
-    def _take_end(
-        self, active: ActiveJob, message: Message, offset_s: float, kind: str, index: int, start_s: float,
-        end_s: float, packed: tuple[int, int, bytes] | None = None,
-    ) -> None:  # fmt: skip
-        if message.tasks.pop(index, self) is self:
-            return
-        active.note_ends(1, end_s - start_s)
-        value: Any = None
-        error: BaseException | None = active.killed.pop(index, None)
-        if kind == messages.KILLED:
-            error = error or CancelledError("the task was killed")
-        elif packed is not None:
-            value, error = _load_end(index, kind, packed)
-        active.tell(index, start_s + offset_s, end_s + offset_s, value, error)
 
     # --- what goes wrong
 
@@ -404,9 +376,3 @@ class CeleryPool:
             look_after()
         except Exception as error:
             self.fail(error)
-
-
-def _load_end(index: int, kind: str, packed: tuple[int, int, bytes]) -> tuple[Any, BaseException | None]:
-    from greenlab.pools.processes import framing
-
-    return serialization.load_end(index, framing.ERROR if kind == messages.FAILURE else framing.RESULT, *packed)
