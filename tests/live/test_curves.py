@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 from array import array
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,8 +75,11 @@ def test_percentiles_are_of_the_tasks_that_ended_in_the_bin() -> None:
     assert 0.3 == pytest.approx(picture.p50_s[-2])
 
 
-def test_all_failed_makes_errors_of_all_throughput() -> None:
-    picture = curves.picture_of(records(300, 1.0, failed=300))
+@pytest.mark.parametrize("done_before", [0, 50])
+def test_all_failed_makes_errors_of_all_throughput(done_before: int) -> None:
+    made = records(300, 1.0, failed=300)
+    resumed = replace(made, facts=replace(made.facts, done=300 + done_before, done_before=done_before))
+    picture = curves.picture_of(resumed)
     assert list(picture.throughput) == list(picture.errors)
 
 

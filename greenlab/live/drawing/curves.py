@@ -204,7 +204,7 @@ def _errors(records: Records, edges_s: Floats, throughput: Floats, order: NDArra
     Otherwise they were counted at samples only, and bins are no narrower than the distance of those: in narrower ones a
     few of them would look like many.
     """
-    if records.facts.failed and records.facts.failed == records.facts.done:
+    if records.facts.failed and records.facts.failed == records.facts.done_here:
         return edges_s, throughput
     if records.failures:
         ordered = order[np.frombuffer(records.failures, np.uint8)[order] > 0]

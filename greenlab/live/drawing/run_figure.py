@@ -265,7 +265,7 @@ def _draw_throughput(axes: Axes, picture: Picture) -> None:
     _set_y_scale(axes, top, format_count, MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
     one_bin = len(picture.throughput) == 1
     keys = []
-    if not facts.running and not one_bin and facts.throughput and facts.failed < facts.done:
+    if not facts.running and not one_bin and facts.throughput and facts.failed < facts.done_here:
         axes.axhline(facts.throughput, color=TEXT_COLOR, linewidth=PT, linestyle=(0, (1, 2.5)), gid="mean")
         keys.append(("┈", f"mean {format_count(facts.throughput)}", TEXT_COLOR))
     if facts.failed:
