@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -182,7 +183,9 @@ def header(run: FixedRun) -> str:
     """Return what a live view writes above its picture."""
     columns = run.columns()
     rate = (columns.done[-1] - columns.done[max(-9, -len(columns.done))]) / min(2.0, run.elapsed_s)
-    return header_html(facts_of(run, titled=False), run.in_flight, rate)  # type: ignore[arg-type]
+    facts = facts_of(run, titled=False)  # type: ignore[arg-type]
+    latest = replace(facts, p50_s=columns.p50_s[-1], p99_s=columns.p99_s[-1])
+    return header_html(latest, run.in_flight, rate)
 
 
 def raced(source: RaceSnapshot) -> CardFigure:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from greenlab.pools.registry import SPECS, spec_of
 from greenlab.text import format as texts
 from greenlab.text.format import counted, plural
+from greenlab.text.theme import readable
 
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Facts
@@ -190,7 +191,7 @@ def _problems(facts: Facts) -> str:
         parts.append(f"<span>hub blocked <b>{format_duration(blocked_s(facts))}</b></span>")
     if facts.blocked_lines:
         parts.append(f"<span>{escape(blocked_text(facts))}</span>")
-    color = f"color:var(--jp-error-color1,var(--vscode-errorForeground,{RED}))"
+    color = f"color:var(--jp-error-color1,var(--vscode-errorForeground,{readable(RED)}))"
     return f'<div style="{_ROW};{color}">{"".join(parts)}</div>' if parts else ""
 
 

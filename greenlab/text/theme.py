@@ -59,9 +59,14 @@ def picture_html(png: bytes, about: Mapping[str, Any], below: str = "") -> str:
 
 
 def ink(color: str) -> str:
-    """Return the CSS of text in a colour that can be read on light and dark pages: mixed with the page's own.
+    """Return the CSS of text in a colour that can be read on light and dark pages.
 
     Args:
         color: the colour, as #rrggbb.
     """
-    return f"color:color-mix(in srgb,{color} 60%,currentColor)"
+    return f"color:{readable(color)}"
+
+
+def readable(color: str) -> str:
+    """Return a colour that can be read on light and dark pages, in CSS: mixed with that of the text around it."""
+    return f"color-mix(in srgb,{color} 60%,currentColor)"

@@ -126,12 +126,12 @@ def noting(ran: Path, tasks: int) -> Run:
     return prepare(note, range(tasks), pool="celery", concurrency=4, live=False)
 
 
-def complete_beside(trouble: Callable[[], object], run: Run, ran: Path) -> None:
+def complete_beside(trouble: Callable[[], object], run: Run, ran: Path, tasks: int) -> None:
     """Run it, and make trouble once a quarter of its tasks ran."""
     over = threading.Event()
 
     def wait() -> None:
-        while not ran.exists() or len(ran.read_bytes().split()) < run.total // 4:
+        while not ran.exists() or len(ran.read_bytes().split()) < tasks // 4:
             if over.wait(0.01):
                 return
         trouble()
@@ -148,7 +148,7 @@ def check_beside(trouble: Callable[[], object], ran: Path, tasks: int, *, twice:
     """Run tasks so, with a warning; each is accounted for, and none but `twice` ran again."""
     made = noting(ran, tasks)
     with pytest.warns(RuntimeWarning) as told:  # a worker that ends with its broker is told of too
-        complete_beside(trouble, made, ran)
+        complete_beside(trouble, made, ran, tasks)
     assert any("the broker is away" in str(one.message) for one in told)
     assert tasks == made.counts["succeeded"] + made.counts["failed"]
     assert {greenlab.WorkerLostError} >= set(map(type, made.errors.values()))
@@ -175,7 +175,7 @@ def test_a_run_that_a_warning_has_ended_goes_on_once_the_broker_is_back(
     run = noting(tmp_path / "ran", TASKS)
     with kept_working("-P", "eventlet", "-c", "4"):
         with pytest.raises(RuntimeWarning, match="the broker is away"):  # warnings are errors here
-            complete_beside(broker.kill, run, tmp_path / "ran")
+            complete_beside(broker.kill, run, tmp_path / "ran", TASKS)
         with pytest.raises(greenlab.UsageError, match=r"the broker .* cannot be reached"):
             run.resume()
         broker.start_again()
