@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import warnings
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 import greenlet
@@ -40,10 +41,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 def pytest_configure() -> None:
     """Have notebooks' kernels started as those of tests are, and interrupts heard.
 
-    What a shell starts in the background ignores them, and so would all that the tests start.
+    What a shell starts in the background ignores them, and so would all that the tests start. multiprocessing's tracker
+    of resources, which the first test that needs it would leave behind, is started before all of them.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    resource_tracker.ensure_running()
     start = nbval.kernel.start_new_kernel
     nbval.kernel.start_new_kernel = lambda *args, **options: start_twice(lambda: start(*args, **options))
 

@@ -152,6 +152,7 @@ SUITES: dict[str, Suite] = {
         needs=("pyopenssl",),
         differ={
             "TestDeadRunLoop": "throws into the hub what ends eventlet's; an exception never ends greenlab's",
+            "test_wait_except": "a KeyboardInterrupt that a green thread itself raises ends that, and not the hub",
         },
     ),
     "httplib": Suite(cpython("test_httplib")),
