@@ -9,7 +9,6 @@ import multiprocessing
 import sched
 import threading
 import time
-from multiprocessing import resource_tracker
 from typing import Any
 
 import pytest
@@ -176,4 +175,3 @@ def test_a_managers_queue_is_waited_for_in_one_task_and_filled_by_another() -> N
             assert "hello" == task.wait()
         finally:
             greenlab.stop()
-    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]  # a process that stays otherwise
