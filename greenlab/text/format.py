@@ -74,8 +74,8 @@ def seconds(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share of 0 to 1 as a whole percentage: 33 %."""
-    return f"{share * 100:.0f} %"
+    """Format a share of 0 to 1 as a whole percentage: 33%."""
+    return f"{share:.0%}"
 
 
 def rate(value: float) -> str:
