@@ -311,6 +311,20 @@ def test_killing_one_task_costs_no_other(pool: PreforkPool, tmp_path: Path) -> N
     assert 999 == len(job.values)
 
 
+def test_a_worker_that_has_turned_to_the_next_task_is_not_killed_for_the_one_before(pool: PreforkPool) -> None:
+    job = FakeJob(time.sleep, [60.0])
+    thread = eventlet.spawn(pool.run, job)
+    wait_until(lambda: pool.held(job))
+    (handle,) = [one for one in pool._supervisor.processes if one.running]
+    number = handle._page.taken[0]
+    handle._page.taken[0] = number + 1  # as the worker writes before it looks whether the next one was recalled
+    assert not pool.kill(job, 0, LookupError("enough"))
+    handle._page.taken[0] = number
+    assert pool.kill(job, 0, LookupError("enough"))
+    thread.wait()
+    assert {0: "enough"} == {index: str(error) for index, error in job.errors.items()}
+
+
 def test_killing_tasks_that_just_end_hits_no_other_task(pool: PreforkPool) -> None:
     job = FakeJob(lambda x: time.sleep(0.0005), range(1_000))
     thread = eventlet.spawn(pool.run, job)

@@ -282,6 +282,9 @@ class WorkerHandle(ProcessHandle):
         self.recall()
         if self.running is None or self._page.running[0] != number:
             return False
+        # It may have turned to the next one, and have seen no recall, before it notes that that runs: see `take_back`.
+        if self._page.taken[0] != number:
+            return False
         if error is not None:
             self._kill_error = number, error
         self._supervisor.kill(self)
