@@ -322,6 +322,24 @@ def test_a_warning_that_is_an_error_ends_the_run_that_it_is_of(
             runner.wait()
 
 
+def test_what_ends_a_run_is_told_although_the_broker_has_gone_too(
+    green_worker: celery_workers.Worker, started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, pool = Ledger(nap, [1.0], concurrency=1), pools.get(started, "celery")
+    pool.start(ledger)
+    runner = eventlet.spawn(pool.run, ledger)
+    wait_until(lambda: pool.in_flight, limit_s=30)
+
+    def gone() -> None:
+        raise greenlab.UsageError("the broker is away")
+
+    monkeypatch.setattr(pool, "_open", gone)
+    pool.fail(ValueError("of the machinery"))
+    with pytest.raises(ValueError, match="of the machinery"):
+        runner.wait()
+    assert not pool.busy
+
+
 def test_no_worker_is_one_line_that_says_what_to_do(
     started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -127,14 +127,16 @@ class Printing:
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
         # Files, as eventlet (0.41) greens `os.write`: that waits for a hub, which prints too, where callbacks raise.
-        self._files = {fd: io.FileIO(fd, "w", closefd=False) for fd in (1, 2)}
-        self.streams = tuple(Output(partial(self.ship, name, fd), fd) for name, fd in (("stdout", 1), ("stderr", 2)))
+        self.streams = tuple(
+            Output(partial(self.ship, name, io.FileIO(fd, "w", closefd=False)), fd)
+            for name, fd in (("stdout", 1), ("stderr", 2))
+        )
         sys.stdout, sys.stderr = self.streams
 
-    def ship(self, name: str, fd: int, task: Task | None, text: str) -> None:
+    def ship(self, name: str, file: io.FileIO, task: Task | None, text: str) -> None:
         """Send text to the kernel of the task that printed it."""
         if task is None:
-            self._files[fd].write(text.encode("utf-8", "replace"))
+            file.write(text.encode("utf-8", "replace"))
             return
         (queue, job), index = task
         self._reports.tell(queue, messages.PRINTED, job, index, name, text, size=len(text))

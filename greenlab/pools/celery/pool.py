@@ -269,10 +269,12 @@ class CeleryPool:
         try:
             end_s = perf_counter() + _END_S
             with eventlet.Timeout(_END_S, False):
-                self._open()  # the run may end because nobody reads what workers say
-                self._connection.ask(messages.ASK_END, self._connection.reply_queue, active.id, out)
+                connection = self._open()  # the run may end because nobody reads what workers say
+                connection.ask(messages.ASK_END, connection.reply_queue, active.id, out)
             while holders - {None, *active.ended_at, *self._workers.ended} and perf_counter() < end_s:
                 active.wait(min(_LOOK_S, max(0.01, end_s - perf_counter())))
+        except UsageError:  # the broker has gone by now: what the run ends with is to be told, and not this
+            pass
         finally:
             active.out.clear()
 
