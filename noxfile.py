@@ -8,8 +8,8 @@ nox.options.default_venv_backend = "none"
 FAST = (
     "advising/test_advice", "api/test_options", "comparing", "greening/test_queues", "house/test_layers",
     "house/test_places", "house/test_typing", "hub/test_account", "hub/test_hold", "live/test_curves",
-    "live/test_run_figure", "pools/test_threads", "probes/test_judge", "runs/test_odd_items", "runs/test_runs", "text",
-    "tracing",
+    "live/test_run_figure", "pools/test_threads", "probes/test_judge", "runs/test_odd_items", "runs/test_resume",
+    "runs/test_runs", "text", "tracing",
 )  # fmt: skip
 nox.options.sessions = ["lint", "fast"]
 

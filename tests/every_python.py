@@ -37,6 +37,7 @@ FAST = [
     "house/test_terminal.py",
     "hub/test_hub.py",
     "hub/test_tasks.py",
+    "magics/test_line.py",
     "magics/test_magics.py",
     "pools/test_contract.py",
     "pools/test_fair_scheduler.py",

@@ -30,8 +30,8 @@ TESTS = {
     "runs": ("runs", "pools/test_contract.py"), "comparing": ("comparing",), "advising": ("advising",),
     "tracing": ("tracing",), "probes": ("probes",), "live": ("live",), "lab": ("lab",),
     "magics": ("magics", "api/test_options.py", "pools/test_notebook_workers.py"),
-    "api": ("api", "runs/test_runs.py", "comparing", "advising/test_advise.py"),
-    "text": ("text", "runs/test_runs.py", "runs/test_odd_items.py", "comparing"),
+    "api": ("api", "runs/test_runs.py", "runs/test_resume.py", "comparing", "advising/test_advise.py"),
+    "text": ("text", "runs/test_runs.py", "runs/test_resume.py", "runs/test_odd_items.py", "comparing"),
 }  # fmt: skip
 """The tests that guard each room: folders and files in `tests`."""
 EQUIVALENT: dict[str, str] = {

@@ -21,6 +21,7 @@ WAITING = (
     "tests/pools/test_celery_servers.py",
     "tests/examples/test_examples.py",
     "tests/lab/test_workers.py",
+    "tests/pools/test_celery_faults.py",
     "tests/pools/test_celery_chaos.py",
     "tests/hub/test_interrupts_kernel.py",
 )
