@@ -1,4 +1,4 @@
-"""The report of a run that goes on, in the cell that shows it: one output, replaced when the run has ended.
+"""The report of a run that goes on, in the cell that shows it: one output, replaced when the run has begun and ended.
 
 Guarantees: it is no result of the cell, which could not be replaced, but a display of its own.
 
@@ -23,6 +23,10 @@ class RunningReport:
     def show(self, run: Any) -> None:
         """Show how far the run is."""
         displays.send_output(run.bundle(), display_id=self._id)
+
+    def run_started(self, run: Any) -> None:
+        """Leave the figures to the live view that stands in the cell by now, if there is one."""
+        displays.send_output(run.bundle(self._cell), display_id=self._id, update=True)
 
     def run_ended(self, run: Any) -> None:
         """Replace that by how the run went."""

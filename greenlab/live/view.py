@@ -98,8 +98,9 @@ class View:
         self._left_picture = False
 
     def stands_in(self, cell: int | None) -> bool:
-        """Return whether the picture of the run that has ended stands in a cell; None for the one that runs now."""
-        return self._left_picture and is_cell(self._cell, cell)
+        """Return whether the run's picture, live or left, stands in a cell; None for the one that runs now."""
+        is_live = self._run is not None and self._display.draws
+        return (is_live or self._left_picture) and is_cell(self._cell, cell)
 
     def run_started(self, run: Watched) -> None:
         """Show the first output under the cell, and begin to sample."""

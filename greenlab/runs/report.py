@@ -98,7 +98,9 @@ def rich(run: RunResults, *, below_picture: bool = False) -> str:
     """
     head, *rest = lines(run)
     trace = [] if below_picture else _trace(run)
-    if below_picture:
+    if below_picture and run.running:
+        rest = []
+    elif below_picture:
         figures = [_latency(run, "p90", "max"), *_remarks(run, below_picture=True)]
         head, *rest = [visible(line) for line in (f"{run.pool} run of {run.label}", *figures)]
     folded = (

@@ -12,7 +12,7 @@ from system import needs_system
 
 pytest.importorskip("playwright.sync_api")
 
-from browser import CHROMIUMS, DARK, LIGHT, PATIENCE_MS, Lab, Notebook, browsing, serving, write_notebook
+from browser import CHROMIUMS, DARK, LIGHT, PATIENCE_MS, Lab, Notebook, browsing, contrasts, serving, write_notebook
 from playwright.sync_api import expect
 
 from greenlab.text.theme import VIEW_CLASS
@@ -24,7 +24,10 @@ pytestmark = pytest.mark.browser
 
 FOREVER = "import time\ntime.sleep(0.05)"
 ENOUGH = "enough"
-UNTIL_ENOUGH = f"import os, time\nos.path.exists({ENOUGH!r}) or time.sleep(0.05)"
+LATER = "later"
+UNTIL_ENOUGH, UNTIL_LATER = (
+    f"import os, time\nos.path.exists({name!r}) or time.sleep(0.05)" for name in (ENOUGH, LATER)
+)
 """Tasks that hurry as soon as a file is there: the test has seen enough."""
 CELLS = [
     # One run beforehand, so that the process that draws is not one that a test leaves.
@@ -40,8 +43,12 @@ CELLS = [
     f"%%greenrace -p green,threads -c 10 -n 10_000\n{UNTIL_ENOUGH}",
     "from greenlab.lab import predict\nasked = predict('How many?', unit='feeds/s')",
     "asked.compare(500)",
+    f"%%greenrun -c 20 -n 100_000 --detach\n{UNTIL_LATER}",
+    "sum(range(10))",
 ]
-WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE, ASKED, COMPARED = range(len(CELLS))
+WARM, SEEN, TURNED, SHORT, PLOT, FAILING, BARE, STILL, AGAIN, RACE, ASKED, COMPARED, DETACHED, BESIDE = range(
+    len(CELLS)
+)
 IN_FLIGHT = re.compile(r"([\d,]+) in flight")
 
 
@@ -255,6 +262,26 @@ def test_a_race_shows_one_picture_that_never_goes_away(notebook: Notebook) -> No
     expect(cell).to_contain_text("race: ")
 
 
+def test_the_view_of_a_detached_run_goes_on_after_its_cell_and_ends_with_the_runs_report(notebook: Notebook) -> None:
+    cell = notebook.cell(DETACHED)
+    notebook.start(DETACHED)
+    notebook.wait(DETACHED)
+    live = cell.locator("img.widget-image")
+    expect(live).to_be_visible(timeout=PATIENCE_MS)
+    notebook.start(BESIDE)
+    notebook.wait(BESIDE)
+    expect(notebook.cell(BESIDE)).to_contain_text("45")
+    await_changes(live, 2)
+    expect(cell).to_contain_text("still running")
+    expect(cell).not_to_contain_text("so far")  # the view says it
+    (notebook.path.parent / LATER).touch()
+    expect(cell).to_contain_text("latency p90", timeout=PATIENCE_MS)
+    expect(notebook.picture(DETACHED)).to_be_visible(timeout=PATIENCE_MS)
+    expect(notebook.picture(DETACHED)).to_have_count(1)
+    expect(cell.locator(".jupyter-widgets")).to_have_count(0)
+    expect(cell).not_to_contain_text("running")
+
+
 def test_notebook_7_shows_a_run_and_its_buttons_work_too(lab: Lab, page: Any) -> None:
     other = page.context.browser.new_page()
     idle = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
@@ -329,28 +356,6 @@ def test_a_page_that_is_loaded_again_still_shows_the_last_picture_and_reads_well
 def expect_turned_round(picture: Any, *, turned: bool) -> None:
     """Fail unless what is light in a picture is dark on the page, or is as it was drawn."""
     expect(picture).to_have_css("filter", "invert(0.93) hue-rotate(180deg)" if turned else "none")
-
-
-def contrasts(element: Any) -> dict[str, float]:
-    """Give the contrast of each word in an element against what is behind it, as WCAG 2 defines it."""
-    colors = """root => [...root.querySelectorAll("span, b")].filter(e => e.innerText.trim()).map(element => {
-        const parts = text => text.match(/[\\d.]+/g).map(Number);
-        let opacity = 1, back = [0, 0, 0, 0];
-        const ink = parts(getComputedStyle(element).color);
-        for (let e = element; e && !(back.length < 4 || back[3] > 0); e = e.parentElement) {
-            back = parts(getComputedStyle(e).backgroundColor);
-            opacity *= Number(getComputedStyle(e).opacity);
-        }
-        const seen = ink.slice(0, 3).map((value, i) => opacity * value + (1 - opacity) * back[i]);
-        return [element.innerText, seen, back.slice(0, 3)];
-    })"""
-    lights = [(words, luminance(ink), luminance(back)) for words, ink, back in element.evaluate(colors)]
-    return {words: (max(pair) + 0.05) / (min(pair) + 0.05) for words, *pair in lights}
-
-
-def luminance(color: list[float]) -> float:
-    parts = [c / 255 / 12.92 if c <= 0.04045 * 255 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
 def test_nbconvert_makes_a_page_that_shows_picture_and_numbers(notebook: Notebook, page: Any) -> None:

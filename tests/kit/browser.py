@@ -138,6 +138,23 @@ class Notebook:
         return self.cell(place).locator(".jp-InputPrompt")
 
 
+def contrasts(element: Any) -> dict[str, float]:
+    """Give the contrast of each word in an element against what is behind it, as WCAG 2 defines it."""
+    colors = """root => [...root.querySelectorAll("span, b")].filter(e => e.innerText.trim()).map(element => {
+        const parts = text => text.match(/[\\d.]+/g).map(Number);
+        let opacity = 1, back = [0, 0, 0, 0];
+        const ink = parts(getComputedStyle(element).color);
+        for (let e = element; e && !(back.length < 4 || back[3] > 0); e = e.parentElement) {
+            back = parts(getComputedStyle(e).backgroundColor);
+            opacity *= Number(getComputedStyle(e).opacity);
+        }
+        const seen = ink.slice(0, 3).map((value, i) => opacity * value + (1 - opacity) * back[i]);
+        return [element.innerText, seen, back.slice(0, 3)];
+    })"""
+    lights = [(words, _luminance(ink), _luminance(back)) for words, ink, back in element.evaluate(colors)]
+    return {words: (max(pair) + 0.05) / (min(pair) + 0.05) for words, *pair in lights}
+
+
 @contextlib.contextmanager
 def serving(home: Path) -> Iterator[Lab]:
     """Run a JupyterLab in a folder of its own."""
@@ -197,3 +214,8 @@ def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
             assert server.poll() is None, "JupyterLab ended"
             assert time.monotonic() < end, "JupyterLab does not answer"
             time.sleep(0.1)
+
+
+def _luminance(color: list[float]) -> float:
+    parts = [c / 255 / 12.92 if c <= 0.04045 * 255 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in color]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]

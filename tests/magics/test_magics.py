@@ -199,13 +199,15 @@ def test_the_report_in_a_detached_runs_cell_becomes_that_of_its_end(kernel: Kern
     going = cell.displays[-1]
     assert "green run of 5 calls: still running" in going["text/plain"]
     assert "still running" in going["text/html"]
-    ended: list[str] = []
+    updates: list[str] = []
     kernel.client.execute("go_on.send(1); r.wait()", silent=False)
-    while not any(f"green run of 5 {end}" in text for text in ended):
+    while not any(f"green run of 5 {end}" in text for text in updates):
         message = kernel.client.get_iopub_msg(timeout=60)
         if message["msg_type"] == "update_display_data" and message["parent_header"].get("msg_id") == cell.msg_id:
             data = message["content"]["data"]
-            ended += [data["text/html"]] if "greenlab-run" in data.get("text/html", "") else []
+            updates += [data["text/html"]] if "greenlab-run" in data.get("text/html", "") else []
+    # A live view beside it says how far the run is, and goes on saying it.
+    assert ("<br>so far: 0 of 5 tasks, 0 tasks/s in" in updates[0]) is (options == "--no-live")
     # Once it has ended it is a result like any other.
     assert "5 tasks succeeded" in kernel.run("r").value
 
