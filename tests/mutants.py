@@ -172,21 +172,20 @@ def survives(mutant: Mutant, tree: Path, timeout_s: float) -> bool:
     path.write_text(mutant.apply(original), encoding="utf-8")
     tests = [tree / "tests" / name for name in TESTS[mutant.room]]
     try:
-        return all(_pass(some, tree, timeout_s) for some in (near(mutant, tests), tests) if some)
+        return all(_pass(some, tree, timeout_s) for some in (near(mutant, tree / "tests"), tests) if some)
     finally:
         path.write_text(original, encoding="utf-8")
 
 
-def near(mutant: Mutant, tests: list[Path]) -> list[Path]:
+def near(mutant: Mutant, tests: Path) -> list[Path]:
     """Return the test files that speak of the mutant's module: most mutants die of them, long before all have run."""
     *_, folder, stem = Path(mutant.path).with_suffix("").parts
     stem = folder if stem == "__init__" else stem.removeprefix("_")
     names = f"{folder}.{stem}", f"{folder} import {stem}", f"{folder}/{stem}"
-    files = [file for each in tests for file in (sorted(each.rglob("test_*.py")) if each.is_dir() else [each])]
     return [
         file
-        for file in files
-        if f"_{stem}" in file.stem
+        for file in sorted(tests.rglob("test_*.py"))
+        if (file.is_relative_to(tests / mutant.room) and f"_{stem}" in file.stem)
         or (folder != mutant.room and f"_{folder}" in file.stem)
         or any(name in file.read_text(encoding="utf-8") for name in names)
     ]

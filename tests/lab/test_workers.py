@@ -89,6 +89,18 @@ def test_workers_whose_parent_has_ended_have_time_to_end_what_they_run(monkeypat
     assert ["end", "end now"] == ends
 
 
+@pytest.mark.parametrize(("parent", "limit_s"), [(None, None), (-1, 1.0)])
+def test_only_a_parent_whose_end_is_not_told_is_looked_for(
+    parent: int | None, limit_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[object] = []
+    made = launcher._Launcher([], parent=parent)
+    monkeypatch.setattr(made, "_parents_end", None)
+    monkeypatch.setattr(launcher.select, "select", lambda *args: waits.append(args[3]) or ([], [], []))
+    made._wait()
+    assert [limit_s] == waits
+
+
 @pytest.mark.parametrize(
     ("lives_s", "green", "said", "status"), [(0, 0, "starting it again", 0), (1e9, 1, "does not stay alive", 1)]
 )

@@ -163,6 +163,14 @@ def test_a_note_asks_a_bounded_number_of_tasks_and_draws_no_lot_of_the_users() -
     assert 0.5 == noted.p50_s[-1]
 
 
+def test_of_as_many_tasks_as_may_be_read_the_percentiles_are_exact() -> None:
+    count = live_columns.MAX_READ
+    latencies_s = [1.0 + index for index in range(count)]
+    noted = Columns()
+    noted.add_sample(FakeRun(starts_s=[100.0] * count, ends_s=[100.0 + each for each in latencies_s]))
+    assert live_columns.nearest_ranks(latencies_s) == (noted.p50_s[-1], noted.p99_s[-1])
+
+
 def test_what_is_sent_to_the_drawing_process_does_not_grow_with_the_tasks() -> None:
     few, many = Columns(), Columns()
     few.add_sample(FakeRun())
