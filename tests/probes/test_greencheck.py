@@ -63,6 +63,13 @@ def test_calls_that_wait_for_each_other_are_told_from_those_that_overlap() -> No
     assert "wait for each other" not in str(probe(zoo.sleep, "call"))
 
 
+def test_a_ticker_stands_still_for_no_longer_than_the_calls_beside_it_last() -> None:
+    for call in (zoo.sleep, zoo.usleep):
+        figures = probe(call, "call").figures
+        assert figures is not None
+        assert 0 < figures.gap_s < figures.together_s + 0.9
+
+
 # -- bounds ------------------------------------------------------------------------------------------------
 
 
