@@ -95,6 +95,17 @@ outer()
     assert [*found, *found] == said(_WORKER + code)
 
 
+@pytest.mark.parametrize(("call", "waits"), [("look()", False), ("work(look)", True)])
+def test_an_adopted_hub_knows_whether_the_main_greenlet_waits_for_it(call: str, *, waits: bool) -> None:
+    code = """
+from eventlet import hubs
+def look():
+    greenlab.start()
+    print(hubs.get_hub().blocking)
+"""
+    assert [str(waits)] == said(_WORKER + code + call)
+
+
 def test_retries_limits_spawned_tasks_and_ps_work_in_a_patched_process() -> None:
     code = """
 tries = []
