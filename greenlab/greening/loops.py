@@ -42,6 +42,20 @@ def hub_of_main() -> GuestHub | None:
     return hub if hub is not None and _getcurrent() is hub.root else None
 
 
+def host_by(hub: GuestHub, loop: asyncio.AbstractEventLoop) -> bool:
+    """Have a loop that has begun to run be the hub's host; return whether it can be.
+
+    One that cannot watch a descriptor (QtAsyncio's of PySide 6, a loop that a test is made of) is none, and runs all
+    the same: where it waits by a selector, the hub turns meanwhile.
+    """
+    try:
+        hub.attach(loop)
+    except Exception:  # whatever it lacks
+        hub.detach()
+        return False
+    return True
+
+
 def set_asyncgen_hooks(*hooks: Any, **named: Any) -> None:
     _set_asyncgen_hooks(*hooks, **named)
     hub = hub_of_main()
@@ -50,7 +64,7 @@ def set_asyncgen_hooks(*hooks: Any, **named: Any) -> None:
     first = sys.get_asyncgen_hooks().firstiter
     loop = getattr(first, "__self__", None)
     if isinstance(loop, asyncio.AbstractEventLoop):
-        hub.attach(loop)
+        host_by(hub, loop)
     elif first is None or running_loop() is None:
         hub.detach()
 

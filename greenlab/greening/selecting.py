@@ -16,7 +16,7 @@ import selectors
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from greenlab.greening.loops import hub_of_main, running_loop
+from greenlab.greening.loops import host_by, hub_of_main, running_loop
 from greenlab.greening.scope import green_hub
 from greenlab.greening.waiting import READ, WaitTimeout, wait_fd
 
@@ -141,8 +141,8 @@ def _selector_method(owner: Any) -> Any:
         hub = green_hub()
         if hub is None or (timeout is not None and timeout <= 0) or self is getattr(hub.host, "_selector", None):
             return native(self, timeout)
-        if hub_of_main() is not None and (loop := running_loop()) and self is getattr(loop, "_selector", None):
-            hub.attach(loop)
+        loop = None if hub_of_main() is None else running_loop()
+        if loop is not None and self is getattr(loop, "_selector", None) and host_by(hub, loop):
             return native(self, 0)  # the hub has just asked the loop for a call
 
         def watched() -> Iterable[tuple[int, int]]:

@@ -172,6 +172,22 @@ def test_a_loop_of_another_thread_is_no_host(started: hub.GuestHub) -> None:
     assert greenlab.offload(lambda: asyncio.run(main()), pool="threads") is None
 
 
+class Unwatching(asyncio.SelectorEventLoop):
+    """A loop that watches no descriptors of others."""
+
+    def add_reader(self, *_: Any) -> None:
+        raise NotImplementedError
+
+
+def test_a_loop_that_can_be_no_host_runs_and_the_hub_turns_while_it_waits(
+    started: hub.GuestHub, ticks: list[int]
+) -> None:
+    for factory, is_host in ((Unwatching, False), (asyncio.new_event_loop, True)) * 2:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            assert (runner.get_loop() if is_host else None) is runner.run(until_more(ticks))
+        assert started.host is None
+
+
 def test_asynchronous_generators_have_the_hooks_of_their_loop(started: hub.GuestHub) -> None:
     closed = []
 
