@@ -175,7 +175,7 @@ def test_a_loop_of_another_thread_is_no_host(started: hub.GuestHub) -> None:
 class Unwatching(asyncio.SelectorEventLoop):
     """A loop that watches no descriptors of others."""
 
-    def add_reader(self, *_: Any) -> None:
+    def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:  # type: ignore[override]
         raise NotImplementedError
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import sys
 import warnings
@@ -94,9 +95,14 @@ def test_only_a_parent_whose_end_is_not_told_is_looked_for(
     parent: int | None, limit_s: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[object] = []
+
+    def look(*args: object) -> tuple[list[int], list[int], list[int]]:
+        waits.append(args[3])
+        return [], [], []
+
     made = launcher._Launcher([], parent=parent)
     monkeypatch.setattr(made, "_parents_end", None)
-    monkeypatch.setattr(launcher.select, "select", lambda *args: waits.append(args[3]) or ([], [], []))
+    monkeypatch.setattr(select, "select", look)
     made._wait()
     assert [limit_s] == waits
 
