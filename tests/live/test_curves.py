@@ -171,6 +171,12 @@ def test_of_as_many_tasks_as_may_be_read_the_percentiles_are_exact() -> None:
     assert live_columns.nearest_ranks(latencies_s) == (noted.p50_s[-1], noted.p99_s[-1])
 
 
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 200])
+def test_percentiles_are_the_same_of_samples_and_of_records(count: int) -> None:
+    latencies_s = [1.0 + index for index in range(count)]
+    assert live_columns.nearest_ranks(latencies_s) == curves._nearest_ranks(np.array(latencies_s))
+
+
 def test_what_is_sent_to_the_drawing_process_does_not_grow_with_the_tasks() -> None:
     few, many = Columns(), Columns()
     few.add_sample(FakeRun())

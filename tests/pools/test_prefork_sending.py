@@ -19,6 +19,7 @@ from greenlab.errors import (
     CancelledError,
     NotSendableError,
 )
+from greenlab.pools.prefork.dispatch import Dispatcher
 from greenlab.pools.processes import framing
 from greenlab.pools.processes.ring_buffer import Ring
 from greenlab.pools.processes.serialization import RemoteTaskError, RemoteTraceback
@@ -250,3 +251,18 @@ def test_small_parts_are_written_together_and_large_ones_are_not_copied() -> Non
 def test_errors_of_the_pool_can_be_pickled() -> None:
     for error in (RemoteTaskError("a.B", "why"), RemoteTraceback("text"), CancelledError("x")):
         assert str(error) == str(pickle.loads(pickle.dumps(error)))
+
+
+@pytest.mark.parametrize(("room", "moves"), [(0, False), (3, True)])
+def test_what_waits_at_a_worker_may_move_only_where_another_has_room(room: int, *, moves: bool) -> None:
+    active = SimpleNamespace(job=SimpleNamespace(concurrency=2))
+
+    def worker(waiting: Any, room: int) -> Any:
+        return SimpleNamespace(
+            last_waiting=waiting, takes_tasks=True, outbox=b"", outstanding={1: active},
+            holds=lambda _active: True, room=lambda _active, _shared: room,
+        )  # fmt: skip
+
+    supervisor: Any = SimpleNamespace(processes=[worker(active, 0), worker(None, room)], target=2)
+    jobs: Any = [active]
+    assert moves is Dispatcher(supervisor, jobs).may_move()
