@@ -20,6 +20,7 @@ import greenlab
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from doc_pages import Block
     from kernel import Kernel
 
 TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in pages()}
@@ -45,6 +46,16 @@ def test_a_script_of_a_page_runs(page: str, title: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, title], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert 0 == done.returncode, done.stderr
     assert done.stdout
+
+
+def test_what_a_page_says_runs_in_scripts_is_run_as_one() -> None:
+    said = [b for text in TEXTS.values() for b in blocks(text) if _before(text, b).endswith("in scripts too:")]
+    assert said
+    assert [] == [block.code for block in said if not block.title]
+
+
+def _before(text: str, block: Block) -> str:
+    return text[: text.index(block.code)].rpartition("\n```")[0].rstrip()
 
 
 def test_a_block_that_is_not_run_says_why() -> None:
