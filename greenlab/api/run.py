@@ -65,7 +65,8 @@ def run(
         trace: whether to record every switch of the hub, for `run.timeline()`.
 
     Returns:
-        the `Run`, ended. A failed task does not raise here, but where its result is read.
+        the `Run`, ended. A failed task does not raise here, but where its result is read, unless every task
+            failed.
 
     Raises:
         UsageError: an option makes no sense; the message says what to write.

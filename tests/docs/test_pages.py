@@ -58,6 +58,12 @@ def _before(text: str, block: Block) -> str:
     return text[: text.index(block.code)].rpartition("\n```")[0].rstrip()
 
 
+def test_the_page_on_scripts_shows_what_a_run_raises_in_which_every_task_failed() -> None:
+    (script,) = [block.code for block in blocks(TEXTS["docs/howto/script.md"]) if block.title == "failures.py"]
+    assert "except greenlab.RunError as error:" in script
+    assert "*every* task failed" in TEXTS["docs/howto/script.md"]
+
+
 def test_a_block_that_is_not_run_says_why() -> None:
     left_out = {f"{page}:{b.line}": b.reason for page, text in TEXTS.items() for b in blocks(text) if b.reason}
     print(*(f"{where} is not run: {reason}" for where, reason in left_out.items()), sep="\n")
