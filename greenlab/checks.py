@@ -19,7 +19,7 @@ from greenlab.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "positive_number", "whole_number"]
+__all__ = ["did_you_mean", "nearest", "positive_number", "whole_number"]
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
@@ -59,7 +59,12 @@ def positive_number(name: str, value: Any, *, infinite: bool = False) -> float:
     return value if isinstance(value, (int, float)) else float(value)
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word that is nearest to one; empty if none is near."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), "")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a hint at the known word that is nearest, to stand before the end of a message; empty if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]}?" if near else ""
+    near = nearest(word, known)
+    return f"; did you mean {near}?" if near else ""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from greenlab import pools
 from greenlab.api.options import FLAGS, RunOptions
-from greenlab.checks import did_you_mean, positive_number, whole_number
+from greenlab.checks import nearest, positive_number, whole_number
 from greenlab.errors import UsageError
 from greenlab.text.format import counted
 
@@ -123,7 +123,7 @@ class MagicLine:
 
 
 _WORD = re.compile(r"\s*(\S+)")
-_TAIL = re.compile(r"\s(-{1,2}[A-Za-z][\w-]*)(\s+\S+)?\s*$")
+_OPTION = re.compile(r"\s+(--?[A-Za-z][\w-]*)")
 
 
 def _split(parser: argparse.ArgumentParser, line: str) -> tuple[list[str], str]:
@@ -153,14 +153,20 @@ def parse(parser: argparse.ArgumentParser, line: str) -> MagicLine:
         UsageError: the message says what to write instead.
     """
     words, rest = _split(parser, line)
-    options, unknown = parser.parse_known_args(words)
+    try:
+        options, unknown = parser.parse_known_args(words)
+    except UsageError:
+        # argparse takes -concurrency for a -c with the value oncurrency.
+        unknown = [word for word in words if re.match("-[A-Za-z]{3}", word) and nearest_option(parser, word)][:1]
+        if not unknown:
+            raise
     if unknown:
         raise UsageError(with_help(f"{parser.prog}: {no_option(parser, unknown[0])}", f"%%{parser.prog}"))
     if not rest:
         if options.count is None:
             raise UsageError(f"{parser.prog}: say what to run over: %%{parser.prog} x in items, or -n N for N times")
         return MagicLine(options, None, None)
-    target, iterable = _loop(parser, rest)
+    target, iterable = _loop(parser, words, rest)
     if options.count is not None:
         raise UsageError(f"{parser.prog}: -n and '{target} in ...' are two ways to say how often: leave one out")
     return MagicLine(options, target, iterable)
@@ -173,21 +179,25 @@ def with_help(message: str, magic: str) -> str:
 
 def no_option(parser: argparse.ArgumentParser, word: str) -> str:
     """Return what is said of an option that does not exist, with the one that comes close, if there is one."""
+    name, near = word.partition("=")[0], nearest_option(parser, word)
+    return f"no option {name}; did you mean {near}?" if near else f"no option {name}"
+
+
+def nearest_option(parser: argparse.ArgumentParser, word: str) -> str:
+    """Return the option that comes close to one that does not exist; empty if none does."""
     name = word.partition("=")[0]
-    return f"no option {name}{did_you_mean(name, [known for known in option_names(parser) if known.startswith('--')])}"
+    known = parser._option_string_actions
+    if len(name) == len("-c"):
+        return name.swapcase() if name.swapcase() in known else ""
+    near = nearest(name.lstrip("-"), [one.removeprefix("--") for one in known if one.startswith("--")])
+    return f"--{near}" if near else ""
 
 
-def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
-    """Split `TARGET in ITERABLE`, where Python's own parser does."""
-    try:
-        loop: Any = ast.parse(f"for {text}: pass").body[0]
-    except SyntaxError:
-        loop = None
-    # More than one statement, or a loop with another body, means that the text contains a colon.
-    if not isinstance(loop, ast.For) or not isinstance(loop.body[0], ast.Pass):
-        tail = _TAIL.search(text)
-        if tail and tail[1] in parser._option_string_actions:
-            raise UsageError(f"{parser.prog}: options come first: %%{parser.prog} {tail[0].strip()} x in items")
+def _loop(parser: argparse.ArgumentParser, words: list[str], text: str) -> tuple[str, str]:
+    """Split `TARGET in ITERABLE`, where Python's own parser does. `words` are the options before it, for messages."""
+    loop = _parsed_loop(text)
+    _refuse_options_after(parser, words, text, is_python=loop is not None)
+    if loop is None:
         raise UsageError(f"{parser.prog}: {text!r} is not of the form 'x in items', such as: url in urls")
     source = f"for {text}: pass"
     target = ast.get_source_segment(source, loop.target) or ""
@@ -198,6 +208,51 @@ def _loop(parser: argparse.ArgumentParser, text: str) -> tuple[str, str]:
                 f"{parser.prog}: {target!r} must be a name or a tuple of names: what it holds is the task's own"
             )
     return target, iterable
+
+
+def _parsed_loop(text: str) -> Any:
+    """Return Python's syntax tree of a loop without a body, or None if the text is none."""
+    try:
+        loop = ast.parse(f"for {text}: pass").body[0]
+    except SyntaxError:
+        return None
+    # More than one statement, or a loop with another body, means that the text contains a colon.
+    return loop if isinstance(loop, ast.For) and isinstance(loop.body[0], ast.Pass) else None
+
+
+def _refuse_options_after(parser: argparse.ArgumentParser, words: list[str], text: str, *, is_python: bool) -> None:
+    """Raise where options follow a loop; `urls --trace`, which Python would take for two signs, is such a text too.
+
+    Raises:
+        UsageError: the message has the line as it should be, with all options.
+    """
+    known = parser._option_string_actions
+    found = next(
+        (
+            found
+            for found in _OPTION.finditer(text)
+            if not is_python or (found[1].startswith("--") and found[1] in known)
+            if _parsed_loop(text[: found.start()])
+        ),
+        None,
+    )
+    if found is None:
+        return
+    options, unknown = text[found.start() :].split(), ""
+    for at, word in enumerate(options):
+        name, *value = re.split("(?==)", word, maxsplit=1)
+        if not re.match("--?[A-Za-z]", word) or name in known:
+            continue
+        near = nearest_option(parser, name)
+        if near:
+            unknown, options[at] = unknown or name, "".join([near, *value])
+        elif name[:2] not in known:  # with its value, as in -c5
+            message = f"{parser.prog}: options come first, and there is {no_option(parser, name)}"
+            raise UsageError(with_help(message, f"%%{parser.prog}"))
+    line = " ".join([f"%%{parser.prog}", *words, *options, text[: found.start()].strip()])
+    if unknown:
+        raise UsageError(f"{parser.prog}: options come first, and there is no option {unknown}; did you mean {line}?")
+    raise UsageError(f"{parser.prog}: options come first: {line}")
 
 
 def option_names(parser: argparse.ArgumentParser) -> Sequence[str]:
