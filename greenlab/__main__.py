@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from greenlab import __version__
 from greenlab.errors import UsageError
 
 COURSE = "greenlab-course"
@@ -47,10 +48,19 @@ def main(arguments: list[str] | None = None) -> int:
         the exit status: 0, or 2 for a mistake, which is printed in one line.
     """
     parser = argparse.ArgumentParser(prog="greenlab", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"greenlab {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    lab = commands.add_parser("lab", help="open JupyterLab on the course", add_help=True)
+    lab = commands.add_parser(
+        "lab", help="open JupyterLab on the course", description="Open JupyterLab on your copy of the course.",
+        usage="greenlab lab [-h] [folder] [JupyterLab's options]",
+        epilog="All other options go to JupyterLab, such as --no-browser and --port 9999: see jupyter lab -h.",
+    )  # fmt: skip
     lab.add_argument("folder", nargs="?", default=COURSE, help=f"where your copy of the course is kept ({COURSE})")
-    worker = commands.add_parser("worker", help="run Celery workers for this machine, for -p celery")
+    worker = commands.add_parser(
+        "worker", help="run Celery workers for this machine, for -p celery",
+        description="Run an eventlet worker and a prefork worker of Celery, and a broker unless there is one.",
+        epilog="All other options go to both workers, such as --loglevel info: see celery worker --help.",
+    )  # fmt: skip
     worker.add_argument("-c", "--concurrency", type=int, default=1000, metavar="N",
                         help="tasks at a time of the eventlet worker (1000); 0 for none")  # fmt: skip
     worker.add_argument("-w", "--workers", type=int, default=None, metavar="N",

@@ -18,6 +18,7 @@ from zipfile import ZipFile
 import jupyter_core.paths
 import pytest
 
+import greenlab
 from greenlab import __main__ as command_line
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +79,25 @@ def test_the_lessons_are_beside_the_package_in_a_checkout_and_inside_it_when_ins
     assert tmp_path / "site-packages" / "notebooks" == command_line.lessons_folder()
     (package / "course").mkdir()
     assert package / "course" == command_line.lessons_folder()
+
+
+def printed(capsys: Any, *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(list(arguments))
+    assert 0 == ended.value.code
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_it_says_its_version(capsys: Any) -> None:
+    assert f"greenlab {greenlab.__version__}" == printed(capsys, "--version")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [("lab", "All other options go to JupyterLab"), ("worker", "All other options go to both workers")],
+)
+def test_the_help_of_a_command_says_that_other_options_go_through(capsys: Any, command: str, says: str) -> None:
+    assert says in printed(capsys, command, "-h")
 
 
 def test_root_is_told_in_one_line_what_to_do_unless_it_was_said(
