@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from greenlab import __version__
 from greenlab.errors import UsageError
+from greenlab.text.format import how_to_add
 
 COURSE = "greenlab-course"
 _PLACES = (
@@ -142,7 +143,7 @@ def run_workers(concurrency: int, processes: int | None, options: list[str], *, 
         UsageError: Celery is not installed, there is no worker to run, or there is no broker.
     """
     if find_spec("celery") is None:
-        raise UsageError('Celery is not installed: pip install "jupyter-greenlab[celery]"')
+        raise UsageError(f"Celery is not installed: {how_to_add('celery')}")
     if concurrency < 0 or (processes or 0) < 0 or (not concurrency and processes == 0):
         raise UsageError("there is no worker to run: -c and -w are whole numbers, and one of them is above 0")
     from greenlab.pools.celery import launcher
@@ -161,7 +162,7 @@ def open_lab(folder: Path, options: list[str]) -> None:
         UsageError: JupyterLab is not installed, or the folder cannot be made.
     """
     if find_spec("jupyterlab") is None:
-        raise UsageError('JupyterLab is not installed: pip install "jupyter-greenlab[lab]"')
+        raise UsageError(f"JupyterLab is not installed: {how_to_add('lab')}")
     _refuse_root(options)
     lessons = sorted(lessons_folder().glob("*.ipynb"))
     try:

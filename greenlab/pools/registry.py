@@ -18,6 +18,7 @@ from greenlab import patched
 from greenlab.checks import did_you_mean
 from greenlab.errors import UsageError
 from greenlab.pools.this_process import inside_worker
+from greenlab.text.format import how_to_add
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -135,7 +136,7 @@ def _make_celery(hub: GuestHub) -> Any:
     from greenlab.pools.celery import CeleryPool
 
     if find_spec("celery") is None:
-        raise UsageError('Celery is not installed here: pip install "jupyter-greenlab[celery]"')
+        raise UsageError(f"Celery is not installed: {how_to_add('celery')}")
 
     def place_of(func: Any) -> str | None:
         place: str | None = func.routed_to(hub) if hasattr(func, "routed_to") else None  # a `routes.Routed`

@@ -68,6 +68,12 @@ def shortened(words: str, most: int) -> str:
     return words if len(words) <= most else words[: most - 1] + "…"
 
 
+def how_to_add(extra: str) -> str:
+    """Return how to install what an extra of the distribution wants: into where it is installed, or from a checkout."""
+    installed = f'pip install "jupyter-greenlab[{extra}]" where greenlab is installed'
+    return f'{installed}, or pip install ".[{extra}]" in a checkout'
+
+
 def seconds(value: float) -> str:
     """Format a duration as `duration` does; nan is "none"."""
     return "none" if math.isnan(value) else duration(value)

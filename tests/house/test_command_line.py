@@ -81,6 +81,19 @@ def test_the_lessons_are_beside_the_package_in_a_checkout_and_inside_it_when_ins
     assert package / "course" == command_line.lessons_folder()
 
 
+@pytest.mark.parametrize(("command", "extra"), [("lab", "lab"), ("worker", "celery")])
+def test_what_is_not_installed_is_said_with_where_from_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any, command: str, extra: str
+) -> None:
+    monkeypatch.setattr(command_line, "find_spec", lambda _name: None)
+    assert 2 == command_line.main([command])
+    told = capsys.readouterr().err
+    assert told.endswith(
+        f' is not installed: pip install "jupyter-greenlab[{extra}]" where greenlab is installed, '
+        f'or pip install ".[{extra}]" in a checkout\n'
+    )
+
+
 def printed(capsys: Any, *arguments: str) -> str:
     with pytest.raises(SystemExit) as ended:
         command_line.main(list(arguments))
