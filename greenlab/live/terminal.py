@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 ERASE: Final = "\r\x1b[K"
 """Go to the line's beginning and erase it: ECMA-48, EL."""
 _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
-_LEAST_BAR, _MOST_BAR = 8, 30
+_LEAST_BAR, _MOST_BAR = 7, 30
+_SPARE = 4
+"""Columns that a bar leaves for figures to grow, so that its own width does not follow theirs."""
 _WIDTH_UNKNOWN = 80
 
 
@@ -46,6 +48,7 @@ class TerminalLine:
 
     def __init__(self) -> None:
         self._text = ""
+        self._bar = _BarWidth()
         self._drawn = False
         self._begun = False  # a line of somebody else's, which has not ended
         self._thread = _thread.get_ident()
@@ -64,7 +67,9 @@ class TerminalLine:
             share: how much is done, for a bar behind the first part; None for no bar.
         """
         self._hook()
-        self._text = fitted(parts, share, _width(), plain=self._plain, ascii_only=self._ascii_only)
+        width = _width()
+        bar = self._bar.of(parts, share, width)
+        self._text = fitted(parts, share, width, plain=self._plain, ascii_only=self._ascii_only, bar=bar)
         self._draw()
 
     def erase(self) -> None:
@@ -156,22 +161,65 @@ def _width() -> int:
         return _WIDTH_UNKNOWN
 
 
-def fitted(parts: Sequence[Part], share: float | None, width: int, *, plain: bool, ascii_only: bool) -> str:
-    """Return parts as a line of less than `width` columns, with a bar behind the first one if there is room."""
+class _BarWidth:
+    """The width of the bar of a line that is rewritten: it stays as it is while there is room, and never grows."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, int] | None = None
+        self._columns = _MOST_BAR
+
+    def of(self, parts: Sequence[Part], share: float | None, width: int) -> int:
+        """Return the columns of the bar in a terminal of `width` columns."""
+        line = parts[0].text, width
+        if self._of != line:  # another run, or a terminal that was resized
+            self._of, self._columns = line, _MOST_BAR + _SPARE
+        room = _bar_room(parts, share, width)
+        if _LEAST_BAR <= room < self._columns:
+            self._columns = max(room - _SPARE, _LEAST_BAR)
+        return min(self._columns, _MOST_BAR)
+
+
+def _bar_room(parts: Sequence[Part], share: float | None, width: int) -> int:
+    """Return the columns that are left for a bar if all parts are shown; negative if they do not fit."""
+    return width - 1 - len(_joined(parts[0].text, _percent(share), parts[1:])) - len(" ")
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f" {min(share, 1):4.0%}"
+
+
+def fitted(
+    parts: Sequence[Part],
+    share: float | None,
+    width: int,
+    *,
+    plain: bool,
+    ascii_only: bool,
+    bar: int = _MOST_BAR,
+) -> str:
+    """Return parts as a line of less than `width` columns, with a bar behind the first one if there is room.
+
+    Args:
+        parts: what it says, the most important ones first.
+        share: how much is done; None for no bar.
+        width: columns of the terminal.
+        plain: whether it has no colours.
+        ascii_only: whether the terminal shows ASCII alone.
+        bar: columns of the bar at the most.
+    """
     most = max(width - 1, 1)  # a full line would wrap in some terminals
     if ascii_only:
         parts = [Part(part.text.encode("ascii", "replace").decode(), part.problem) for part in parts]
     head, *rest = parts
     tail = rest
-    percent = "" if share is None else f" {min(share, 1):4.0%}"
+    percent, bar = _percent(share), min(bar, _bar_room(parts, share, width))
     while tail and len(_joined(head.text, percent, tail)) > most:
         tail = tail[:-1]
-    room = most - len(_joined(head.text, percent, tail)) - 2
-    if not tail and room < 0:
+    if not tail and len(f"{head.text}{percent}") + 2 > most:
         ellipsis = "..." if ascii_only else "…"
         return f"{head.text[: max(most - len(ellipsis) - len(percent), 0)]}{ellipsis}{percent}"[:most]
-    if share is not None and room >= _LEAST_BAR and len(tail) == len(rest):
-        percent += f" {_bar(share, min(room - 1, _MOST_BAR), ascii_only=ascii_only)}"
+    if share is not None and bar >= _LEAST_BAR:
+        percent += f" {_bar(share, bar, ascii_only=ascii_only)}"
     return _joined(head.text, percent, [part if plain else _coloured(part) for part in tail])
 
 

@@ -151,6 +151,27 @@ def test_a_line_that_somebody_has_begun_is_not_written_over(terminal: Terminal, 
     assert ["half a page", "unfinished", "green run of f: 2 tasks", ""] == seen(terminal.text)
 
 
+def bar_widths(terminal: Terminal) -> list[int]:
+    return [len(bar) for bar in re.findall("% ([█▏▎▍▌▋▊▉·]+)  ", terminal.text)]
+
+
+def test_a_bar_keeps_its_width_while_the_figures_beside_it_change(
+    terminal: Terminal, line: TerminalLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal_module, "_width", lambda: 80)
+    for rate in ("9 tasks/s", "99.5 tasks/s", "100 tasks/s", "1,234 tasks/s", "90 tasks/s"):
+        line.show([PARTS[0], Part("90 of 200"), Part(rate)], 0.45)
+    widths = bar_widths(terminal)
+    assert [widths[0]] * 5 == widths
+    line.show([PARTS[0], Part("90 of 200"), Part("1,234 tasks/s, about 31.5 s left")], 0.45)
+    line.show([PARTS[0], Part("90 of 200"), Part("9 tasks/s")], 0.45)
+    shorter = bar_widths(terminal)[5:]
+    assert [shorter[0]] * 2 == shorter
+    assert shorter[0] < widths[0]
+    line.show([Part("green: x"), Part("90 of 200"), Part("9 tasks/s")], 0.45)  # another run
+    assert widths[0] < bar_widths(terminal)[-1]
+
+
 def test_a_print_of_another_thread_erases_the_line_too(terminal: Terminal, line: TerminalLine) -> None:
     line.show(PARTS)
     thread = threading.Thread(target=print, args=("from a thread",), kwargs={"file": terminal})
