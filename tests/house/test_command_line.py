@@ -17,6 +17,7 @@ from zipfile import ZipFile
 
 import jupyter_core.paths
 import pytest
+from doc_pages import links
 
 import greenlab
 from greenlab import __main__ as command_line
@@ -165,6 +166,16 @@ def installed(tmp_path: Path) -> Path:
     with ZipFile(wheel) as packed:
         packed.extractall(tmp_path / "installed")
     return tmp_path / "installed"
+
+
+def test_the_long_description_of_a_wheel_leads_to_no_file_of_the_repository(installed: Path) -> None:
+    (metadata,) = installed.glob("*.dist-info/METADATA")
+    text = metadata.read_text(encoding="utf-8")
+    assert "\n# greenlab\n" in text
+    assert "the tour shows all there is" in " ".join(text.split())
+    assert "[eventlet](https://eventlet.readthedocs.io)" in text
+    assert [] == [url for url in links(text) if not url.startswith("https:")]
+    assert "The figures of this one" not in text  # a picture's caption
 
 
 def ask(url: str) -> bytes:
