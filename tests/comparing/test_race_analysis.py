@@ -193,6 +193,13 @@ def test_whose_work_kept_the_machine_busy_is_told_by_the_larger_share() -> None:
     assert ["the machine was the limit of green: its one core was busy, more would help"] == alone
 
 
+def test_a_pool_that_left_the_machine_idle_does_not_hide_a_later_one_that_kept_it_busy() -> None:
+    race = raced({"green": [100], "prefork": [50]})
+    used = usage(busy=0.5), usage(0.1, busy=0.98, workers=1.8)
+    race.all_runs = [RaceRun(one.pool, 1, one.run, each) for one, each in zip(race.all_runs, used, strict=True)]
+    assert ["the machine was the limit of prefork: its 2 cores were busy, more would help"] == race.warnings
+
+
 def served(*fakes: FakeRun, cpu_s: float = 0.1) -> list[str]:
     race = raced({fake.pool: [] for fake in fakes})
     runs: list[Any] = [*fakes]

@@ -1,4 +1,4 @@
-"""Sockets that have a timeout, in calls with flags, a count or an address: they cooperate, and the timeout is kept."""
+"""Sockets, in calls with flags, a count or an address: they cooperate, and a timeout is kept where there is one."""
 
 # mypy: disable-error-code="func-returns-value"
 
@@ -27,6 +27,9 @@ READS: list[Any] = [  # a call, what it reads of "abcd", and what is still there
     pytest.param(lambda sock: into(lambda box: sock.recv_into(box, 0, PEEK)), b"abcd", b"abcd", id="recv_into, flags"),
     pytest.param(lambda sock: sock.recvfrom(3, PEEK)[0], b"abc", b"abcd", id="recvfrom, flags"),
     pytest.param(lambda sock: into(lambda box: sock.recvfrom_into(box, 2)[0]), b"ab", b"cd", id="recvfrom_into, count"),
+    pytest.param(
+        lambda sock: into(lambda box: sock.recvfrom_into(box, 0, PEEK)[0]), b"abcd", b"abcd", id="recvfrom_into, flags"
+    ),
     pytest.param(lambda sock: sock.recvmsg(3, 0, PEEK)[0], b"abc", b"abcd", id="recvmsg, flags"),
 ]  # fmt: skip
 SENDS: list[Any] = [
@@ -61,10 +64,15 @@ def others_turn_during(call: Callable[[], Any], then: Callable[[], Any]) -> Any:
     return task.wait()
 
 
+@pytest.mark.parametrize("timeout", [30, None])
 @pytest.mark.parametrize(("read", "expected", "left"), READS)
-def test_a_read_waits_for_data_while_others_run(pair: Any, read: Any, expected: bytes, left: bytes) -> None:
+def test_a_read_waits_for_data_while_others_run(
+    pair: Any, read: Any, expected: bytes, left: bytes, timeout: float | None
+) -> None:
     ours, theirs = pair
+    ours.settimeout(timeout)
     assert expected == others_turn_during(lambda: read(ours), lambda: theirs.sendall(b"abcd"))
+    ours.settimeout(30)
     assert left == ours.recv(8)
 
 
@@ -96,11 +104,12 @@ def drain(sock: socket.socket) -> None:
         pass
 
 
+@pytest.mark.parametrize("timeout", [30, None])
 @pytest.mark.parametrize("send", SENDS)
-def test_a_write_waits_for_room_while_others_run(pair: Any, send: Any) -> None:
+def test_a_write_waits_for_room_while_others_run(pair: Any, send: Any, timeout: float | None) -> None:
     ours, theirs = pair
     fill(ours)
-    ours.settimeout(30)
+    ours.settimeout(timeout)
     assert others_turn_during(lambda: send(ours), lambda: drain(theirs)) in (4096, None)
 
 
@@ -113,6 +122,7 @@ def test_a_write_ends_with_its_timeout(pair: Any, send: Any) -> None:
         greenlab.spawn(send, ours).wait()
 
 
+@pytest.mark.parametrize("timeout", [30, None])
 @pytest.mark.parametrize(
     "send",
     [
@@ -121,13 +131,13 @@ def test_a_write_ends_with_its_timeout(pair: Any, send: Any) -> None:
         pytest.param(lambda sock: sock.sendmsg([b"!"], [], socket.MSG_OOB), id="sendmsg"),
     ],
 )
-def test_flags_of_what_is_sent_are_kept(send: Any) -> None:
+def test_flags_of_what_is_sent_are_kept(send: Any, timeout: float | None) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as ours,
         listener.accept()[0] as theirs,
     ):
-        ours.settimeout(30)
+        ours.settimeout(timeout)
         assert greenlab.spawn(send, ours).wait() in (1, None)
         assert b"!" == theirs.recv(1, socket.MSG_OOB)
 
