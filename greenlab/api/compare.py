@@ -50,6 +50,8 @@ def race(
     retries: int = 0,
     rate: float | None = None,
     fail_fast: bool = False,
+    max_tasks: int | None = None,
+    max_memory: float | None = None,
     live: bool | None = None,
 ) -> Race:
     """Run the same tasks in several pools, one pool after another, and compare them.
@@ -70,6 +72,8 @@ def race(
         retries: how often a failed task is tried again.
         rate: tasks started a second at the most.
         fail_fast: whether the first failure stops the race and raises.
+        max_tasks: replace a prefork worker after so many tasks.
+        max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
         live: whether to show the race while it goes on; by default, in a notebook and in IPython.
 
     Returns:
@@ -83,7 +87,8 @@ def race(
     """
     made = prepare_race(
         func, items, pools=pools, repeat=repeat, warm_up=warm_up, count=count, concurrency=concurrency,
-        workers=workers, timeout=timeout, retries=retries, rate=rate, fail_fast=fail_fast, live=live,
+        workers=workers, timeout=timeout, retries=retries, rate=rate, fail_fast=fail_fast, max_tasks=max_tasks,
+        max_memory=max_memory, live=live,
     )  # fmt: skip
     return made.run()
 
@@ -101,6 +106,8 @@ def sweep(
     timeout: float | None = None,
     retries: int = 0,
     fail_fast: bool = False,
+    max_tasks: int | None = None,
+    max_memory: float | None = None,
     live: bool | None = None,
 ) -> Sweep:
     """Run the same tasks at several concurrencies, and advise how many in flight are enough.
@@ -121,6 +128,8 @@ def sweep(
         timeout: seconds that one task may take.
         retries: how often a failed task is tried again.
         fail_fast: whether the first failure stops the sweep and raises.
+        max_tasks: replace a prefork worker after so many tasks.
+        max_memory: replace a prefork worker when its resident memory exceeds so many MiB.
         live: whether to show the sweep while it goes on; by default, in a notebook and in IPython.
 
     Returns:
@@ -135,7 +144,8 @@ def sweep(
     """
     made = prepare_sweep(
         func, items, concurrency=concurrency, pool=pool, seconds=seconds, warm_up=warm_up, count=count,
-        workers=workers, timeout=timeout, retries=retries, fail_fast=fail_fast, live=live,
+        workers=workers, timeout=timeout, retries=retries, fail_fast=fail_fast, max_tasks=max_tasks,
+        max_memory=max_memory, live=live,
     )  # fmt: skip
     return made.run()
 

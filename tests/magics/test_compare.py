@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+import inspect
+import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import greenlab
 from greenlab import UsageError, pools
-from greenlab.magics import compare, options
+from greenlab.magics import advise, compare, options
 
 if TYPE_CHECKING:
+    import argparse
+
     from kernel import Kernel
+
+    from greenlab.hub import GuestHub
 
 PARSERS = compare.make_parsers()
 
@@ -32,6 +39,30 @@ def test_a_race_takes_the_options_of_a_run_and_several_pools() -> None:
 def test_a_sweep_takes_several_concurrencies() -> None:
     asked = options.parse(PARSERS["greensweep"], "-c 1,10,100 -p prefork --seconds 1.5 x in y").options
     assert ([1, 10, 100], "prefork", 1.5) == (asked.concurrency, asked.pool, asked.seconds)
+
+
+@pytest.mark.parametrize(
+    ("function", "parser", "of_cells"),
+    [
+        (greenlab.run, options.make_parser("greenrun"), {"out", "detach"}),
+        (greenlab.race, PARSERS["greenrace"], {"out"}),
+        (greenlab.sweep, PARSERS["greensweep"], {"out"}),
+        (greenlab.advise, advise.make_parser(), {"out"}),
+    ],
+)
+def test_a_magic_has_a_flag_for_each_argument_of_its_function_and_no_other(
+    function: Any, parser: argparse.ArgumentParser, of_cells: set[str]
+) -> None:
+    flags = {{"no_live": "live"}.get(action.dest, action.dest) for action in parser._actions} - of_cells
+    # The cell is the function, `x in items` says the items, and both are the label.
+    assert set(inspect.signature(function).parameters) - {"func", "items", "label"} == flags
+
+
+def test_a_race_and_a_sweep_replace_workers_as_a_run_does(started: GuestHub) -> None:
+    race = greenlab.race(_pid, range(4), pools=("prefork",), workers=1, warm_up=0, max_tasks=1, live=False)
+    assert 4 == len(set(race.runs["prefork"].results))
+    with pytest.raises(UsageError, match="the green pool does not replace workers"):
+        greenlab.sweep(_pid, range(4), max_memory=100.0)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +220,5 @@ def test_a_verdict_stands_on_the_picture_and_in_the_report_where_there_is_none(k
     assert verdict in kernel.run("_race").result["text/html"]
 
 
-# -- saved notebooks -----------------------------------------------------------------------------------------
+def _pid(_: int) -> int:
+    return os.getpid()
