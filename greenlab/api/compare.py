@@ -15,7 +15,7 @@ from greenlab.api.options import RunOptions, check_task, items_of, pool_names
 from greenlab.api.run import prepare
 from greenlab.api.session import start
 from greenlab.api.views import series_views_for
-from greenlab.checks import positive_number, whole_number
+from greenlab.checks import positive_number, switch, whole_number
 from greenlab.comparing.race import Race
 from greenlab.comparing.series import Series, read_once
 from greenlab.comparing.sweep import MOST_TASKS, Sweep
@@ -167,6 +167,8 @@ def prepare_race(
     repeat = whole_number("repeat", repeat, 1)
     if warm_up is not None:
         warm_up = whole_number("warm_up", warm_up, 0)
+    if live is not None:
+        live = switch("live", live)
     chosen = {pool: RunOptions.of(**{**options, "pool": pool, "live": False}) for pool in named}
     check_task(func)
     source = read_once(items_of(items, count))
@@ -209,6 +211,8 @@ def prepare_sweep(
         warm_up = whole_number("warm_up", warm_up, 0)
     if seconds is not None:
         seconds = positive_number("seconds", seconds)
+    if live is not None:
+        live = switch("live", live)
     widths = _widths(spec, concurrency)
     chosen = RunOptions.of(**{**options, "pool": pool, "live": False})
     check_task(func)

@@ -1,6 +1,7 @@
 """The options of a run, declared once: `run`, the magics' parser, completion and help, `rerun` and `resume` read them.
 
-Guarantees: a `RunOptions` that exists is valid: its numbers make sense, its pool exists and can keep what it promises.
+Guarantees: a `RunOptions` that exists is valid: its numbers make sense, its switches are bools (`live` may
+be None), its pool exists and can keep what is asked of it.
 
 Must not import: runs, live, magics.
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from greenlab import pools
-from greenlab.checks import did_you_mean, positive_number, whole_number
+from greenlab.checks import did_you_mean, positive_number, switch, whole_number
 from greenlab.errors import SourceError, UsageError
 from greenlab.text.format import with_article
 from greenlab.text.tracebacks import message_of
@@ -98,6 +100,8 @@ class RunOptions:
                 object.__setattr__(self, name, whole_number(name, value, flag.least))
             elif flag.kind == "positive":
                 object.__setattr__(self, name, positive_number(name, value))
+            elif flag.kind == "switch":
+                object.__setattr__(self, name, switch(name, value))
         pools.check_promises(self.pool, [name for name in pools.PROMISES if getattr(self, name) is not None])
 
     @classmethod
@@ -132,7 +136,7 @@ class RunOptions:
     @property
     def max_bytes(self) -> int | None:
         """`max_memory` in bytes."""
-        return None if self.max_memory is None else int(self.max_memory * _MIB)
+        return None if self.max_memory is None else int(Fraction(self.max_memory) * _MIB)
 
 
 FLAGS: Final[dict[str, Flag]] = {option.name: option.metadata["flag"] for option in dataclasses.fields(RunOptions)}

@@ -126,8 +126,7 @@ def prepare(
     pool = runner or get_pool(here, chosen.pool)
     name = label or str(getattr(func, "__name__", "tasks"))
 
-    def repeated(resumes: Ledger | None, items: Iterable[Any], **changes: Any) -> Run:
-        label = changes.pop("label", name)
+    def repeated(resumes: Ledger | None, items: Iterable[Any], label: str, changes: dict[str, Any]) -> Run:
         made = prepare(func, items, resumes=resumes, label=label, **vars(chosen.changed(**changes)))
         return made.complete()
 

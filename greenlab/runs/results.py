@@ -8,6 +8,7 @@ from __future__ import annotations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from greenlab.checks import whole_number
 from greenlab.errors import CancelledError, PendingError, UsageError
 from greenlab.hub.blocks import by_line, folded
 from greenlab.runs.aggregate import AggregateLedger
@@ -71,12 +72,16 @@ class RunResults:
 
     @property
     def concurrency(self) -> int:
-        """Tasks that may be in flight. It may be set while the run goes on; of prefork, it is the workers."""
+        """Tasks that may be in flight. It may be set while the run goes on; of prefork, it is the workers.
+
+        Raises:
+            UsageError: it is set to something else than a whole number of 1 or more.
+        """
         return self.ledger.concurrency
 
     @concurrency.setter
     def concurrency(self, value: int) -> None:
-        self.ledger.concurrency = max(1, int(value))
+        self.ledger.concurrency = whole_number("concurrency", value, 1)
         if self.running:
             self._pool.adjust(self.ledger)
 

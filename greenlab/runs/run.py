@@ -52,7 +52,7 @@ class Run(RunResults):
         label: str = "tasks",
         fail_fast: bool = False,
         observers: Sequence[Any] = (),
-        make_repeated: Callable[..., Run] | None = None,
+        make_repeated: Callable[[Ledger | None, Iterable[Any], str, dict[str, Any]], Run] | None = None,
         figure: Callable[[Run], Any] | None = None,
         make_report: Callable[[], Any] | None = None,
     ) -> None:
@@ -248,35 +248,47 @@ class Run(RunResults):
 
     # -- again ---------------------------------------------------------------------------------------------
 
-    def resume(self, **changes: Any) -> Run:
+    def resume(self, *, label: str | None = None, **changes: Any) -> Run:
         """Run only what has not succeeded, with some options of `greenlab.run` changed, and wait.
+
+        Args:
+            label: the new run's name in views and reports; by default, this one's.
+            changes: options of `greenlab.run`.
 
         Returns:
             a run that has all results, those of this one too.
 
         Raises:
-            UsageError: an unknown option; or the run still goes on.
+            UsageError: an unknown option, or one that makes no sense; or the run still goes on.
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
-        return self._repeat(self.ledger, **changes)
+        return self._repeat(self.ledger, (), label, changes)
 
-    def rerun(self, **changes: Any) -> Run:
+    def rerun(self, *, label: str | None = None, **changes: Any) -> Run:
         """Run the same tasks again, with some options of `greenlab.run` changed, and wait.
 
+        Args:
+            label: the new run's name in views and reports; by default, this one's.
+            changes: options of `greenlab.run`.
+
         Raises:
-            UsageError: an unknown option; or the items came from an iterator that was not read to its end.
+            UsageError: an unknown option, or one that makes no sense; or the items came from an iterator that was not
+                read to its end.
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
         if not self.ledger.source.complete:
             raise UsageError("the items came from an iterator, and not all of them were read: use run.resume()")
-        return self._repeat(None, items=self.ledger.source.items, **changes)
+        return self._repeat(None, self.ledger.source.items, label, changes)
 
-    def _repeat(self, ledger: Ledger | None, items: Iterable[Any] = (), **changes: Any) -> Run:
+    def _repeat(self, ledger: Ledger | None, items: Iterable[Any], label: str | None, changes: dict[str, Any]) -> Run:
         if self._make_repeated is None:
             raise UsageError("this run was not made by greenlab.run, and cannot be repeated")
-        return self._make_repeated(ledger, items, **changes)
+        for name in ("func", "items", "count"):
+            if name in changes:
+                raise UsageError(f"{name} cannot be changed in a run that is repeated: make another with greenlab.run")
+        return self._make_repeated(ledger, items, label or self.label, changes)
 
     # -- display -------------------------------------------------------------------------------------------
 

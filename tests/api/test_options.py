@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,15 @@ def test_a_race_refuses_a_promise_that_one_of_its_pools_cannot_keep(pool: str) -
         ({"timeout": 0}, "timeout must be a number greater than 0, not 0"),
         ({"rate": float("inf")}, "rate must be a number greater than 0"),
         ({"timeout": "2"}, "timeout must be a number greater than 0, not '2'"),
+        ({"timeout": 10**400}, "timeout must be a number that a float can hold"),
+        ({"rate": Fraction(10**5000)}, "rate must be a number that a float can hold"),
+        ({"concurrency": 10**5000}, "concurrency must be a number that a float can hold"),
+        ({"retries": -(10**5000)}, "retries must be a number that a float can hold"),
+        ({"fail_fast": "no"}, "fail_fast must be True or False, not 'no'"),
+        ({"discard": 0}, "discard must be True or False, not 0"),
+        ({"trace": None}, "trace must be True or False, not None"),
+        ({"live": "yes"}, "live must be True or False, not 'yes'"),
+        ({"discard": np.zeros(2, bool)}, "discard must be True or False"),
         ({"pool": "gren"}, "there is no pool 'gren'"),
         ({"concurency": 5}, "there is no option 'concurency'.*did you mean concurrency?"),
     ],
@@ -92,7 +102,19 @@ def test_numbers_of_numpy_are_numbers() -> None:
     options = RunOptions(concurrency=np.int64(5), timeout=np.float32(2.5), retries=np.int8(3))  # type: ignore[arg-type]
     assert (5, 2.5, 3) == (options.concurrency, options.timeout, options.retries)
     assert (int, int) == (type(options.concurrency), type(options.retries))
+    assert RunOptions(fail_fast=np.bool_(True)).fail_fast is True  # type: ignore[arg-type]
     assert 3 == greenlab.api.options.items_of(None, np.int64(3)).stop  # type: ignore[arg-type, attr-defined]
+
+
+def test_a_memory_limit_that_no_machine_reaches_is_none_to_trip_over() -> None:
+    assert 10**305 << 20 == RunOptions(pool="prefork", max_memory=10**305).max_bytes
+    assert 3 << 19 == RunOptions(pool="prefork", max_memory=1.5).max_bytes
+
+
+@pytest.mark.parametrize("prepare", [greenlab.api.compare.prepare_race, greenlab.api.compare.prepare_sweep])
+def test_a_race_and_a_sweep_are_shown_or_not_and_nothing_between(prepare: Any) -> None:
+    with pytest.raises(UsageError, match="live must be True or False, not 'no'"):
+        prepare(abs, [1], live="no")
 
 
 def test_options_are_changed_by_name_and_stay_checked() -> None:

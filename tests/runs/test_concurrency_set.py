@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 import greenlab
 from greenlab.api.run import prepare
@@ -49,6 +51,16 @@ def test_a_concurrency_set_by_a_task_s_callback_on_the_hub_waits_for_nobody(star
     started.call_soon_threadsafe(setattr, run, "concurrency", 2)
     await_in_flight(run, 2)
     run.cancel()
+
+
+@pytest.mark.parametrize("value", [0, -5, 2.7, "x", None, True])
+def test_a_concurrency_that_is_no_number_of_tasks_is_refused_and_the_old_one_stays(
+    started: GuestHub, value: Any
+) -> None:
+    run = prepare(abs, [-1], concurrency=3, live=False)
+    with pytest.raises(greenlab.UsageError, match="concurrency must be a whole number of 1 or more, not"):
+        run.concurrency = value
+    assert 3 == run.concurrency
 
 
 def test_errors_are_counted_by_type_most_frequent_first_and_the_first_is_told(started: GuestHub) -> None:

@@ -126,3 +126,17 @@ def test_rerun_with_an_unknown_option_lists_those_there_are() -> None:
     run = greenlab.run(lambda x: x, [1])
     with pytest.raises(greenlab.UsageError, match=r"no option 'workrs'.*workers"):
         run.rerun(workrs=3)
+
+
+@pytest.mark.parametrize("repeat", ["rerun", "resume"])
+def test_a_run_is_repeated_over_its_own_items_and_takes_another_name(repeat: str) -> None:
+    run = greenlab.run(lambda x: x, [1, 2])
+    for name in ("func", "items", "count"):
+        with pytest.raises(greenlab.UsageError, match=f"^{name} cannot be changed .* make another with greenlab.run$"):
+            getattr(run, repeat)(**{name: [3]})
+    for name in ("resumes", "ledger"):
+        with pytest.raises(greenlab.UsageError, match=f"there is no option '{name}'"):
+            getattr(run, repeat)(**{name: None})
+    again = getattr(run, repeat)(label="the second")
+    assert ("the second", "the second") == (again.label, getattr(again, repeat)().label)
+    assert [1, 2] == again.results
