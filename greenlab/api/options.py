@@ -118,9 +118,15 @@ class RunOptions:
         """Return these options with some changed.
 
         Raises:
-            UsageError: there is no such option, or one makes no sense.
+            UsageError: there is no such option, or one makes no sense; or another pool cannot keep what was asked of
+                the one before.
         """
         _refuse_unknown(options)
+        pool = options.get("pool", self.pool)
+        for name, (_, why) in pools.PROMISES.items():
+            value = getattr(self, name)
+            if name not in options and value is not None and name not in pools.spec_of(pool).promises:
+                raise UsageError(f"the {pool} pool {why}, and this run has {name}={value!r}: add {name}=None")
         return dataclasses.replace(self, **options)
 
     @property

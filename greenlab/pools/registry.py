@@ -42,14 +42,14 @@ __all__ = [
 ]
 
 PROMISES: Final = {
-    "timeout": ("--timeout", "sets no time limit"),
     "max_tasks": ("--max-tasks", "does not replace workers"),
     "max_memory": ("--max-memory", "does not replace workers"),
 }
 """Options that change what a run promises, each with its flag and what a pool that cannot keep it is told.
 
-A pool that cannot keep one refuses it before anything starts. The options that only size a pool, `concurrency` and
-`workers`, are ignored by pools that have no such size, so that a loop over pools may pass both.
+A pool that cannot keep one refuses it before anything starts. A time limit is none of them: every pool keeps it. The
+options that only size a pool, `concurrency` and `workers`, are ignored by pools that have no such size, so that a loop
+over pools may pass both.
 """
 
 
@@ -76,7 +76,7 @@ class PoolSpec:
     name: str
     about: str
     color: str
-    promises: frozenset[str] = frozenset({"timeout"})
+    promises: frozenset[str] = frozenset()
     has_workers: bool = False
     task_a_worker: bool = False
     leaves_process: bool = False
@@ -246,8 +246,8 @@ def check_promises(name: str, asked: Iterable[str]) -> None:
     for option in asked:
         if option not in spec_of(name).promises:
             flag, why = PROMISES[option]
-            able = " or ".join(f"-p {spec.name}" for spec in SPECS.values() if option in spec.promises)
-            raise UsageError(f"the {name} pool {why}: {flag} goes with {able}")
+            able = " or ".join(spec.name for spec in SPECS.values() if option in spec.promises)
+            raise UsageError(f"the {name} pool {why}: {option} ({flag}) goes with the {able} pool")
 
 
 def width(name: str, concurrency: int, workers: int) -> int:

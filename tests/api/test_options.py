@@ -57,7 +57,7 @@ def test_a_promise_is_kept_or_refused_before_anything_starts(pool: str, option: 
     if option in pools.spec_of(pool).promises:
         assert 5 == getattr(RunOptions.of(pool=pool, **{option: 5}), option)
     else:
-        with pytest.raises(UsageError, match=f"the {pool} pool .* goes with -p "):
+        with pytest.raises(UsageError, match=rf"the {pool} pool .*: {option} \(--.*\) goes with the prefork pool$"):
             RunOptions.of(pool=pool, **{option: 5})
 
 
@@ -126,6 +126,16 @@ def test_options_are_changed_by_name_and_stay_checked() -> None:
         options.changed(colour="red")
     with pytest.raises(dataclasses.FrozenInstanceError):
         options.retries = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("option", pools.PROMISES)
+def test_another_pool_that_cannot_keep_what_was_asked_before_says_how_to_leave_it_out(option: str) -> None:
+    options = RunOptions(pool="prefork", **{option: 5})  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=f"green pool does not .* this run has {option}=5: add {option}=None$"):
+        options.changed(pool="green")
+    assert RunOptions() == options.changed(pool="green", **{option: None})
+    with pytest.raises(UsageError, match=f"{option} .* goes with the prefork pool"):
+        options.changed(pool="green", **{option: 7})
 
 
 def test_names_of_pools_come_as_a_sequence_or_with_commas_each_once() -> None:

@@ -350,7 +350,8 @@ def test_a_task_may_cancel_its_own_run() -> None:
 @pytest.mark.parametrize("pool", [name for name in POOLS if name != "prefork"])
 @pytest.mark.parametrize(("option", "flag"), [("max_tasks", "--max-tasks"), ("max_memory", "--max-memory")])
 def test_an_option_that_a_pool_cannot_keep_is_refused_up_front(pool: str, option: str, flag: str) -> None:
-    with pytest.raises(greenlab.UsageError, match=f"{pool} pool does not replace workers: {flag} goes with -p prefork"):
+    refused = rf"{pool} pool does not replace workers: {option} \({flag}\) goes with the prefork pool"
+    with pytest.raises(greenlab.UsageError, match=refused):
         greenlab.run(abs, [1], pool=pool, **{option: 5})
 
 
