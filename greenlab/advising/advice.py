@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from greenlab.advising import advice_report
 from greenlab.advising.model import (
     CLOSE,
-    MOST_GREEN,
-    MOST_THREADS,
+    MOST_IN_FLIGHT,
     SIMPLEST_FIRST,
     STARTUP_S,
     TASKS,
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLOSE",
     "FEW",
-    "MOST_GREEN",
-    "MOST_THREADS",
+    "MOST_IN_FLIGHT",
     "SIMPLEST_FIRST",
     "STARTUP_S",
     "TASKS",

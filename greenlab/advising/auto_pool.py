@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from greenlab import patched, pools
-from greenlab.advising.advice import MOST_THREADS, STARTUP_S, TASKS, describe_cost, estimate, simplest_of_the_close
+from greenlab.advising.advice import STARTUP_S, TASKS, describe_cost, estimate, simplest_of_the_close
 from greenlab.advising.cost_sample import CostSample
 from greenlab.advising.model import plan_elsewhere
 from greenlab.errors import GreenlabError
@@ -294,7 +294,7 @@ def _bound(spec: PoolSpec, job: Job) -> int | None:
     """Return how many tasks of a job a pool may have in flight, or None for as many as the job may have."""
     if spec.task_a_worker:
         return job.workers
-    return None if spec.on_hub or spec.own_hubs or spec.leaves_machine else MOST_THREADS
+    return spec.slow_beyond
 
 
 def choose_plan(cost: TaskCost, job: Job, startup_s: dict[str, float]) -> Plan:

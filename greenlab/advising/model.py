@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 SIMPLEST_FIRST: Final = tuple(name for name, spec in SPECS.items() if spec.make is not None and not spec.leaves_machine)
 TASKS = 1000
 """So many tasks are expected where the number is not known."""
-MOST_GREEN = 1000
-MOST_THREADS = 200
-"""Each thread costs a stack and a place in the queue for the GIL: beyond some hundreds they slow each other down."""
+MOST_IN_FLIGHT = 1000
+"""More tasks in flight than this are not advised, and fewer in a pool where they slow each other down before."""
 MOST_WORKERS = 4
 """Prefork worker processes a core: each holds an interpreter's memory for one task at a time."""
 ROOM = 2
@@ -43,17 +42,8 @@ CLOSE = 1.2
 is no more accurate than that."""
 MORE_IN_FLIGHT: Final = 4
 """How many times as many in flight to try next where a pool falls short: about half a power of ten."""
-STARTUP_S: Final[Mapping[str, float]] = {"green": 0.0, "threads": 0.0, "prefork": 0.1, "hybrid": 0.3}
-"""What a pool of two processes costs before its first task, where the caller has no measurement: 65 to 85 ms and 220 to
-260 ms were measured, on a server's idle processor."""
-SENDING_S: Final[Mapping[str, float]] = {
-    "green": 0.0, "threads": 0.0, "prefork": 26e-6, "hybrid": 15e-6, "celery": 65e-6,
-}  # fmt: skip
-"""What the parent spends on a task in a process: the serial part, which by Amdahl's law (AFIPS 1967) no number of
-workers makes smaller. From 38,700 no-op tasks a second with one in flight a worker, and more with a window; by a
-broker, from 15,400."""
-STARTUP_ELSEWHERE_S: Final = 0.2
-"""What Celery workers that are up cost before the first task: two ways by the broker, and the function's import."""
+STARTUP_S: Final[Mapping[str, float]] = {name: SPECS[name].startup_s for name in SIMPLEST_FIRST}
+"""What each pool costs before its first task, where the caller has no measurement."""
 SWITCHING = 1.25
 """What OS threads cost more than green ones for the same work: 2,350 fetches a second against 2,900."""
 LEAST_SHARE = 0.005
@@ -177,7 +167,7 @@ def _plan(
     if ceiling < 0.99 / demand:
         limit = "the tasks in flight"
     # The last task begins when all others are served, and takes its own time.
-    total_s = startup_s.get(pool, 0.0) + cost.alone_s + max(0, tasks - 1) / ceiling
+    total_s = startup_s.get(pool, spec.startup_s) + cost.alone_s + max(0, tasks - 1) / ceiling
     return Plan(pool, width, workers, ceiling, limit, total_s)
 
 
@@ -185,12 +175,17 @@ def _most(spec: PoolSpec, workers: int) -> int:
     """Return how many tasks in flight are of any use in a pool of so many workers."""
     if spec.task_a_worker:
         return workers
-    return MOST_GREEN if spec.on_hub or spec.own_hubs else MOST_THREADS
+    return _bounded(spec, MOST_IN_FLIGHT)
+
+
+def _bounded(spec: PoolSpec, concurrency: int) -> int:
+    """Return a concurrency, or where the pool's tasks begin to slow each other down if that is less."""
+    return concurrency if spec.slow_beyond is None else min(concurrency, spec.slow_beyond)
 
 
 def plan_elsewhere(cost: TaskCost, tasks: int, concurrency: int, capacity: int, cores: int) -> Plan:
     """Return the plan for Celery workers that run `capacity` tasks at a time on so many processors."""
-    return _plan(ELSEWHERE, cost, tasks, cores, None, {ELSEWHERE: STARTUP_ELSEWHERE_S}, min(concurrency, capacity))
+    return _plan(ELSEWHERE, cost, tasks, cores, None, {}, min(concurrency, capacity))
 
 
 def with_more_in_flight(plan: Plan, most: int, cores: int) -> Plan | None:
@@ -213,7 +208,7 @@ def _stations(spec: PoolSpec, cost: TaskCost, cores: int, workers: int | None) -
     elif not spec.leaves_process:
         yield "the GIL", cost.gil_s * SWITCHING
     if spec.leaves_process:
-        yield "handing tasks to processes", SENDING_S[spec.name]
+        yield "handing tasks to processes", spec.sending_s
 
 
 def concurrency(alone_s: float, demand_s: float, most: int) -> int:
@@ -272,8 +267,8 @@ def _sizes(spec: PoolSpec, concurrency: int, workers: int) -> tuple[str, int, in
     if spec.task_a_worker:
         return spec.name, min(concurrency, workers), workers
     if spec.has_workers:
-        return spec.name, concurrency, min(concurrency, workers)
-    return spec.name, concurrency if spec.on_hub else min(concurrency, MOST_THREADS), None
+        return spec.name, _bounded(spec, concurrency), min(concurrency, workers)
+    return spec.name, _bounded(spec, concurrency), None
 
 
 def simplest_of_the_close(plans: Sequence[Plan]) -> Plan:

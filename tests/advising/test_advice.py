@@ -7,19 +7,22 @@ from typing import Any
 
 import pytest
 
+from greenlab import pools
+from greenlab.advising import model
 from greenlab.advising.advice import (
     CLOSE,
-    MOST_GREEN,
-    MOST_THREADS,
+    MOST_IN_FLIGHT,
     SIMPLEST_FIRST,
     TaskCost,
     advise,
     concurrency,
     discount_trials,
+    estimate,
     next_trial,
     plan_all,
     weigh_trials,
 )
+from greenlab.pools import registry
 
 
 def cost(cpu: float = 0.0, blocked: float = 0.0, wait: float = 0.0, **others: Any) -> TaskCost:
@@ -98,10 +101,23 @@ def test_the_tasks_in_flight_follow_littles_law_with_room(alone_s: float, demand
     assert expected == concurrency(alone_s, demand_s, 1000)
 
 
+def test_a_new_pool_is_planned_by_its_row_alone(monkeypatch: Any) -> None:
+    row = dataclasses.replace(pools.SPECS["hybrid"], name="new", slow_beyond=50, startup_s=7.0, sending_s=0.5)
+    monkeypatch.setattr(registry, "SPECS", {**pools.SPECS, "new": row})
+    monkeypatch.setattr(registry, "NAMES", (*pools.NAMES, "new"))
+    monkeypatch.setattr(model, "SIMPLEST_FIRST", (*SIMPLEST_FIRST, "new"))
+    plans = plan_all(FETCH, 1000, 2), estimate(FETCH, tasks=1000, concurrency=100, workers=2, cores=2)
+    for new in (next(plan for plan in each if plan.pool == "new") for each in plans):
+        assert (2.0, "handing tasks to processes") == (new.ceiling, new.limit)
+        assert 7 + FETCH.alone_s + 999 / 2 == pytest.approx(new.total_s)
+    long_waits = {plan.pool: plan.concurrency for plan in plan_all(cost(wait=1000), 10**6, 2)}
+    assert 50 == long_waits["new"]
+
+
 def test_never_more_in_flight_than_tasks_or_than_the_pool_takes() -> None:
     assert 7 == advise(SLEEP, tasks=7).concurrency
-    assert MOST_GREEN == advise(cost(cpu=1e-6, wait=10), tasks=10**6, cores=1).concurrency
-    assert MOST_THREADS == advise(cost(cpu=1e-6, blocked=10), tasks=10**6).concurrency
+    assert MOST_IN_FLIGHT == advise(cost(cpu=1e-6, wait=10), tasks=10**6, cores=1).concurrency
+    assert pools.SPECS["threads"].slow_beyond == advise(cost(cpu=1e-6, blocked=10), tasks=10**6).concurrency
 
 
 @pytest.mark.parametrize(

@@ -130,9 +130,8 @@ def test_options_of_the_line_reach_the_run(kernel: Kernel) -> None:
     kernel.run("%%greenrun --discard --no-live x in range(50)\nx")
     assert "True {}\n" == kernel.run("print(_run.discards, _run.errors)").stdout
     refused = kernel.run("%%greenrun --max-tasks 3 x in range(5)\nx")
-    assert "the green pool does not replace workers: max_tasks (--max-tasks) goes with the prefork pool" in str(
-        refused.error
-    )
+    says = "the green pool does not replace workers: max_tasks (--max-tasks) goes with the prefork pool"
+    assert says in str(refused.error)
     kernel.run("%%greenrun -p prefork -w 1 --max-tasks 2 --no-live x in range(6)\nimport os\nos.getpid()")
     assert "True\n" == kernel.run("print(max(map(_run.results.count, _run.results)) <= 2)").stdout
 
