@@ -299,7 +299,7 @@ class Advisor:
             run = self.make_run(items=items, **sizes)
             self._complete(run)
             if run._pool_error is not None:
-                raise run._pool_error
+                run._pool_error.again()
         except RunInterrupted:
             raise
         except GreenlabError as error:

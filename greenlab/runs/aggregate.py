@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from greenlab.runs.items import Items
     from greenlab.runs.latency import Latency
+    from greenlab.text.tracebacks import Raised
 
 KEPT = 100
 """So many failures are kept, with their items."""
@@ -86,7 +87,7 @@ class AggregateLedger(Ledger):
         self._histogram.add(ended_s - self._intended_s.pop(index, started_s))
         if len(self._failed) < KEPT:
             self._failed[index] = item
-            self.errors[index] = error
+            self._keep_error(index, error)
 
     def cancel_pending(self) -> None:
         """Count what was pulled and never ended as cancelled."""
@@ -107,6 +108,6 @@ class AggregateLedger(Ledger):
         """Return the latency of the tasks that have ended, to within 2 %."""
         return self._histogram.latency()
 
-    def first_failure(self) -> tuple[int, BaseException] | None:
+    def first_failure(self) -> tuple[int, Raised] | None:
         """Return the first task that failed, with its exception."""
-        return next(((index, self.errors[index]) for index in self._failed), None)
+        return next(((index, self.raised(index)) for index in self._failed), None)

@@ -25,9 +25,11 @@ from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
 from greenlab.runs.items import Items
 from greenlab.runs.latency import Latency, latency_of
+from greenlab.text.tracebacks import Raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import TracebackType
 
     from greenlab.hub.blocks import Block
 
@@ -46,6 +48,7 @@ class Ledger:
         started_s, ended_s: `perf_counter` seconds by index; NaN before. With a rate it is the intended
             start, so that the time in which a task waited to start is not hidden.
         errors: exceptions by index.
+        traces: their tracebacks as they were when the tasks failed, where they have one: a raise adds to their own.
         error_types: how many failures there are of each exception type.
         pulled, done, failed: how many tasks were taken, ended, and ended badly.
         done_before: how many of those that are done had succeeded before, in the run that this one resumes.
@@ -84,6 +87,7 @@ class Ledger:
         self.started_s = array("d")
         self.ended_s = array("d")
         self.errors: dict[int, BaseException] = {}
+        self.traces: dict[int, TracebackType] = {}
         self.error_types: Counter[str] = Counter()
         self.pulled = self.done = self.done_before = self.failed = 0
         self.source_error: BaseException | None = None
@@ -232,7 +236,12 @@ class Ledger:
             self.started_s[index] = started_s
         self.ended_s[index] = ended_s
         self.state[index] = FAILED
+        self._keep_error(index, error)
+
+    def _keep_error(self, index: int, error: BaseException) -> None:
         self.errors[index] = error
+        if error.__traceback__ is not None:
+            self.traces[index] = error.__traceback__
 
     def write(self, stream: str, text: str, index: int | None = None) -> None:
         """Print what a task in another process printed."""
@@ -267,10 +276,14 @@ class Ledger:
         """Return the latency of the tasks that have ended."""
         return latency_of(self.started_s, self.ended_s)
 
-    def first_failure(self) -> tuple[int, BaseException] | None:
+    def raised(self, index: int) -> Raised:
+        """Return the exception of a task as it was when the task failed."""
+        return Raised(self.errors[index], self.traces.get(index))
+
+    def first_failure(self) -> tuple[int, Raised] | None:
         """Return the failed task that comes first in the input, with its exception."""
         index = self.state.find(FAILED)
-        return None if index < 0 else (index, self.errors[index])
+        return None if index < 0 else (index, self.raised(index))
 
     # -- retries and rates ---------------------------------------------------------------------------------
 

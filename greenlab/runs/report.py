@@ -75,10 +75,10 @@ def first_traceback(run: RunResults) -> list[str]:
     first = run.ledger.first_failure()
     if first is None:
         return []
-    index, error = first
-    cause = error.__cause__
+    index, raised = first
+    cause = raised.error.__cause__
     # The traceback in a worker process ends with the error itself.
-    trace = lines_of(str(cause)) if isinstance(cause, RemoteTraceback) else traceback_of(error, is_machinery)
+    trace = lines_of(str(cause)) if isinstance(cause, RemoteTraceback) else traceback_of(raised, is_machinery)
     trace = [with_cells_named(line) for line in trace]
     return [f"  the first, task {index}:", *(f"    {line}" for line in trace)]
 

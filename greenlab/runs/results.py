@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from greenlab.pools.protocol import InFlight, Job, Pool, TaskSpan
     from greenlab.runs.latency import Latency
     from greenlab.runs.ledger import Ledger
+    from greenlab.text.tracebacks import Raised
 
 _FAILED_MASK = bytes(state == FAILED for state in range(256))
 _READABLE = "run.outcomes has what has ended, and run.resume() runs the rest"
@@ -61,7 +62,7 @@ class RunResults:
         self._ended_s: float | None = None
         self._blocks: list[Block] = []
         self._latency: Latency | None = None
-        self._ended_by: BaseException | None = None
+        self._ended_by: Raised | None = None
         self._printed: dict[int | None, list[str]] = {}
         self._cut_s: dict[int, float] = {}  # when tasks that a cancel cut short began
 
@@ -131,20 +132,21 @@ class RunResults:
             Exception: the error that ended the run, such as the first failure of one that was to fail fast; otherwise
                 that of the first task, in input order, that failed or was cancelled.
         """
+        __tracebackhide__ = True  # IPython leaves such frames out
         if self._ended_s is None:
             raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
         self._refuse_if_discarded("results")
         for index, state in enumerate(self.ledger.state):
             if state != OK and self._ended_by is not None:
-                raise self._ended_by  # the cause, of which a task before it was cancelled
+                self._ended_by.again()  # the cause, of which a task before it was cancelled
             if state == CANCELLED:
                 raise CancelledError(f"task {index:,} had not ended when the run was cancelled: {_READABLE}")
             if state != OK:
-                raise self.ledger.errors[index]
+                self.ledger.raised(index).again()
         if self.ledger.exhausted or self.ledger.total == len(self.ledger.values):
             return list(self.ledger.values)
         if self._ended_by is not None:
-            raise self._ended_by
+            self._ended_by.again()
         if self.cancelled:
             raise CancelledError(f"the run was cancelled before all tasks had begun: {_READABLE}")
         return list(self.ledger.values)

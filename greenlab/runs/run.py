@@ -24,7 +24,7 @@ from greenlab.runs.observers import Observers
 from greenlab.runs.results import RunResults
 from greenlab.runs.self_wait import waiting_for
 from greenlab.runs.streams import ShellStreams
-from greenlab.text.tracebacks import message_of
+from greenlab.text.tracebacks import Raised, message_of
 from greenlab.tracing.timeline import Tracing
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Run(RunResults):
         self._figure = figure
         self._make_report = make_report
         self._finished = eventlet.event.Event()
-        self._pool_error: BaseException | None = None
+        self._pool_error: Raised | None = None
         self._driver: Any = None
         self._streams = ShellStreams()
         self._cell_waits = False
@@ -117,8 +117,8 @@ class Run(RunResults):
         except greenlet.GreenletExit:
             self.cancelled = True
         except BaseException as error:
-            self._pool_error = error
-            self._ended_by = self._ended_by or error
+            self._pool_error = Raised.of(error)
+            self._ended_by = self._ended_by or self._pool_error
         finally:
             self.ledger.stopped = True
             self._ended_s = perf_counter()
@@ -150,7 +150,7 @@ class Run(RunResults):
 
     def _cancel_soon(self, _index: int, error: BaseException) -> None:
         self.ledger.on_failure = None
-        self._ended_by = error
+        self._ended_by = Raised.of(error)
         self._hub.schedule_call_global(0, self.cancel)
 
     def wait(self, timeout: float | None = None) -> Run:
@@ -229,7 +229,7 @@ class Run(RunResults):
             RunError: every task failed, or one did and the run was to fail fast.
         """
         if self._pool_error is not None:
-            raise self._pool_error
+            self._pool_error.again()
         if self.source_error is not None:
             raise SourceError(
                 f"the items ended early, after {self.ledger.pulled:,}: {message_of(self.source_error)}", self

@@ -1,7 +1,9 @@
-"""Exceptions as text that fits a report: cut where it is long, and without control characters.
+"""Exceptions as text that fits a report: cut where it is long, and without control characters; and their tracebacks.
 
 A message may be of any length and hold anything: a page of HTML, a terminal's escape sequences, five million lines. A
 report shows its beginning and its end, says what was left out, and shows control characters as Python writes them.
+
+An exception that is raised again has the frames of each raise in its traceback; `Raised` keeps it as it was.
 
 Guarantees: whatever an exception's own `__str__` or `__bool__` does, some text is returned for it.
 
@@ -11,12 +13,13 @@ Must not import: live, magics.
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 MOST_CHARS: Final = 4000
 """Characters of a message that are shown: two thirds from its beginning, one third from its end."""
@@ -84,15 +87,16 @@ def _chain(formatted: traceback.TracebackException) -> list[traceback.TracebackE
     return seen
 
 
-def traceback_of(error: BaseException, left_out: Callable[[str], bool]) -> list[str]:
+def traceback_of(raised: Raised, left_out: Callable[[str], bool]) -> list[str]:
     """Return the traceback of an exception, line by line.
 
     Args:
-        error: the exception. Its causes are shown before it.
+        raised: the exception. Its causes are shown before it.
         left_out: returns of a file's name whether its frames are left out.
     """
+    error = raised.error
     try:
-        formatted = traceback.TracebackException.from_exception(error)
+        formatted = traceback.TracebackException(type(error), error, raised.trace)
         leave_out_frames(formatted, left_out)
         for one in _chain(formatted):
             # `_str` holds the message (CPython 3.11 to 3.15). Cut here, five million lines are not formatted.
@@ -107,3 +111,37 @@ def traceback_of(error: BaseException, left_out: Callable[[str], bool]) -> list[
 def lines_of(text: str) -> list[str]:
     """Return a traceback's text as lines, cut and cleaned."""
     return visible(shortened(text.rstrip(), 4 * MOST_CHARS, 4 * MOST_LINES)).split("\n")
+
+
+# --- exceptions that are raised again ------------------------------------------------------------------------
+
+
+class Raised(NamedTuple):
+    """An exception, with its traceback as it was when it was caught: each raise of it adds to its own."""
+
+    error: BaseException
+    trace: TracebackType | None
+
+    @classmethod
+    def of(cls, error: BaseException) -> Raised:
+        """Keep an exception as it is now."""
+        return cls(error, error.__traceback__)
+
+    def again(self) -> NoReturn:
+        """Raise it as it was: without the frames and the context of an earlier raise, and of this one."""
+        __tracebackhide__ = True
+        context = self.error.__context__
+        try:
+            raise self.error
+        finally:
+            # After the raise, which adds this frame and what is being handled.
+            set_traceback(self.error, self.trace)
+            _CONTEXT.__set__(self.error, context)
+
+
+_CONTEXT: Final[Any] = vars(BaseException)["__context__"]
+
+
+def set_traceback(error: BaseException, trace: TracebackType | None) -> None:
+    """Set what an exception may forbid to set: a frozen dataclass does."""
+    BaseException.with_traceback(error, trace)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import greenlab
-from greenlab.text.tracebacks import message_of, shortened, traceback_of, visible
+from greenlab.text.tracebacks import Raised, message_of, shortened, traceback_of, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,7 +187,7 @@ def test_a_message_and_a_traceback_come_of_every_exception() -> None:
     assert "NoWordsError: its __str__ raised SystemExit" == message_of(NoWordsError())
     assert "KeyError" == message_of(KeyError())
     assert ["NoTruthError: x", "(its traceback cannot be shown: RuntimeError)"] == traceback_of(
-        NoTruthError("x"), lambda _: False
+        Raised.of(NoTruthError("x")), lambda _: False
     )
 
 

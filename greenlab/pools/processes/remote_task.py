@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from greenlab.errors import GreenlabError
 from greenlab.pools.processes import serialization
+from greenlab.text.tracebacks import set_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +44,7 @@ def dump_task_error(error: BaseException) -> Parcel:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None and _is_of_a_pool(trace.tb_next):
         trace = trace.tb_next
-    serialization.set_traceback(error, trace)  # `dump_error` leaves out the first frame
+    set_traceback(error, trace)  # `dump_error` leaves out the first frame
     return serialization.dump_error(error)
 
 

@@ -21,7 +21,7 @@ import functools
 import linecache
 import pickle
 import traceback
-from types import FunctionType, MethodType, TracebackType
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import cloudpickle
@@ -285,11 +285,6 @@ def unreadable(index: int, cause: BaseException) -> NotSendableError:
     error = NotSendableError(f"the result of task {index} cannot be read here: {_message(cause) or type_name(cause)}")
     error.__cause__ = cause
     return error
-
-
-def set_traceback(error: BaseException, trace: TracebackType | None) -> None:
-    """Set what an exception may forbid to set: a frozen dataclass does."""
-    BaseException.with_traceback(error, trace)
 
 
 def _set_cause(error: BaseException, cause: BaseException) -> None:
