@@ -16,8 +16,11 @@ Place = tuple[str, int, str]
 _PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
 _PICKLER = f"{os.sep}cloudpickle{os.sep}"
 _LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
+_WAITS = tuple(f"{folder}{os.sep}eventlet{os.sep}" for folder in _LIBRARIES)
+_GREENED = f"{os.sep}eventlet{os.sep}green{os.sep}"  # modules that tasks may use themselves
 _CELL_FILE = re.compile(r"[^\"\n]*[/\\]ipykernel_\d+[/\\]\d+\.py|<ipython-input-\d+-[0-9a-f]+>")
 """What IPython 9 calls the file of a cell, in a kernel and in a terminal."""
+_IN_TRACEBACK = re.compile(f'(?<=File ")(?:{_CELL_FILE.pattern})')
 _STDLIB = os.path.dirname(os.__file__) + os.sep  # noqa: PTH120
 
 
@@ -35,8 +38,13 @@ def is_own(filename: str) -> bool:
 
 
 def is_machinery(filename: str) -> bool:
-    """Return whether code is what runs and sends tasks, greenlab's or its pickler's, which no traceback need show."""
-    return filename.startswith(_PACKAGE) or _PICKLER in filename
+    """Return whether code is what runs and sends tasks, which no traceback need show.
+
+    It is greenlab's, its pickler's, or eventlet's, in which tasks wait.
+    """
+    if filename.startswith(_PACKAGE) or _PICKLER in filename:
+        return True
+    return any(name in filename for name in _WAITS) and _GREENED not in filename
 
 
 def user_place(frame: Any) -> Place | None:
@@ -77,4 +85,4 @@ def file_label(filename: str) -> str:
 
 def with_cells_named(text: str) -> str:
     """Return a traceback with cells by their numbers, not by the names of files that IPython makes up for them."""
-    return _CELL_FILE.sub(lambda found: file_label(found[0]), text)
+    return _IN_TRACEBACK.sub(lambda found: file_label(found[0]), text)

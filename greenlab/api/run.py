@@ -74,6 +74,7 @@ def run(
         SourceError: the items' iterator raised; its attribute `run` has the outcomes of the tasks that had begun.
         NotSendableError: the function cannot be sent to worker processes; the message names what is in the way.
     """
+    __tracebackhide__ = True  # IPython leaves such frames out
     made = prepare(
         func, items, count=count, pool=pool, concurrency=concurrency, workers=workers, timeout=timeout,
         retries=retries, rate=rate, fail_fast=fail_fast, discard=discard, max_tasks=max_tasks, max_memory=max_memory,
@@ -127,6 +128,7 @@ def prepare(
     name = label or str(getattr(func, "__name__", "tasks"))
 
     def repeated(resumes: Ledger | None, items: Iterable[Any], label: str, changes: dict[str, Any]) -> Run:
+        __tracebackhide__ = True
         made = prepare(func, items, resumes=resumes, label=label, **vars(chosen.changed(**changes)))
         return made.complete()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from greenlab import greening, hub, patched, runs
 from greenlab.errors import UsageError
 from greenlab.hub.watchdog import watchdog_of
+from greenlab.text.tracebacks import frame_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -91,7 +92,8 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
     """
     from greenlab.pools.offload import offload as run_elsewhere
 
-    return run_elsewhere(start(), func, args, pool)
+    with frame_left_out:
+        return run_elsewhere(start(), func, args, pool)
 
 
 def wait_async(awaitable: Awaitable[Any]) -> Any:

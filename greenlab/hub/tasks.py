@@ -23,7 +23,8 @@ from greenlab.errors import UsageError
 from greenlab.hub import nested
 from greenlab.hub._quiet import eventlet
 from greenlab.hub._reprs import task_bundle
-from greenlab.places import user_place
+from greenlab.places import is_machinery, user_place, with_cells_named
+from greenlab.text.tracebacks import Raised, cut_traceback, set_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator
@@ -57,6 +58,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         self.on_loop = False
         self.about: Any = None
         self._ended: str | None = None
+        self._failure: Raised | None = None
         hub.tasks.add(self)
 
     @property
@@ -76,11 +78,16 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             result = function(*args, **kwargs)
         except greenlet.GreenletExit:
             self._end("killed", exc_info=sys.exc_info())
-        except BaseException:
+        except BaseException as error:
+            trace = error.__traceback__
+            cut_traceback(error, is_machinery)
+            if error.__traceback__ is None and trace is not None:  # all of it is ours: this frame alone says nothing
+                set_traceback(error, trace.tb_next)
+            self._failure = Raised.of(error)
             awaited = bool(self._exit_event._waiters or self._exit_funcs)
-            self._end("failed", exc_info=sys.exc_info())
+            self._end("failed", exc_info=(type(error), error, error.__traceback__))
             if not awaited:
-                self._print_failure()
+                self._print_failure(error)
         else:
             self._end("done", result)
 
@@ -92,11 +99,9 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             self._exit_event.send_exception(*exc_info)
         self._resolve_links()
 
-    def _print_failure(self) -> None:
-        kind, error, trace = sys.exc_info()
-        # The first frame is `main` above, which is of no use to a reader.
-        lines = traceback.format_exception(kind, error, trace.tb_next if trace else None)
-        sys.stderr.write(f"greenlab: task {self.id} ({self.name}) failed\n{''.join(lines)}")
+    def _print_failure(self, error: BaseException) -> None:
+        told = with_cells_named("".join(traceback.format_exception(error)))
+        sys.stderr.write(f"greenlab: task {self.id} ({self.name}) failed\n{told}")
 
     def __await__(self) -> Generator[Any, None, Any]:
         """Wait for the task in a coroutine. Cancelling the wait kills the task, as with asyncio's own tasks."""
@@ -146,7 +151,12 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             raise UsageError(f"task {self.id} waits for itself, and would never end: wait for it elsewhere")
         if self.on_loop and self.hub.owner() is self.hub.root and not self.dead:
             raise UsageError(f"task {self.id} waits for the event loop, which a waiting cell stops: write await task")
-        return super().wait()
+        try:
+            return super().wait()
+        except BaseException as error:
+            if self._failure is not None and error is self._failure.error:
+                set_traceback(error, self._failure.trace)  # without the frames of the wait, and this one
+            raise
 
     def kill(self, *error: Any) -> None:
         """As eventlet's: end the task where it stands, which may be in a greenlet that others made in it."""
@@ -225,6 +235,8 @@ def _settle(future: asyncio.Future[Any], task: Task) -> None:
         wrapped.__cause__ = error
         future.set_exception(wrapped)
     except BaseException as error:
+        if task._failure is not None and error is task._failure.error:
+            set_traceback(error, task._failure.trace)
         future.set_exception(error)
     else:
         future.set_result(result)

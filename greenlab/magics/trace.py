@@ -109,6 +109,7 @@ def step(ip: Any, parser: argparse.ArgumentParser, line: str) -> Stepper | None:
     """
     from greenlab.tracing.stepper import Stepper, latest
 
+    __tracebackhide__ = True
     words, rest = options._split(parser, line)
     given, unknown = parser.parse_known_args(words)
     if unknown:
@@ -126,6 +127,7 @@ def step(ip: Any, parser: argparse.ArgumentParser, line: str) -> Stepper | None:
 
 
 def _evaluate(ip: Any, text: str) -> Any:
+    __tracebackhide__ = True
     try:
         code = compile(text, "<greenstep>", "eval", dont_inherit=True)
     except SyntaxError:

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import CancelledError, GreenlabError, NotSendableError, UsageError
 from greenlab.hub import eventlet
+from greenlab.places import is_machinery
 from greenlab.pools import registry
 from greenlab.pools.this_process import count_cores, offloads_to
+from greenlab.text.tracebacks import cut_traceback, frame_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +53,8 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
     if elsewhere is not None and not (pool == "prefork" and _serves_processes(hub, elsewhere)):
         return func(*args)
     job: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))
-    return job.call(func, args)
+    with frame_left_out:
+        return job.call(func, args)
 
 
 def _serves_processes(hub: GuestHub, elsewhere: str) -> bool:
@@ -116,7 +119,8 @@ class OffloadJob:
         if error is None:
             return value
         try:
-            raise error  # here: thrown in by the event it would have all frames of the wait
+            with frame_left_out:
+                raise error  # here: thrown in by the event it would have all frames of the wait
         finally:
             del error
 
@@ -184,6 +188,7 @@ class OffloadJob:
         call = self._calls.pop(index, None)
         if call is None:
             return
+        cut_traceback(error, is_machinery)
         if isinstance(error, NotSendableError) and str(error).startswith("cannot send item"):
             cause, error = (
                 error.__cause__,

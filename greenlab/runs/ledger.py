@@ -23,9 +23,10 @@ import greenlet
 
 from greenlab.errors import CancelledError
 from greenlab.hub import eventlet
+from greenlab.places import is_machinery
 from greenlab.runs.items import Items
 from greenlab.runs.latency import Latency, latency_of
-from greenlab.text.tracebacks import Raised
+from greenlab.text.tracebacks import Raised, cut_traceback
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -181,6 +182,7 @@ class Ledger:
                     raise
                 raise StopIteration from None
             # SystemExit and GeneratorExit too: no further item will come, and the run must report that.
+            cut_traceback(error, is_machinery)
             self.source_error = error
             self.exhausted = self.stopped = True
             raise StopIteration from None
@@ -239,6 +241,7 @@ class Ledger:
         self._keep_error(index, error)
 
     def _keep_error(self, index: int, error: BaseException) -> None:
+        cut_traceback(error, is_machinery)
         self.errors[index] = error
         if error.__traceback__ is not None:
             self.traces[index] = error.__traceback__

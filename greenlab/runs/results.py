@@ -14,6 +14,7 @@ from greenlab.hub.blocks import by_line, folded
 from greenlab.runs.aggregate import AggregateLedger
 from greenlab.runs.bars import bars_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING
+from greenlab.text.tracebacks import frame_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,24 +133,24 @@ class RunResults:
             Exception: the error that ended the run, such as the first failure of one that was to fail fast; otherwise
                 that of the first task, in input order, that failed or was cancelled.
         """
-        __tracebackhide__ = True  # IPython leaves such frames out
         if self._ended_s is None:
             raise PendingError("the run has not ended: run.wait() first, or read run.outcomes")
         self._refuse_if_discarded("results")
-        for index, state in enumerate(self.ledger.state):
-            if state != OK and self._ended_by is not None:
-                self._ended_by.again()  # the cause, of which a task before it was cancelled
-            if state == CANCELLED:
-                raise CancelledError(f"task {index:,} had not ended when the run was cancelled: {_READABLE}")
-            if state != OK:
-                self.ledger.raised(index).again()
-        if self.ledger.exhausted or self.ledger.total == len(self.ledger.values):
+        with frame_left_out:
+            for index, state in enumerate(self.ledger.state):
+                if state != OK and self._ended_by is not None:
+                    self._ended_by.again()  # the cause, of which a task before it was cancelled
+                if state == CANCELLED:
+                    raise CancelledError(f"task {index:,} had not ended when the run was cancelled: {_READABLE}")
+                if state != OK:
+                    self.ledger.raised(index).again()
+            if self.ledger.exhausted or self.ledger.total == len(self.ledger.values):
+                return list(self.ledger.values)
+            if self._ended_by is not None:
+                self._ended_by.again()
+            if self.cancelled:
+                raise CancelledError(f"the run was cancelled before all tasks had begun: {_READABLE}")
             return list(self.ledger.values)
-        if self._ended_by is not None:
-            self._ended_by.again()
-        if self.cancelled:
-            raise CancelledError(f"the run was cancelled before all tasks had begun: {_READABLE}")
-        return list(self.ledger.values)
 
     @property
     def outcomes(self) -> list[Any]:

@@ -88,6 +88,7 @@ class Run(RunResults):
 
     def complete(self) -> Run:
         """Begin, wait for the end, and raise what `wait` and `check` raise."""
+        __tracebackhide__ = True  # IPython leaves such frames out
         try:
             return self.start().wait().check()
         except RunInterrupted:
@@ -165,6 +166,7 @@ class Run(RunResults):
                 stays readable.
             UsageError: the caller is a task that this run waits for, so that neither would ever end.
         """
+        __tracebackhide__ = True
         self._cell_waits = greenlet.getcurrent() is self._hub.root
         self._end_if_driver_died()
         try:
@@ -228,6 +230,7 @@ class Run(RunResults):
             UsageError: there were no items.
             RunError: every task failed, or one did and the run was to fail fast.
         """
+        __tracebackhide__ = True
         if self._pool_error is not None:
             self._pool_error.again()
         if self.source_error is not None:
@@ -263,6 +266,7 @@ class Run(RunResults):
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
+        __tracebackhide__ = True
         return self._repeat(self.ledger, (), label, changes)
 
     def rerun(self, *, label: str | None = None, **changes: Any) -> Run:
@@ -278,11 +282,13 @@ class Run(RunResults):
         """
         if self.running:
             raise UsageError("the run still goes on: run.wait() or run.cancel() first")
+        __tracebackhide__ = True
         if not self.ledger.source.complete:
             raise UsageError("the items came from an iterator, and not all of them were read: use run.resume()")
         return self._repeat(None, self.ledger.source.items, label, changes)
 
     def _repeat(self, ledger: Ledger | None, items: Iterable[Any], label: str | None, changes: dict[str, Any]) -> Run:
+        __tracebackhide__ = True
         if self._make_repeated is None:
             raise UsageError("this run was not made by greenlab.run, and cannot be repeated")
         for name in ("func", "items", "count"):

@@ -13,13 +13,13 @@ Must not import: live, magics.
 from __future__ import annotations
 
 import traceback
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from greenlab.text.format import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
 MOST_CHARS: Final = 4000
 """Characters of a message that are shown: two thirds from its beginning, one third from its end."""
@@ -139,7 +139,37 @@ class Raised(NamedTuple):
             _CONTEXT.__set__(self.error, context)
 
 
+class _FrameLeftOut:
+    """Leaves the frame of its `with` out of the tracebacks of what is raised there.
+
+    Where a worker process raised an error, that frame is the last one here, and IPython hides no last frame.
+    """
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None and trace is not None:
+            set_traceback(error, trace.tb_next)  # what goes on to be raised (CPython 3.11 to 3.15)
+
+
+frame_left_out: Final = _FrameLeftOut()
 _CONTEXT: Final[Any] = vars(BaseException)["__context__"]
+
+
+def cut_traceback(error: BaseException, left_out: Callable[[str], bool]) -> None:
+    """Leave the frames of files of which `left_out` is true out of an exception's own traceback."""
+    frames = []
+    trace = error.__traceback__
+    while trace is not None:
+        frames.append(trace)
+        trace = trace.tb_next
+    kept: TracebackType | None = None
+    for one in reversed(frames):
+        if not left_out(one.tb_frame.f_code.co_filename):
+            same = one.tb_next is kept
+            kept = one if same else TracebackType(kept, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    set_traceback(error, kept)
 
 
 def set_traceback(error: BaseException, trace: TracebackType | None) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from typing import Any
 
 import pytest
@@ -242,3 +243,44 @@ def test_a_loop_that_waits_on_the_hub_is_woken_by_the_task_it_awaits(started: An
         return await greenlab.spawn(lambda: eventlet.sleep(0.02) or "done")
 
     assert "done" == asyncio.run(asyncio.wait_for(main(), 5))
+
+
+def _fail() -> None:
+    eventlet.sleep(0)
+    raise KeyError("mine")
+
+
+def _functions_of(error: BaseException) -> list[str]:
+    return [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def test_a_waiter_sees_the_frames_of_the_task_each_time_and_none_of_the_waiting(started: Any) -> None:
+    task = greenlab.spawn(_fail)
+    for _ in range(2):
+        with pytest.raises(KeyError) as caught:
+            task.wait()
+        here = "test_a_waiter_sees_the_frames_of_the_task_each_time_and_none_of_the_waiting"
+        assert [here, "_fail"] == _functions_of(caught.value)
+
+
+def test_an_awaiter_sees_the_frames_of_the_task_only() -> None:
+    async def main() -> list[str]:
+        here = hub.start()
+        try:
+            with pytest.raises(KeyError) as caught:
+                await hub.spawn(here, _fail)
+            return _functions_of(caught.value)
+        finally:
+            hub.stop()
+
+    assert ["main", "_fail"] == asyncio.run(main())
+
+
+def test_a_failure_that_nothing_waits_for_is_printed_from_the_tasks_own_first_line_on(
+    started: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = greenlab.spawn(_fail)
+    wait_until(lambda: task.dead)
+    told = capsys.readouterr().err
+    assert "in _fail" in told
+    assert 1 == told.count('File "')

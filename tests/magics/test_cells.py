@@ -52,6 +52,26 @@ def test_a_checked_call_has_the_number_of_the_cell(kernel: Kernel) -> None:
     assert f"In[{cell.number + 1}]" not in cell.value + _plain(cell.error or "")
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "greenlab.run(wait, [1, 0], live=False).results",
+        "greenlab.run(wait, [1, 0], live=False, pool='threads').results",
+        "greenlab.spawn(wait, 0).wait()",
+        "await greenlab.spawn(wait, 0)",
+        "greenlab.offload(wait, 0, pool='threads')",
+        "greenlab.offload(wait, 0)",
+        "%greenstep no_such_stepper",
+    ],
+)
+def test_what_a_cell_shows_of_an_error_has_no_frames_of_what_ran_the_task(kernel: Kernel, code: str) -> None:
+    kernel.run("import greenlab\ndef wait(i):\n    return 1 // i")
+    error = kernel.run(code).error
+    assert error is not None
+    for inner in ("/greenlab/", "/eventlet/", "/ipykernel_"):
+        assert inner not in _plain(error)
+
+
 def test_a_traceback_names_the_cell_of_a_function_not_the_file_that_is_made_up_for_it(kernel: Kernel) -> None:
     defined = kernel.run("def wait(i):\n    return 1 // i")
     said = kernel.run("%%greenrun --no-live -n 2\nwait(i)").value

@@ -37,6 +37,7 @@ def test_the_exception_comes_back_with_the_line_that_raised_it(pool: str) -> Non
     told = "".join(traceback.format_exception(caught.value))
     assert "return a / b" in told
     assert "/eventlet/" not in told
+    assert "workers.py" not in told
 
 
 def test_a_process_is_another_one_and_a_thread_another_thread() -> None:

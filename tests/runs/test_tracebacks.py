@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -98,6 +99,29 @@ def test_an_error_that_is_read_keeps_its_cause_and_can_be_pickled() -> None:
     assert isinstance(error.__cause__, ZeroDivisionError)
     assert "ZeroDivisionError" in run.first_failure
     assert "no such thing" == str(pickle.loads(pickle.dumps(error)))
+
+
+@pytest.mark.parametrize("pool", ["green", "threads"])
+def test_results_show_the_frames_of_the_task_and_none_of_what_ran_it(pool: str) -> None:
+    run = greenlab.run(lambda x: (time.sleep(0.001), invert(x)), [0, 1], pool=pool, timeout=60, live=False)
+    assert ["read", "<lambda>", "invert"] == functions_of(read(run))
+
+
+def test_a_task_over_its_time_limit_is_shown_where_it_waited() -> None:
+    run = greenlab.run(lambda x: time.sleep(60 * x), [0, 1], timeout=0.05, live=False)
+    assert ["read", "<lambda>"] == functions_of(read(run))
+    assert "eventlet" not in run.first_failure
+    assert "time.sleep(60 * x)" in run.first_failure
+
+
+def test_items_that_raise_are_shown_where_they_did() -> None:
+    def items() -> Any:
+        yield 1
+        invert(0)
+
+    with pytest.raises(greenlab.SourceError) as caught:
+        greenlab.run(abs, items(), live=False)
+    assert ["items", "invert"] == functions_of(caught.value.__cause__)
 
 
 def test_what_made_a_run_fail_fast_does_not_grow_either() -> None:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import cloudpickle
 
 from greenlab.errors import GreenlabError, NotSendableError
-from greenlab.places import is_machinery
+from greenlab.places import is_machinery, with_cells_named
 from greenlab.pools.processes import culprits
 from greenlab.pools.processes.framing import (
     ERROR,
@@ -266,7 +266,8 @@ def load_error(body: Bytes) -> BaseException:
     except BaseException:  # it needs something that only the worker has
         loaded = None
     error = loaded if isinstance(loaded, BaseException) else RemoteTaskError(name, message)
-    _set_cause(error, RemoteTraceback(text))
+    # By the numbers that they have in the kernel: in the process that made the text cells are files.
+    _set_cause(error, RemoteTraceback(with_cells_named(text)))
     return error
 
 
