@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.hub import eventlet
 from greenlab.live.terminal import Part
-from greenlab.live.words import done_text, format_count, format_duration
+from greenlab.live.words import done_text, format_duration
+from greenlab.text.format import speed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -141,7 +142,7 @@ def parts_of(run: Watched, rate: float) -> list[Part]:
         rate: tasks/s over the last seconds.
     """
     done = f"{run.done:,}" if run.total is None else f"{run.done:,} of {run.total:,}"
-    parts = [Part(done), *_failed(run), Part(f"{format_count(rate)} tasks/s"), Part(f"{run.in_flight:,} in flight")]
+    parts = [Part(done), *_failed(run), _speed(run, rate), Part(f"{run.in_flight:,} in flight")]
     clock = format_duration(round(run.elapsed_s, 1))
     if run.total is not None and rate > 0:
         left_s = float(f"{max(run.total - run.done, 0) / rate:.2g}")
@@ -153,8 +154,12 @@ def end_parts(run: Any) -> list[Part]:
     """Return how a run ended, in parts of a line."""
     stopped = [Part("stopped", problem=True)] if run.cancelled else []
     rate = (run.done - run.done_before) / run.elapsed_s if run.elapsed_s > 0 else 0.0
-    figures = [Part(f"{format_count(rate)} tasks/s"), Part(format_duration(run.elapsed_s))]
+    figures = [_speed(run, rate), Part(format_duration(run.elapsed_s))]
     return [*stopped, Part(done_text(run)), *_failed(run), *figures]
+
+
+def _speed(run: Watched, rate: float) -> Part:
+    return Part(speed(rate, ended=run.done - run.done_before, failed=run.failed))
 
 
 def _failed(run: Watched) -> list[Part]:

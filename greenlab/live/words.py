@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from greenlab.pools.registry import SPECS, spec_of
 from greenlab.text import format as texts
-from greenlab.text.format import counted, plural
+from greenlab.text.format import counted, plural, speed
 from greenlab.text.theme import readable
 
 if TYPE_CHECKING:
@@ -76,9 +76,8 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
 
 def _speed(facts: Facts) -> tuple[str, bool]:
     """Return the throughput; where every task failed, what it is a throughput of."""
-    if facts.failed and facts.failed == facts.done_here:
-        return f"{format_count(facts.throughput)} failures/s", True
-    return f"{format_count(facts.throughput)} tasks/s", False
+    said = speed(facts.throughput, ended=facts.done_here, failed=facts.failed)
+    return said, 0 < facts.failed == facts.done_here
 
 
 def picture_words(facts: Facts) -> str:
@@ -125,7 +124,8 @@ def problem_lines(facts: Facts, most: int) -> list[str]:
 def progress_line(name: str, facts: Facts, in_flight: int, rate: float) -> str:
     """Return how far a run is, as a line of plain text."""
     failed = f", {facts.failed:,} failed" if facts.failed else ""
-    return f"{name}: {done_text(facts)}, {format_count(rate)} tasks/s, {in_flight:,} in flight{failed}"
+    said = speed(rate, ended=facts.done_here, failed=facts.failed)
+    return f"{name}: {done_text(facts)}, {said}, {in_flight:,} in flight{failed}"
 
 
 def header_html(facts: Facts, in_flight: int, rate: float) -> str:
@@ -141,9 +141,10 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
     """
     color = pool_color(facts.pool)
     of = "" if facts.total is None else f" / {facts.total:,}"
+    ended, unit = speed(rate, ended=facts.done_here, failed=facts.failed).split(" ")
     numbers = [
         f"<b>{facts.done:,}</b>{of} {plural('task', facts.done if facts.total is None else facts.total)}",
-        f"<b>{format_count(rate)}</b> tasks/s",
+        f"<b>{ended}</b> {unit}",
         f"<b>{in_flight:,}</b> in flight",
         *(f"{name} <b>{format_duration(value)}</b>" for name, value in (("p50", facts.p50_s), ("p99", facts.p99_s))),
     ]

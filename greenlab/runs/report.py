@@ -10,7 +10,7 @@ from greenlab.places import is_machinery, with_cells_named
 from greenlab.pools.processes.serialization import RemoteTraceback
 from greenlab.pools.registry import spec_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
-from greenlab.text.format import counted, rate, seconds
+from greenlab.text.format import counted, seconds, speed
 from greenlab.text.theme import STYLE
 from greenlab.text.tracebacks import lines_of, message_of, traceback_of, visible
 
@@ -28,17 +28,21 @@ def lines(run: RunResults) -> list[str]:
         # All that varies is in one line, which test tools can leave out.
         of = counted(run.done, "task") if run.total is None else f"{run.done:,} of {counted(run.total, 'task')}"
         failed = f", {run.failed:,} failed" if run.failed else ""
-        so_far = f"{of}{failed}, {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}"
+        so_far = f"{of}{failed}, {_speed(run)} in {seconds(run.elapsed_s)}, {width}"
         return [f"{run.pool} run of {run.label}: still running", f"  so far: {so_far}"]
     counts = run.counts
     of = f"{counts['succeeded']:,} of " if counts["total"] != counts["succeeded"] else ""
     out = [
         f"{run.pool} run of {run.label}: {of}{counted(counts['total'], 'task')} succeeded",
-        f"  {rate(run.throughput)} in {seconds(run.elapsed_s)}, {width}",
+        f"  {_speed(run)} in {seconds(run.elapsed_s)}, {width}",
         f"  {_latency(run, 'p50', 'p90', 'p99', 'max')}",
         *(f"  {remark}" for remark in _remarks(run)),
     ]
     return [visible(line) for line in out]
+
+
+def _speed(run: RunResults) -> str:
+    return speed(run.throughput, ended=run.done - run.done_before, failed=run.failed)
 
 
 def _latency(run: RunResults, *names: str) -> str:

@@ -89,6 +89,11 @@ def rate(value: float) -> str:
     return f"{count(value)} tasks/s"
 
 
+def speed(value: float, *, ended: int, failed: int) -> str:
+    """Format how many tasks ended a second; where all that ended failed, as failures/s: nothing was achieved."""
+    return f"{count(value)} failures/s" if failed and failed == ended else rate(value)
+
+
 def times(ratio: float) -> str:
     """Format a ratio of 1 or more, without more digits than a measurement has: 1.03 times, 3.4 times, 1,200 times.
 

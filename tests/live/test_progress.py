@@ -87,6 +87,14 @@ def test_tasks_of_the_run_that_is_resumed_do_not_count_for_the_rate() -> None:
     assert "10 tasks/s" in [part.text for part in progress.end_parts(run)]
 
 
+def test_the_rate_of_tasks_that_all_failed_is_one_of_failures() -> None:
+    run = FakeRun(total=200, elapsed_s=2.0, done=200, done_before=180, failed=20)
+    run.cancelled = False  # type: ignore[attr-defined]
+    assert "10 failures/s" in [part.text for part in progress.end_parts(run)]
+    assert "45 failures/s" in [part.text for part in progress.parts_of(run, 45.0)]
+    assert "45 tasks/s" in [part.text for part in progress.parts_of(FakeRun(total=200), 45.0)]
+
+
 # -- other people's output ---------------------------------------------------------------------------------
 
 

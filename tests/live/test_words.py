@@ -42,6 +42,14 @@ def test_the_header_counts_failures_by_type_and_says_how_long_the_hub_was_blocke
     assert "failed" not in words.header_html(facts(), 1, 2.0)
 
 
+def test_the_rate_of_tasks_that_all_failed_is_one_of_failures() -> None:
+    bad, good = facts(done=3, failed=3), facts(done=3, failed=2)
+    assert "<b>2</b> failures/s" in words.header_html(bad, 1, 2.0)
+    assert "<b>2</b> tasks/s" in words.header_html(good, 1, 2.0)
+    assert ", 2 failures/s, " in words.progress_line("run", bad, 1, 2.0)
+    assert ", 2 tasks/s, " in words.progress_line("run", good, 1, 2.0)
+
+
 def test_the_header_names_the_line_that_held_the_hub_longest_and_counts_the_others() -> None:
     lines = ("0.75 s at line 3 of Cell In[2], in <lambda>: CPU, task 7, 9 waited behind it", "0.10 s at line 4 of a.py")
     said = words.header_html(facts(blocked=((0.5, 1.25),), blocked_lines=lines[:1]), 1, 2.0)

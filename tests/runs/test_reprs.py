@@ -98,3 +98,12 @@ def test_a_report_says_how_long_the_pool_took_to_start_where_that_took_time(star
     assert "start-up" not in repr(run)
     run.startup_s = 0.25
     assert "start-up of the pool, not counted above: 250 ms" in repr(run)
+
+
+def test_the_report_of_a_run_in_which_every_task_failed_counts_failures_a_second(started: Any) -> None:
+    with pytest.raises(greenlab.RunError) as caught:
+        greenlab.run(lambda _: 1 / 0, range(3), live=False)
+    said = repr(caught.value.run)
+    assert " failures/s in " in said
+    assert "tasks/s" not in said
+    assert " tasks/s in " in greenlab.run(lambda x: 1 / x, range(3), live=False).summary()
