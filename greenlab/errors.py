@@ -105,6 +105,10 @@ class PendingError(_OneLineError):
     """A result was asked for while its task had not ended. Call `run.wait()` first."""
 
 
+AS_ATTRIBUTE = "the exception's attribute run"
+"""Where an interrupted run is found, in messages, while it has no name."""
+
+
 class RunInterrupted(KeyboardInterrupt):
     """A cell that waited for a run was interrupted. The run is cancelled, and what has ended stays readable.
 
@@ -114,7 +118,7 @@ class RunInterrupted(KeyboardInterrupt):
         run: the `Run`.
     """
 
-    def __init__(self, run: Any, name: str = "the exception's attribute run") -> None:
+    def __init__(self, run: Any, name: str = AS_ATTRIBUTE) -> None:
         counts = run.counts
         total = f"{counts['total']:,} task{'s' * (counts['total'] != 1)}"
         failed = f" ({counts['failed']:,} failed)" if counts["failed"] else ""
@@ -130,15 +134,20 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 class SeriesInterrupted(RunInterrupted):
-    """A cell that waited for a race or a sweep was interrupted. The runs that have ended stay readable.
+    """A cell that waited for a race, a sweep or an advice was interrupted. The runs that have ended stay readable.
 
     Attributes:
-        run: the `Race` or the `Sweep`.
+        run: the `Race` or the `Sweep`; of an advice, the `Run` that was going on.
     """
 
-    def __init__(self, message: str, run: Any) -> None:
-        KeyboardInterrupt.__init__(self, message)
+    def __init__(self, message: str, run: Any, name: str = AS_ATTRIBUTE) -> None:
+        KeyboardInterrupt.__init__(self, f"{message} is in {name}")
         self.run = run
+        self._message = message
+
+    def named(self, name: str) -> Self:
+        """Return the same error for where the run is to be found by the name of a variable."""
+        return type(self)(self._message, self.run, name)
 
 
 class RunError(_OneLineError, _WithRunError):

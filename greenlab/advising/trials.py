@@ -170,7 +170,7 @@ class Advisor:
             return self._run()
         except RunInterrupted as interrupt:
             raise SeriesInterrupted(
-                "the advice was interrupted before it was made; its last run is the error's `run`",
+                "the advice was interrupted before it was made; the run that was going on",
                 interrupt.run,
             ) from None
 

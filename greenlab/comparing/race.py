@@ -104,7 +104,7 @@ class Race(Series):
             if pool not in missing and pool not in self.failures and len(self.runs_of(pool)) < self.repeat
         ]
         what = "; ".join([*([f"{', '.join(missing)} did not finish"] if missing else []), *again])
-        return f"the race was interrupted: {what or 'all had run'}; what has ended is in _race"
+        return f"the race was interrupted: {what or 'all had run'}; what has ended"
 
     def check(self) -> Race:
         """Raise if every pool failed.

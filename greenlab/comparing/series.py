@@ -94,6 +94,7 @@ class Series:
         raise NotImplementedError
 
     def _interrupt_message(self) -> str:
+        """Return what is missing, and what there is: where it is follows."""
         raise NotImplementedError
 
     def _warm_up_in(self, pool: str, stage: str, meter: UsageMeter, **options: Any) -> Run | None:

@@ -149,7 +149,7 @@ class Sweep(Series):
 
     def _interrupt_message(self) -> str:
         missing = ", ".join(f"{value:,}" for value in self.concurrencies[len(self.points) :])
-        return f"the sweep was interrupted: no figures for {missing} in flight; what has ended is in _sweep"
+        return f"the sweep was interrupted: no figures for {missing} in flight; what has ended"
 
     # -- results -------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab import pools
 from greenlab.api import compare
-from greenlab.errors import UsageError
+from greenlab.errors import SeriesInterrupted, UsageError
 from greenlab.magics import body, options
 
 if TYPE_CHECKING:
@@ -92,7 +92,10 @@ def _run(ip: Any, name: str, made: Any, out: str | None) -> Any:
     ip.user_ns[name] = made
     if out:
         ip.user_ns[out] = made
-    return made.run()
+    try:
+        return made.run()
+    except SeriesInterrupted as interrupt:
+        raise interrupt.named(name) from None
 
 
 def _pools(text: str) -> tuple[str, ...]:

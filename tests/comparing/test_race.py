@@ -270,8 +270,11 @@ def test_a_failure_that_is_to_stop_the_race_stops_it_and_its_run_stays(number: i
 def test_a_run_that_is_interrupted_counts_for_nothing_and_ends_the_race() -> None:
     cut: Any = InterruptedRun("prefork", 100.0, tasks=7)
     race, _ = scripted({("prefork", 1): greenlab.RunInterrupted(cut)})
-    with pytest.raises(greenlab.SeriesInterrupted, match="prefork did not finish; green ran 1 of 2 times"):
+    with pytest.raises(greenlab.SeriesInterrupted, match="prefork did not finish; green ran 1 of 2 times") as caught:
         race.run()
+    assert str(caught.value).endswith("; what has ended is in the exception's attribute run")
+    assert str(caught.value.named("r")).endswith("; what has ended is in r")
+    assert race is caught.value.run is caught.value.named("r").run
     assert "interrupted" == race.all_runs[-1].reason
     assert usage() == race.all_runs[-1].usage
     assert (True, True, None) == (race.interrupted, race.ended, race.current)

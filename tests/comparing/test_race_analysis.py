@@ -145,14 +145,14 @@ def test_a_run_that_was_cut_short_counts_for_nothing_and_stays_readable() -> Non
     assert "threads  did not run" in repr(race)
     race.repeat = 3
     assert race._interrupt_message() == (
-        "the race was interrupted: prefork, threads did not finish; green ran 2 of 3 times; what has ended is in _race"
+        "the race was interrupted: prefork, threads did not finish; green ran 2 of 3 times; what has ended"
     )
 
 
 def test_an_interrupt_that_came_last_says_that_all_had_run() -> None:
     race = raced({"green": [100, 100], "prefork": []})
     race.failures["prefork"] = "gone"
-    assert "the race was interrupted: all had run; what has ended is in _race" == race._interrupt_message()
+    assert "the race was interrupted: all had run; what has ended" == race._interrupt_message()
 
 
 # -- what was the limit --------------------------------------------------------------------------------------
