@@ -67,14 +67,19 @@ class Recommendation:
     missing: tuple[str, ...] = ()
 
 
-def recommend_concurrency(points: Sequence[Point]) -> Recommendation:
-    """Fit the law to a sweep's points and advise a concurrency, or return what is missing."""
-    missing = _too_little_data(points)
+def recommend_concurrency(points: Sequence[Point], asked: int = 0) -> Recommendation:
+    """Fit the law to a sweep's points and advise a concurrency, or return what is missing.
+
+    Args:
+        points: what has been measured, ascending by concurrency.
+        asked: how many concurrencies were to be tried, if an interrupt came before all had been.
+    """
+    missing = _too_little_data(points, asked)
     usable = [point for point in points if point.counted and point.throughput > 0]
     if not usl.have_scipy():
         return Recommendation(missing=(*missing, "the fit needs scipy: pip install scipy"))
     if len({point.concurrency for point in usable}) < usl.PARAMETERS:
-        return Recommendation(missing=missing or (_more_points(points),))
+        return Recommendation(missing=missing or (_more_points(points, asked),))
     errors = [_error(point) for point in usable]
     columns = [point.concurrency for point in usable], [point.throughput for point in usable], errors
     law = usl.fit(*columns)
@@ -137,11 +142,11 @@ def _advise(points: Sequence[Point], law: Usl) -> Recommendation:
     )
 
 
-def _too_little_data(points: Sequence[Point]) -> tuple[str, ...]:
+def _too_little_data(points: Sequence[Point], asked: int) -> tuple[str, ...]:
     """Return sentences on too few points, points of too few tasks, and points with failed tasks."""
     found = []
     if len({point.concurrency for point in points}) < LEAST_POINTS:
-        found.append(_more_points(points))
+        found.append(_more_points(points, asked))
     for point in points:
         least = max(LEAST_TASKS, LEAST_ROUNDS * point.concurrency)
         if point.failed > MOST_FAILED * point.tasks:
@@ -159,8 +164,10 @@ def _too_little_data(points: Sequence[Point]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _more_points(points: Sequence[Point]) -> str:
+def _more_points(points: Sequence[Point], asked: int) -> str:
     have = len({point.concurrency for point in points})
+    if have < asked >= LEAST_POINTS:
+        return f"{have} of {counted(asked, 'concurrency')} had been tried, and {LEAST_POINTS} or more are needed"
     return f"{LEAST_POINTS} concurrencies or more are needed, not {have}: such as -c 1,10,100,1000"
 
 

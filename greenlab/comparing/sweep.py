@@ -149,7 +149,8 @@ class Sweep(Series):
 
     def _interrupt_message(self) -> str:
         missing = ", ".join(f"{value:,}" for value in self.concurrencies[len(self.points) :])
-        return f"the sweep was interrupted: no figures for {missing} in flight; what has ended"
+        what = f"no figures for {missing} in flight" if missing else "all had been tried"
+        return f"the sweep was interrupted: {what}; what has ended"
 
     # -- results -------------------------------------------------------------------------------------------
 
@@ -158,7 +159,7 @@ class Sweep(Series):
         """What follows from the points; see `greenlab.comparing.recommend.Recommendation`."""
         if self._recommendation is not None:
             return self._recommendation
-        found = recommend.recommend_concurrency(self.points)
+        found = recommend.recommend_concurrency(self.points, len(self.concurrencies) if self.interrupted else 0)
         if self.ended:
             self._recommendation = found  # every repr asks for it
         return found

@@ -70,7 +70,9 @@ def advice(sweep: SweepFacts) -> str:
     """Return a sentence: which concurrency is enough, or that there is no advice."""
     recommendation = sweep.recommendation
     if recommendation.concurrency is None or recommendation.interval is None:
-        return "no advice, for something is missing:" if sweep.ended else sweep.stage
+        if not sweep.ended:
+            return sweep.stage
+        return f"no advice, for {'it was interrupted' if sweep.interrupted else 'something is missing'}"
     low, high = recommendation.interval
     between = f" ({low:,} to {high:,})" if low < high else ""
     return (
@@ -176,9 +178,11 @@ def _closer_concurrencies(sweep: SweepFacts, low: int, high: int) -> str:
 def rows(sweep: SweepFacts) -> list[list[str]]:
     """Return a row of the table for each concurrency."""
     done = [_row(point) for point in sweep.points]
-    left = sweep.concurrencies[len(sweep.points) :]
-    why = "interrupted" if sweep.interrupted else "did not run"
-    return done + [[f"{value:,}", why] for value in left if sweep.ended]
+    if not sweep.ended:
+        return done
+    left = [f"{value:,}" for value in sweep.concurrencies[len(sweep.points) :]]
+    cut = 1 if sweep.interrupted else 0
+    return done + [[value, "interrupted"] for value in left[:cut]] + [[value, "did not run"] for value in left[cut:]]
 
 
 def _row(point: Point) -> list[str]:

@@ -60,7 +60,11 @@ def counted(number: int, noun: str) -> str:
 
 def plural(noun: str, number: int) -> str:
     """Return a noun as it stands after a number: `task` after 1, otherwise `tasks`."""
-    return noun if number == 1 else f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
+    if number == 1:
+        return noun
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if noun.endswith(("s", "ch")) else f"{noun}s"
 
 
 def shortened(words: str, most: int) -> str:

@@ -193,10 +193,34 @@ def test_a_wide_interval_is_followed_by_what_narrows_it() -> None:
 
 
 def test_an_interrupted_sweep_says_what_has_not_run() -> None:
-    sweep = made(GOOD[:2], widths=(1, 5, 10))
+    sweep = made(GOOD[:2], widths=(1, 5, 10, 20, 40))
     sweep.interrupted = True
     assert "  10         interrupted" in repr(sweep)
-    assert "no figures for 10 in flight" in sweep._interrupt_message()
+    assert ["20", "40"] == [line.split()[0] for line in repr(sweep).splitlines() if line.endswith("did not run")]
+    assert "no figures for 10, 20, 40 in flight" in sweep._interrupt_message()
+    sweep.points = GOOD[:5]
+    assert "the sweep was interrupted: all had been tried; what has ended" == sweep._interrupt_message()
+
+
+def test_an_interrupted_sweep_does_not_advise_what_was_asked_for_anyway() -> None:
+    sweep = made([], widths=(1, 5, 10, 20))
+    sweep.interrupted = True
+    assert "no advice, for it was interrupted" == sweep.advice
+    assert ["0 of 4 concurrencies had been tried, and 4 or more are needed"] == sweep.missing
+    few = made(GOOD[:1], widths=(1, 5))
+    few.interrupted = True
+    assert ["4 concurrencies or more are needed, not 1: such as -c 1,10,100,1000"] == few.missing
+
+
+def test_an_interrupted_sweep_is_advised_by_the_points_that_it_has() -> None:
+    sweep = made(GOOD[:5], widths=(1, 5, 10, 20, 40, 80))
+    sweep.interrupted = True
+    assert sweep.advice.startswith("advised: -c 20")
+
+
+def test_the_words_of_a_picture_without_advice_run_on_without_a_stray_colon() -> None:
+    figure = sweep_figure.draw(snapshot_of(made(points(10, 90, widths=(1, 10))))).figure  # type: ignore[arg-type]
+    assert "; no advice, for something is missing; 4 concurrencies or more are needed" in figure.alt
 
 
 def test_the_table_has_a_row_a_concurrency() -> None:

@@ -29,7 +29,8 @@ def test_a_time_has_the_unit_that_suits_it(value: float, expected: str) -> None:
 @pytest.mark.parametrize(
     ("number", "noun", "expected"),
     [(0, "task", "0 tasks"), (1, "task", "1 task"), (2000, "task", "2,000 tasks"), (1, "switch", "1 switch"),
-     (2, "switch", "2 switches"), (2, "green thread", "2 green threads"), (1, "more line", "1 more line")],
+     (2, "switch", "2 switches"), (2, "green thread", "2 green threads"), (1, "more line", "1 more line"),
+     (4, "concurrency", "4 concurrencies"), (2, "key", "2 keys")],
 )  # fmt: skip
 def test_a_noun_agrees_with_its_number(number: int, noun: str, expected: str) -> None:
     assert expected == texts.counted(number, noun)
