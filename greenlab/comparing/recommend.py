@@ -7,8 +7,8 @@ Two concurrencies are returned:
   Quantitative System Performance, 1984, chapter 5; X/R, the power, is highest there: L. Kleinrock, Power and
   Deterministic Rules of Thumb for Probabilistic Problems in Computer Communications, 1979.)
 * the *advised* one: the least that gives `SHARE` of the highest throughput. It is read off the fitted law, and kept
-  within what was measured: not below `SHARE` of the knee, which Little's law rules out, and not above the first
-  measured point that does give it. (The law bends gently; a server with a hard limit does not.)
+  within what was measured: not below `SHARE` of the knee, which Little's law rules out, above the last measured point
+  that falls short, and not above the first that does not. (The law bends gently; a server with a hard limit does not.)
 
 Its interval does not trust the law, which is one shape of many: between two concurrencies that were tried the true
 curve may bend anywhere. See `likely_interval`.
@@ -20,9 +20,10 @@ Must not import: live, magics; numpy and scipy before something is fitted.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from math import ceil, floor, isnan
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenlab.comparing import usl
 from greenlab.text.format import counted, times_as
@@ -38,6 +39,8 @@ LEAST_POINTS = usl.PARAMETERS + 1
 LEAST_TASKS, LEAST_ROUNDS = 20, 2
 """Tasks, and rounds of as many tasks as the concurrency, that must end between a point's ramps."""
 MOST_FAILED = 0.01
+MISFIT = 0.05
+"""A law that is farther off the points than this, and than they are known, is not theirs."""
 RISING = 0.2
 """If the curve's elasticity at the highest concurrency is above this, it has not reached its maximum."""
 _RESAMPLES = 1000
@@ -57,6 +60,7 @@ class Recommendation:
         interval: where it lies nine times out of ten, its lowest and its highest value; or None.
         knee: the concurrency at which tasks begin to wait for each other more than throughput gains, or None.
         law: the fitted law, or None.
+        law_holds: whether the law describes the points, so that conclusions can be drawn from its figures.
         missing: what is missing for an advice, a sentence each.
     """
 
@@ -64,6 +68,7 @@ class Recommendation:
     interval: tuple[int, int] | None = None
     knee: int | None = None
     law: Usl | None = None
+    law_holds: bool = False
     missing: tuple[str, ...] = ()
 
 
@@ -85,7 +90,7 @@ def recommend_concurrency(points: Sequence[Point], asked: int = 0) -> Recommenda
     law = usl.fit(*columns)
     missing = missing or _inconclusive(usable, law)
     if missing:
-        return Recommendation(law=law, missing=missing)
+        return Recommendation(law=law, law_holds=_holds(usable, law), missing=missing)
     return _advise(usable, law)
 
 
@@ -109,15 +114,50 @@ def likely_interval(points: Sequence[Point]) -> tuple[int, int]:
     drawn = np.array([point.throughput for point in points]) * np.exp(off)
     highest = drawn.max(axis=1, keepdims=True)
     high = tried[np.argmax(drawn >= SHARE * highest, axis=1)]
-    # The highest of several that are alike is high by chance: the lower end is by the mean of those.
-    weights = np.where(drawn >= highest * np.exp(-_ALIKE * errors), errors**-2.0, 0.0)
-    top = (drawn * weights).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+    top = _mean_of_the_highest(drawn, errors)
     enough_at = np.argmax(drawn >= SHARE * top, axis=1)
     low = np.where(enough_at > 0, tried[enough_at - 1], 1)
     if tried[0] == 1:
         low = np.clip(SHARE * top[:, 0] * points[0].mean_s * np.exp(off[:, 0]), low, tried[enough_at])
     lowest = np.quantile(low, _QUANTILES[0], method="inverted_cdf")
     return _round(float(lowest), floor), int(np.quantile(high, _QUANTILES[1], method="inverted_cdf"))
+
+
+def _mean_of_the_highest(rates: Any, errors: Any) -> Any:
+    """Return the mean of those throughputs of each row that are like its highest, which itself is high by chance."""
+    import numpy as np
+
+    weights = np.where(rates >= rates.max(axis=1, keepdims=True) * np.exp(-_ALIKE * errors), errors**-2.0, 0.0)
+    return (rates * weights).sum(axis=1, keepdims=True) / weights.sum(axis=1, keepdims=True)
+
+
+def _holds(points: Sequence[Point], law: Usl) -> bool:
+    return law.misfit <= max(MISFIT, *(_error(point) for point in points))
+
+
+def _highest(points: Sequence[Point], law: Usl) -> float:
+    """Return the highest throughput: the law's, which is not high by chance, but no more than was measured."""
+    import numpy as np
+
+    if _holds(points, law):
+        return min(law.max_throughput(points[-1].concurrency), max(point.throughput for point in points))
+    rates, errors = [point.throughput for point in points], [_error(point) for point in points]
+    return float(_mean_of_the_highest(np.array([rates]), np.array(errors))[0, 0])
+
+
+def _above_the_last_short(points: Sequence[Point], enough: float) -> float:
+    """Return the least concurrency for a throughput that the last point which clearly falls short of it allows.
+
+    Between that one and the next, which gives it, throughput is taken to rise in proportion.
+    """
+    least = 1.0
+    for point, after in itertools.pairwise(points):
+        if point.throughput >= enough:
+            break
+        if point.throughput * (1 + 2 * _error(point)) < enough:
+            missing = (enough - point.throughput) / max(after.throughput - point.throughput, 1e-9)
+            least = point.concurrency + min(missing, 1.0) * (after.concurrency - point.concurrency)
+    return least
 
 
 def _advise(points: Sequence[Point], law: Usl) -> Recommendation:
@@ -128,17 +168,20 @@ def _advise(points: Sequence[Point], law: Usl) -> Recommendation:
         # Between two points the law may promise more than was measured at any.
         return fitted.least_concurrency(SHARE * min(fitted.max_throughput(highest), measured), highest)
 
-    top = min(law.max_throughput(highest), measured)
+    top = _highest(points, law)
     knee = max(top * first.mean_s, 1.0)
     least = min(SHARE * knee, highest)
     most = next((point.concurrency for point in points if point.throughput >= SHARE * top), highest)
     advised = min(max(enough(law), least), max(most, least))
+    if advised <= max((point.concurrency for point in points if point.concurrency < most), default=0):
+        advised = max(advised, _above_the_last_short(points, SHARE * top))
     low, high = likely_interval(points)
     return Recommendation(
         concurrency=_round(advised),
         interval=(min(low, _round(advised)), max(high, _round(advised))),
         knee=_round(min(knee, highest), round),
         law=law,
+        law_holds=_holds(points, law),
     )
 
 

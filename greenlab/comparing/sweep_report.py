@@ -56,7 +56,7 @@ WIDE = 1.5
 """An interval is wide when its ends are farther apart than this factor."""
 
 NEGLIGIBLE = 0.001
-"""A share of the work, or a rise of throughput, that is below this is said not to be there."""
+"""A share of the work that is below this is said not to be there, and so is what is left of all of it."""
 
 _HEADER = ("in flight", "tasks", "throughput", "p50", "p99", "throughput × latency", "errors")
 
@@ -86,19 +86,24 @@ def law_words(sweep: SweepFacts) -> list[str]:
     law = sweep.law
     if law is None:
         return []
+    if not sweep.recommendation.law_holds:
+        return [
+            f"a law fitted to the points is {law.misfit:.0%} off, too far to conclude from; symbols() has its figures"
+        ]
     found = [f"one task at a time would give {rate(law.rate)}"]
-    if law.contention >= NEGLIGIBLE:
+    knee = sweep.recommendation.knee
+    if law.contention > 1 - NEGLIGIBLE:
+        found.append("tasks stand in line for each other all the time, so that more in flight do not raise throughput")
+    elif law.contention >= NEGLIGIBLE:
         most = f"which limits throughput to {times(1 / law.contention)} that, however many are in flight"
         found.append(f"for {law.contention:.2%} of their work tasks stand in line for each other, {most}")
-    else:
+    elif knee is None or knee >= sweep.concurrencies[-1]:  # from the knee on they wait for each other
         found.append("tasks do not stand in line for each other")
     if law.peak <= sweep.concurrencies[-1]:
         found.append(f"beyond {law.peak:,.0f} in flight they slow each other down by more than one more task adds")
     else:
         found.append("in what was tried, one more in flight never made it slower")
-    found.append(
-        f"these three are of a law fitted to the points, which are {law.misfit:.0%} off; symbols() has its figures"
-    )
+    found.append(f"this is by a law fitted to the points, which are {law.misfit:.0%} off; symbols() has its figures")
     return found
 
 

@@ -103,13 +103,15 @@ def times(ratio: float) -> str:
 
     A ratio above 1 is never written as 1, down to 1.0001.
     """
+    if ratio - 1 < 10**-_RATIO_DIGITS:
+        return "1 times"
     if not math.isfinite(ratio):
         return "infinitely many times"
     if round(ratio, 1) >= 10:
         return f"{round(ratio, 1 - math.floor(math.log10(ratio))):,.0f} times"
     if ratio >= 1.3:
         return f"{ratio:.1f} times"
-    more = max(ratio - 1, 10**-_RATIO_DIGITS)
+    more = ratio - 1
     return f"{ratio:.{max(2, math.ceil(-math.log10(more)))}f} times"
 
 

@@ -135,8 +135,7 @@ GOOD = [closed_loop(n, 20, 0.05, 8) for n in (1, 5, 10, 20, 40, 80)]
 def test_the_report_names_the_sweep_first_and_says_the_advice_the_law_and_littles_check() -> None:
     text = repr(made(GOOD))
     assert text.startswith("sweep: url in urls in green\n  advised: -c 20")
-    assert "one task at a time would give 20" in text
-    assert "stand in line" in text
+    assert "a law fitted to the points is" in text
     assert "Little's law holds" in text
     assert ["1", "5", "10", "20", "40", "80"] == [line.split()[0] for line in text.splitlines()[-6:]]
     html = made(GOOD)._repr_mimebundle_()["text/html"]
@@ -176,13 +175,37 @@ def test_below_its_picture_the_report_leaves_out_what_stands_there() -> None:
 def test_where_the_law_finds_no_queue_and_no_peak_the_report_says_so() -> None:
     widths = (1, 10, 100, 1000)
     sweep = made(points(*(min(n, 900) * 10.0 for n in widths), widths=widths, noise=0.02))
-    sweep._recommendation = recommend.Recommendation(law=usl.Usl(10, 1e-18, 1e-18))
+    sweep._recommendation = recommend.Recommendation(law=usl.Usl(10, 1e-18, 1e-18), law_holds=True)
     assert [
         "tasks do not stand in line for each other",
         "in what was tried, one more in flight never made it slower",
     ] == (sweep_report.law_words(sweep)[1:3])
     assert "σ = 0," in sweep.symbols()
     assert "could not be fitted" in made(points(10, 90, widths=(1, 10))).symbols()
+
+
+def test_the_report_draws_no_conclusion_from_a_law_that_is_far_off_the_points() -> None:
+    sweep = made(points(94.4, 186, 368, 359, widths=(1, 2, 4, 8)))  # a server of four places: its law peaks at 7
+    assert 4 == sweep.concurrency == sweep.knee
+    words = sweep_report.law_words(sweep)
+    assert ["a law fitted to the points is 7% off, too far to conclude from; symbols() has its figures"] == words
+    assert "7% off the curve" in sweep.symbols()
+
+
+def test_beyond_the_knee_the_report_does_not_say_that_nobody_waits() -> None:
+    sweep = made(points(10, 20, 40, 80, widths=(1, 2, 4, 8)))
+    law = usl.Usl(10, 0.0, 0.01)
+    for knee, says in ((3, False), (8, True), (None, True)):
+        sweep._recommendation = recommend.Recommendation(law=law, law_holds=True, knee=knee)
+        assert says == ("tasks do not stand in line for each other" in sweep_report.law_words(sweep))
+
+
+def test_where_all_of_the_work_is_done_one_after_another_the_report_says_it_in_words() -> None:
+    sweep = made(points(500, 502, 499, 500))
+    sweep._recommendation = recommend.Recommendation(law=usl.Usl(500, 0.9999, 0.0), law_holds=True)
+    said = "tasks stand in line for each other all the time, so that more in flight do not raise throughput"
+    assert said == sweep_report.law_words(sweep)[1]
+    assert "100.00%" not in repr(sweep)
 
 
 def test_a_wide_interval_is_followed_by_what_narrows_it() -> None:

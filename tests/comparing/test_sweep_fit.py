@@ -158,6 +158,21 @@ def test_where_more_brings_nothing_the_advice_is_one() -> None:
     assert (1, 1) == (verdict.concurrency, verdict.knee)
 
 
+@pytest.mark.parametrize(
+    ("rates", "least"),
+    [((105_374, 70_000, 123_397, 121_000), 3), ((100, 100, 100, 125), 5), ((105, 123, 90, 60), 2)],
+)
+def test_no_concurrency_is_advised_whose_point_clearly_falls_short_of_the_highest(
+    rates: tuple[float, ...], least: int
+) -> None:
+    given = points(*rates, widths=(1, 2, 4, 8))
+    verdict = recommend.recommend_concurrency(given)
+    assert verdict.concurrency is not None
+    assert least <= verdict.concurrency
+    low, high = verdict.interval or (0, 0)
+    assert low <= verdict.concurrency <= high
+
+
 def test_more_noise_widens_the_interval() -> None:
     law = usl.Usl(10, 0.05, 0.0005)
     widths = (1, 5, 10, 15, 20, 30, 40, 50, 70, 100)
