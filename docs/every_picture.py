@@ -131,7 +131,7 @@ def sweep_of(tried: int, seconds: float = 2.0) -> SweepSnapshot:
     """Return a sweep over a server with forty places, of which so many points have been tried."""
     made = sweep(CONCURRENCIES, tried, servers=40, seconds=seconds, label="ask")
     if not made.ended:
-        made.stage = f"{made.concurrencies[tried]:,} in flight"
+        made.stage = made._stage_at(made.concurrencies[tried])
     return cast("SweepSnapshot", snapshot_of(made))
 
 

@@ -64,6 +64,11 @@ class Series:
         self._figure = figure
 
     @property
+    def share(self) -> float | None:
+        """How much of it is done, from 0 to 1; None if only the run that goes on says how far it is."""
+        return None
+
+    @property
     def name(self) -> str:
         """The series' name, in one line without a number that varies: test tools compare it with a saved one."""
         raise NotImplementedError

@@ -68,6 +68,14 @@ class RepeatedItems:
         self._at += 1
         return item
 
+    @property
+    def share(self) -> float:
+        """How much is over, from 0 to 1: of the time at the most, or of the least time and of as many as are enough."""
+        if self._begin_s is None:
+            return 0.0
+        spent_s = perf_counter() - self._begin_s
+        return min(max(spent_s / self._most_s, min(spent_s / self._least_s, self._at / self._enough)), 1.0)
+
 
 class Sweep(Series):
     """The same tasks at several concurrencies. Made by `greenlab.sweep` and `%%greensweep`.
@@ -96,8 +104,15 @@ class Sweep(Series):
         self.concurrencies = tuple(sorted(set(concurrencies)))
         self.seconds = seconds
         self._own_workers = own_workers
+        self._laps: RepeatedItems | None = None
         self.points: list[Point] = []
         self._recommendation: Recommendation | None = None
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, from 0 to 1, by the time that each concurrency takes."""
+        now = 0.0 if self._laps is None else self._laps.share
+        return (len(self.points) + now) / len(self.concurrencies)
 
     @property
     def name(self) -> str:
@@ -117,13 +132,18 @@ class Sweep(Series):
                 self._measure_point(concurrency, meter)
 
     def _warm_up_at(self, concurrency: int, meter: UsageMeter) -> None:
-        warm = self._warm_up_in(self.pool, f"{concurrency:,} in flight", meter, concurrency=concurrency)
+        warm = self._warm_up_in(self.pool, self._stage_at(concurrency), meter, concurrency=concurrency)
         if warm is not None:
             self._check(warm, counts=False)
 
+    def _stage_at(self, concurrency: int) -> str:
+        which = self.concurrencies.index(concurrency) + 1
+        return f"{concurrency:,} in flight, {which} of {len(self.concurrencies)}"
+
     def _measure_point(self, concurrency: int, meter: UsageMeter) -> None:
-        items = RepeatedItems(self.items, concurrency, self.seconds)
-        run = self._run_in(self.pool, items, f"{concurrency:,} in flight", meter, concurrency=concurrency)
+        items = self._laps = RepeatedItems(self.items, concurrency, self.seconds)
+        run = self._run_in(self.pool, items, self._stage_at(concurrency), meter, concurrency=concurrency)
+        self._laps = None
         self._check(run)
         starts_s, ends_s = run.times()
         self.points.append(

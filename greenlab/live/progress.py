@@ -125,29 +125,39 @@ class ProgressLine:
             head = Part(f"{self._series.kind}: {self._series.stage}")
         else:
             head = Part(f"{run.pool}: {run.label}")
+        share = None if self._series is None else self._series.share
         if run is None:
-            return [head], None
+            return [head], share
         self._recent.append((run.elapsed_s, run.done))
         then_s, done = self._recent[0] if len(self._recent) > 1 else (0.0, run.done_before)
         rate = (run.done - done) / max(run.elapsed_s - then_s, 1e-6)
-        share = run.done / run.total if run.total else None
-        return [head, *parts_of(run, rate)], share
+        if share is not None:
+            return [head, *parts_of(run, rate, (self._elapsed_s, share))], share
+        return [head, *parts_of(run, rate)], run.done / run.total if run.total else None
 
 
-def parts_of(run: Watched, rate: float) -> list[Part]:
+def parts_of(run: Watched, rate: float, series: tuple[float, float] | None = None) -> list[Part]:
     """Return how far a run is, in parts of a line, the most important ones first.
 
     Args:
         run: one that goes on.
         rate: tasks/s over the last seconds.
+        series: of a series that says how far it is, the seconds since it began, and the share that is done.
     """
     done = f"{run.done:,}" if run.total is None else f"{run.done:,} of {run.total:,}"
     parts = [Part(done), *_failed(run), _speed(run, rate), Part(f"{run.in_flight:,} in flight")]
-    clock = format_duration(round(run.elapsed_s, 1))
-    if run.total is not None and rate > 0:
-        left_s = float(f"{max(run.total - run.done, 0) / rate:.2g}")
-        clock += f", about {format_duration(round(left_s, 1))} left" if left_s >= 1 else ""
-    return [*parts, Part(clock)]
+    elapsed_s, left_s = run.elapsed_s, 0.0
+    if series is not None:
+        elapsed_s, share = series
+        left_s = elapsed_s * (1 - share) / share if share > 0 else 0.0
+    elif run.total is not None and rate > 0:
+        left_s = max(run.total - run.done, 0) / rate
+    return [*parts, Part(_clock(elapsed_s, float(f"{left_s:.2g}")))]
+
+
+def _clock(elapsed_s: float, left_s: float) -> str:
+    left = f", about {format_duration(round(left_s, 1))} left" if left_s >= 1 else ""
+    return f"{format_duration(round(elapsed_s, 1))}{left}"
 
 
 def end_parts(run: Any) -> list[Part]:

@@ -13,6 +13,7 @@ from sweep_doubles import closed_loop, points
 
 import greenlab
 from greenlab import UsageError
+from greenlab.api import compare
 from greenlab.comparing import recommend, steady_state, sweep_report, usl
 from greenlab.comparing.sweep import Sweep
 from greenlab.hub import eventlet
@@ -112,6 +113,32 @@ def test_a_mistake_is_one_line_before_anything_runs(options: dict[str, Any], say
     greenlab.stop()
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_sweep_knows_how_far_it_is(started: Any) -> None:
+    seen: list[tuple[str, float]] = []
+
+    class Observer:
+        def series_started(self, sweep: Sweep) -> None:
+            self.sweep = sweep
+
+    watching = Observer()
+
+    def task(_: int) -> None:
+        time.sleep(0.005)
+        seen.append((watching.sweep.stage, watching.sweep.share))
+
+    sweep = compare.prepare_sweep(task, count=5, concurrency=(1, 2, 4, 1000), seconds=0.05, live=False)
+    sweep._observers.add(watching)
+    sweep.run()
+    stages = list(dict.fromkeys(stage for stage, _ in seen))
+    measured = ["1 in flight, 1 of 4", "2 in flight, 2 of 4", "4 in flight, 3 of 4", "1,000 in flight, 4 of 4"]
+    assert ["1 in flight, 1 of 4, warming up", *measured] == stages
+    for number, stage in enumerate(measured):
+        shares = [share for name, share in seen if name == stage]
+        assert sorted(shares) == shares
+        assert number / 4 <= shares[0] <= shares[-1] <= (number + 1) / 4
+    assert 1.0 == sweep.share
 
 
 # -- how it shows --------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,18 @@ def test_the_rate_of_tasks_that_all_failed_is_one_of_failures() -> None:
     assert "10 failures/s" in [part.text for part in progress.end_parts(run)]
     assert "45 failures/s" in [part.text for part in progress.parts_of(run, 45.0)]
     assert "45 tasks/s" in [part.text for part in progress.parts_of(FakeRun(total=200), 45.0)]
+
+
+def test_a_sweep_is_told_by_how_much_of_its_time_is_over(terminal: Terminal, line: TerminalLine) -> None:
+    run: Any = FakeRun(total=None, elapsed_s=1.0, done=90)
+    series: Any = SimpleNamespace(kind="sweep", stage="10 in flight, 2 of 4", current=run, share=0.25)
+    shown = ProgressLine(line, may_write=lambda: True, says_end=lambda: True)
+    shown._series, shown._began_s = series, perf_counter() - 20
+    parts, share = shown._parts(run)
+    assert 0.25 == share
+    assert ["sweep: 10 in flight, 2 of 4", "90", "90 tasks/s"] == [part.text for part in parts[:3]]
+    assert re.fullmatch(r"2\d(\.\d)? s, about 6\d s left", parts[-1].text)
+    assert 0.25 == shown._parts(None)[1]
 
 
 # -- other people's output ---------------------------------------------------------------------------------
