@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from math import inf, nan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from greenlab.advising.advice import (
     CLOSE,
@@ -31,12 +31,13 @@ from greenlab.advising.model import with_more_in_flight
 from greenlab.errors import GreenlabError, RunError, RunInterrupted, SeriesInterrupted
 from greenlab.pools.partial_job import PartialJob
 from greenlab.pools.registry import spec_of
+from greenlab.runs.observers import Observers
 from greenlab.runs.resource_usage import LEAST_S, UsageMeter
 from greenlab.text.format import counted, rate
 from greenlab.text.tracebacks import first_line_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from greenlab.advising.advice import TaskCost
     from greenlab.hub import GuestHub
@@ -136,9 +137,11 @@ class SamplingPool:
         """Do nothing: the green pool is closed by its owner, the hub."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Advisor:
     """Runs the sample and the trials, and makes the advice.
+
+    To its observers it is a series of runs, see `greenlab.runs.observers`.
 
     Attributes:
         items: the items of the sample. If there are more than `least`, as many are run as are needed.
@@ -148,7 +151,16 @@ class Advisor:
         seconds: for how long a stage, the sample or a trial, may begin tasks.
         make_sample: makes the run of the sample, and its pool.
         make_run: makes a run in a pool: `make_run(meter=…, pool=…, items=…, **sizes)`.
+        label: what the tasks are called.
+        observers: are told of the start and the end.
+        current: the run that goes on, or the last one; None before there is one.
+        stage: what is being done, in a few words.
+        interrupted: whether it was interrupted.
     """
+
+    kind: ClassVar[str] = "advice"
+    share: ClassVar[float | None] = None
+    """How much is done is not known: what a trial shows decides whether another one follows."""
 
     items: Sequence[Any]
     least: int
@@ -157,7 +169,17 @@ class Advisor:
     seconds: float
     make_sample: Callable[[Sequence[Any], int], tuple[Run, SamplingPool]]
     make_run: Callable[..., Run]
+    label: str = "tasks"
+    observers: Iterable[Any] = ()
     meter: UsageMeter = field(default_factory=UsageMeter)
+    current: Run | None = None
+    stage: str = "about to start"
+    interrupted: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name, in one line."""
+        return f"advice on {self.label}"
 
     def run(self) -> Advice:
         """Run the sample and the trials, and wait.
@@ -166,17 +188,24 @@ class Advisor:
             RunError: every task of the sample failed.
             SeriesInterrupted: it was interrupted.
         """
+        observers = Observers(self.observers)
+        observers.notify("series_started", self)
         try:
             return self._run()
-        except RunInterrupted as interrupt:
-            raise SeriesInterrupted(
-                "the advice was interrupted before it was made; the run that was going on",
-                interrupt.run,
-            ) from None
+        except KeyboardInterrupt:
+            self.interrupted = True
+            if self.current is None:
+                raise
+            self.current.cancel()
+            what = "the advice was interrupted before it was made; the run that was going on"
+            raise SeriesInterrupted(what, self.current) from None
+        finally:
+            observers.notify("series_ended", self)
 
     def _run(self) -> Advice:
         run, pool = self.make_sample(self.items, self.least)
-        self._complete(run)
+        up_to = "up to " if len(self.items) > self.least else ""
+        self._complete(run, f"a sample of {up_to}{counted(len(self.items), 'task')}")
         failed, done = run.failed, run.done
         if failed == done or pool.sample is None:
             raise RunError(_failure_message(run), run)
@@ -292,12 +321,12 @@ class Advisor:
             if plan.workers is not None:
                 warm = self.make_run(items=items[: plan.workers], **sizes)
                 cold = not warm._pool.pids
-                self._complete(warm)
+                self._complete(warm, f"{plan}, warming up")
                 startup_s = warm.startup_s if cold else None
             else:
                 startup_s = None
             run = self.make_run(items=items, **sizes)
-            self._complete(run)
+            self._complete(run, f"trying {plan}")
             if run._pool_error is not None:
                 run._pool_error.again()
         except RunInterrupted:
@@ -309,8 +338,9 @@ class Advisor:
         throughput = succeeded / max(run.elapsed_s, 1e-9)
         return Trial(plan, throughput, run.elapsed_s, startup_s, why_not, self._foreign_cores())
 
-    def _complete(self, run: Run) -> None:
+    def _complete(self, run: Run, stage: str) -> None:
         """Run to the end, but begin no task after `seconds`."""
+        self.current, self.stage = run, stage
         run.start()
 
         def enough() -> None:

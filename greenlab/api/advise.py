@@ -12,6 +12,7 @@ from greenlab.advising.trials import AT_ONCE, ENOUGH_S, MOST_SAMPLE, SAMPLE, SEC
 from greenlab.api.options import check_task, items_of
 from greenlab.api.run import prepare
 from greenlab.api.session import start
+from greenlab.api.views import progress_lines_for
 from greenlab.checks import positive_number, whole_number
 from greenlab.comparing.series import read_once
 from greenlab.pools.routes import Routed, routes_of
@@ -38,6 +39,7 @@ def advise(
     seconds: float = SECONDS,
     timeout: float | None = None,
     label: str | None = None,
+    live: bool | None = None,
 ) -> Advice:
     """Advise which pool suits these tasks, how many in flight and how many workers, with reasons.
 
@@ -53,6 +55,7 @@ def advise(
         seconds: after so long the sample, and each trial, begins no further task.
         timeout: seconds that one task may take.
         label: the name of the runs in lists.
+        live: whether a line in a terminal shows what is tried; by default, in IPython.
 
     Returns:
         the `Advice`: `pool`, `concurrency`, `workers`, `reasons`, `sure`, `evidence`; `advice.options` are those of
@@ -62,7 +65,7 @@ def advise(
         UsageError: an option makes no sense; the message says what to write.
         RunError: every task of the sample failed.
         SourceError: the items' iterator raised.
-        SeriesInterrupted: it was interrupted.
+        SeriesInterrupted: it was interrupted; its attribute `run` is the run that was going on.
     """
     if sample is not None:
         sample = whole_number("sample", sample, 1)
@@ -88,6 +91,8 @@ def advise(
         seconds=seconds,
         make_sample=make_sample,
         make_run=make_run,
+        label=label or str(getattr(func, "__name__", "tasks")),
+        observers=progress_lines_for(start(), live),
     ).run()
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from greenlab.runs import Run
     from greenlab.tracing.timeline import Timeline
 
-__all__ = ["report_maker", "run_figure", "series_views_for", "timeline_figure", "views_for"]
+__all__ = ["progress_lines_for", "report_maker", "run_figure", "series_views_for", "timeline_figure", "views_for"]
 
 
 def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
@@ -34,6 +34,11 @@ def views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
 def series_views_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
     """Return the observers that show a series of runs, as `views_for` does those of a run."""
     return _observers(here, live, _live_series_view)
+
+
+def progress_lines_for(here: GuestHub, live: bool | None) -> Sequence[Any]:
+    """Return the observers that show, outside notebooks, a series of runs of which there is no picture."""
+    return _observers(here, live, lambda _: None)
 
 
 def _live_view(here: GuestHub) -> Any:
@@ -53,7 +58,10 @@ def _observers(here: GuestHub, live: bool | None, in_kernel: Callable[[GuestHub]
     if live is False:
         return ()
     shell = places.shell()
-    return (in_kernel(here),) if _is_kernel(shell) else _progress_lines(here, shell, live)
+    if not _is_kernel(shell):
+        return _progress_lines(here, shell, live)
+    view = in_kernel(here)
+    return () if view is None else (view,)
 
 
 def _progress_lines(here: GuestHub, shell: Any, live: bool | None) -> Sequence[Any]:

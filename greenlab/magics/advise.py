@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from greenlab.advising.trials import SECONDS
 from greenlab.api import advise
-from greenlab.errors import UsageError
+from greenlab.errors import SeriesInterrupted, UsageError
 from greenlab.magics import body, options
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NAME = "greenadvise"
 # The advice is about some of these; the rest is for runs.
 _NEVER = (
     "--concurrency", "--workers", "--pool", "--retries", "--rate", "--fail-fast", "--discard", "--max-tasks",
-    "--max-memory", "--detach", "--no-live", "--trace", "--out",
+    "--max-memory", "--detach", "--trace", "--out",
 )  # fmt: skip
 
 
@@ -47,15 +47,20 @@ def advise_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str |
     given = parsed.options
     task = body.compile_body(ip, NAME, line, cell, parsed.target, ip.user_ns)
     items = None if parsed.iterable is None else body.evaluate(ip, parsed.iterable)
-    advice = advise.advise(
-        task,
-        items,
-        count=given.count,
-        sample=given.sample,
-        seconds=given.seconds,
-        timeout=given.timeout,
-        label=parsed.label,
-    )
+    try:
+        advice = advise.advise(
+            task,
+            items,
+            count=given.count,
+            sample=given.sample,
+            seconds=given.seconds,
+            timeout=given.timeout,
+            label=parsed.label,
+            live=False if given.no_live else None,
+        )
+    except SeriesInterrupted as interrupt:
+        ip.user_ns["_run"] = interrupt.run
+        raise interrupt.named("_run") from None
     ip.user_ns["_advice"] = advice
     if given.out:
         ip.user_ns[given.out] = advice

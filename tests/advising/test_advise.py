@@ -276,7 +276,11 @@ def test_an_interrupted_advice_says_so(started: Any) -> None:
     wait_until(greenlab.ps)
     eventlet.sleep(0.02)
     eventlet.kill(task, KeyboardInterrupt())
-    assert "the advice was interrupted" in str(task.wait())
+    error = task.wait()
+    assert "the advice was interrupted before it was made; the run that was going on is in the exception's" in str(
+        error
+    )
+    assert (True, 5) == (error.run.cancelled, error.run.counts["total"])
 
 
 @pytest.mark.parametrize(
@@ -321,6 +325,17 @@ def test_a_cell_is_advised_and_the_advice_is_kept(kernel: Kernel) -> None:
     assert cell.value.startswith("advice: -p green -c ")
     assert '<div class="greenlab-advice">' in cell.result["text/html"]
     assert "(True, 'green')" == kernel.run("a is _advice, a.pool").value
+
+
+def test_an_interrupted_advice_leaves_the_run_that_was_going_on_in_the_notebook(kernel: Kernel) -> None:
+    cell = kernel.run(
+        "%%greenadvise x in range(30)\nimport os, signal, time\n"
+        "if x == 9:\n    os.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.02)\nx"
+    )
+    what = "the advice was interrupted before it was made; the run that was going on is in _run"
+    assert f"KeyboardInterrupt: {what}" == cell.error
+    assert "('x in range(30)', True)" == kernel.run("_run.label, _run.cancelled").value
+    assert "True" == kernel.run("_run.outcomes[:3] == [0, 1, 2]").value
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,26 @@ def test_an_interrupt_of_an_endless_run_says_what_has_ended() -> None:
     child.close()
 
 
+def test_an_advice_says_what_is_tried_and_when_it_has_ended() -> None:
+    code = """
+        import greenlab, time
+        greenlab.advise(lambda _: time.sleep(0.15), range(20), sample=20, live=True, label="a wait")
+        print("went on")
+    """
+    child = pexpect.spawn(
+        sys.executable,
+        ["-c", textwrap.dedent(code)],
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(20, 120),
+        env=IN_TERMINAL,
+    )
+    child.expect_exact("advice: a sample of 20 tasks  ")
+    child.expect(r"advice on a wait: ended after [\d.]+ m?s\r\n")
+    child.expect_exact("went on")
+    child.close()
+
+
 def test_a_script_whose_output_is_a_file_writes_no_control_character_and_one_line_at_the_end() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", textwrap.dedent(SCRIPT), "green"],
