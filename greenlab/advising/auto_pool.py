@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from importlib import import_module
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -114,8 +115,11 @@ class AutoPool:
         """Record what was decided."""
         self._decisions[job] = what
 
-    def start(self, job: Job) -> None:
-        """Do nothing: it begins in green."""
+    def start(self, job: Job) -> None:  # noqa: ARG002 (it begins in green, for every job)
+        """Import the pools that it may move to: while tasks run, that would hold the hub, and be told as a block."""
+        for name in (*pools.LOCAL, ELSEWHERE):
+            if name != pools.AUTO:
+                getattr(import_module(f"greenlab.pools.{name}"), f"{name.title()}Pool")  # packages load it when asked
 
     def run(self, job: Job) -> None:
         """Run every task of `job`; wait for the last."""

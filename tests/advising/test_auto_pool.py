@@ -7,6 +7,8 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -380,3 +382,14 @@ def test_tasks_that_take_long_are_joined_by_more_though_none_has_ended(monkeypat
     growing.job._decided = True
     growing.job._on_timer()
     assert 2 == len(growing.timers), "and once it is decided no more"
+
+
+def test_the_modules_of_pools_that_it_may_move_to_are_there_before_the_first_task() -> None:
+    code = (
+        "import sys, greenlab\nfrom greenlab import pools\nseen = []\n"
+        "greenlab.run(lambda _: seen.append(set(sys.modules)), range(1), pool='auto')\n"
+        "for name in {*pools.LOCAL, 'celery'} - {'auto'}:\n    pools.get(greenlab.start(), name)\n"
+        "print(sorted(name for name in set(sys.modules) - seen[0] if name.startswith('greenlab.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "[]\n" == done.stdout
