@@ -197,7 +197,10 @@ class RunResults:
 
     @property
     def latency(self) -> Latency:
-        """Latency percentiles in seconds: attributes p50, p90, p99, max."""
+        """Latency percentiles in seconds: attributes p50, p90, p99, max.
+
+        Of a task that was tried again, its last try counts.
+        """
         if self._latency is not None:
             return self._latency
         latency = self.ledger.latency()
@@ -226,7 +229,10 @@ class RunResults:
         return self._pool.decision(self.ledger) if isinstance(self._pool, DecidingPool) else ""
 
     def spans(self) -> tuple[Sequence[float], Sequence[float]]:
-        """Return when tasks started and ended, in seconds from the run's start, of those that have ended."""
+        """Return when tasks started and ended, in seconds from the run's start, of those that have ended.
+
+        Of a task that was tried again it is the start of its last try; with a rate, its intended first start.
+        """
         pairs = [
             (start - self.started_s, end - self.started_s)
             for start, end in zip(self.ledger.started_s, self.ledger.ended_s, strict=True)
