@@ -8,7 +8,6 @@ Must not import: eventlet, asyncio, IPython.
 
 from __future__ import annotations
 
-import difflib
 import html
 import importlib.metadata
 import importlib.util
@@ -19,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from greenlab.checks import did_you_mean
 from greenlab.errors import UsageError
 from greenlab.probes import libraries
 
@@ -98,7 +98,8 @@ def look_up(names: Iterable[str]) -> LibraryVerdicts:
     names = list(names)
     verdicts = [_verdict_on(name) for name in names]
     if not any(verdicts):
-        raise UsageError(f"{_missing(names[0])}: give a module's name, or a call: %greencheck fetch(url)")
+        how = "give a module's name, or a call: %greencheck fetch(url)"
+        raise UsageError(f"there is no module {names[0]!r}: {how}{_hint(names[0])}")
     return LibraryVerdicts(
         verdict or LibraryVerdict(name, MISSING, _missing(name)) for name, verdict in zip(names, verdicts, strict=True)
     )
@@ -141,8 +142,11 @@ def is_library(name: str) -> bool:
 
 def _missing(name: str) -> str:
     """Return the message that there is no such module, with a similar name if there is one."""
-    near = difflib.get_close_matches(name, {*libraries.KNOWN, *sys.stdlib_module_names, *sys.modules}, n=1)
-    return f"there is no module {name!r}" + (f", do you mean {near[0]!r}?" if near else " to check")
+    return f"there is no module {name!r}{_hint(name) or ' to check'}"
+
+
+def _hint(name: str) -> str:
+    return did_you_mean(name, {*libraries.KNOWN, *sys.stdlib_module_names, *sys.modules})
 
 
 def _verdict_on(name: str) -> LibraryVerdict | None:

@@ -304,7 +304,7 @@ def test_of_several_libraries_those_that_exist_are_answered_and_others_suggested
     assert ["cooperates: requests", "CPU-bound: numpy", "no such module: sqlite", "cooperates: psycopg"] == [
         line for line in value.splitlines() if line[0] != " "
     ]
-    assert "there is no module 'sqlite', do you mean 'sqlite3'?" in value
+    assert "there is no module 'sqlite'; did you mean sqlite3?" in value
 
 
 def test_a_bare_check_tells_of_what_is_loaded_but_not_of_the_kernels_own(kernel: Kernel) -> None:
@@ -319,8 +319,8 @@ def test_a_bare_check_tells_of_what_is_loaded_but_not_of_the_kernels_own(kernel:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("reqests", "there is no module 'reqests', do you mean 'requests'?"),
-        ("reqests qqqqqqqq", "there is no module 'reqests', do you mean 'requests'?"),
+        ("reqests", "%greencheck fetch(url); did you mean requests?"),
+        ("reqests qqqqqqqq", "there is no module 'reqests': give a module's name"),
         ("1 +", "'1 +' is no expression"),
         ("await pause()", "is no expression"),
         ("--times 2 f()", "takes a whole number of 5 or more"),

@@ -123,7 +123,8 @@ def test_a_library_with_c_code_that_no_row_knows_is_unknown() -> None:
 
 
 def test_what_is_no_module_is_a_mistake() -> None:
-    with pytest.raises(UsageError, match="there is no module 'reqests', do you mean 'requests'"):
+    says = r"no module 'reqests': give a module's name, or a call: %greencheck fetch\(url\); did you mean requests\?$"
+    with pytest.raises(UsageError, match=says):
         look_up(["reqests"])
 
 
