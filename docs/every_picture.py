@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from fixed_runs import FixedTimeline, lane, latencies, queued, race, sweep, waits_and_blocks
+from fixed_runs import FixedRun, FixedTimeline, lane, latencies, queued, race, sweep, waits_and_blocks
 
 from greenlab.comparing.race_analysis import RaceRun
 from greenlab.live.drawing import curves, run_figure, timeline_figure, waterfall
@@ -19,8 +19,6 @@ from greenlab.text.theme import INVERTED, TURNED_DEG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from fixed_runs import FixedRun
 
     from greenlab.comparing.race import Race
     from greenlab.live.drawing.style import CardFigure
@@ -77,6 +75,13 @@ def cut() -> FixedRun:
 def empty(until_s: float = 2.0, *, stopped: bool = True) -> FixedRun:
     """Return a run in which nothing has ended."""
     return queued([60.0] * 300, 100, label="url in urls").at(until_s, stopped=stopped)
+
+
+def unstarted() -> FixedRun:
+    """Return a run that could not begin: what its function uses cannot be sent to a process."""
+    why = "cannot send 'lock', used by the task, to a worker process: make it inside the task, or use -p green"
+    about: dict[str, Any] = {"pool": "prefork", "concurrency": 2, "total": 300, "stopped": True, "until_s": 0.0008}
+    return FixedRun([], [], label="i", refused=why, **about)
 
 
 @cache
@@ -242,6 +247,7 @@ def states() -> dict[str, list[State]]:
             State("run-stopped", "It was stopped.", lambda: ended(feeds().at(1.2, stopped=True))),
             State("run-failed", "Every task failed.", lambda: ended(every_fails())),
             State("run-empty", "It was stopped before anything had ended.", lambda: ended(empty())),
+            State("run-unstarted", "It could not begin.", lambda: ended(unstarted())),
             State("run-turned", "Its concurrency was turned from 50 to 200 while it went on.", lambda: ended(turned())),
             State("run-huge", "A hundred thousand tasks, in half an hour.", lambda: ended(huge())),
             State("run-long", "What is written is too long for its line.", lambda: ended(long_names())),

@@ -43,6 +43,7 @@ class FixedRun:
         blocks: start, end and place of each time in which the hub was blocked.
         names: what tasks are called, where each is drawn by itself.
         limits: from when on how many tasks may be in flight, where that changes.
+        refused: why it could not begin, if it could not.
     """
 
     starts_s: Sequence[float]
@@ -61,6 +62,7 @@ class FixedRun:
     startup_s: float = 0.0
     done_before: int = 0
     first_failure: str = ""
+    refused: str = ""
 
     def at(self, until_s: float, *, stopped: bool = False) -> FixedRun:
         """Return the run at another moment of it."""
@@ -77,6 +79,14 @@ class FixedRun:
     @property
     def done(self) -> int:
         return sum(end_s <= self.until_s for end_s in self.ends_s)
+
+    @property
+    def begun(self) -> int:
+        return sum(start_s < self.until_s for start_s in self.starts_s)
+
+    @property
+    def cut_by(self) -> str:
+        return self.refused or ("it was stopped" if self.stopped else "")
 
     @property
     def failed(self) -> int:

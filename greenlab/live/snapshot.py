@@ -41,6 +41,8 @@ class Facts:
         total: how many tasks there are, or None.
         done: tasks that ended, both ways.
         done_before: how many of these had ended before the run began, in the one that it resumes.
+        begun: whether any task has begun.
+        cut_by: what ended the run before all its tasks had, in words; empty if nothing did.
         failed: tasks that ended by an exception.
         elapsed_s: seconds since the start.
         blocked: start and end of each time in which the hub was blocked, in seconds from the start.
@@ -67,6 +69,8 @@ class Facts:
     error_types: tuple[tuple[str, int], ...] = ()
     blocked_lines: tuple[str, ...] = ()
     done_before: int = 0
+    begun: bool = True
+    cut_by: str = ""
 
     @property
     def done_here(self) -> int:
@@ -77,6 +81,11 @@ class Facts:
     def throughput(self) -> float:
         """Tasks/s over the whole run so far; 0 at its very start."""
         return self.done_here / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    @property
+    def fruitless(self) -> bool:
+        """Whether the run has ended, and none of its tasks had."""
+        return not self.running and not self.done_here
 
 
 @dataclass(frozen=True)
@@ -165,6 +174,8 @@ def facts_of(run: Watched, *, titled: bool) -> Facts:
         error_types=tuple(run.error_types.items()) if run.failed else (),
         blocked_lines=tuple(run.blocked_lines),
         done_before=run.done_before,
+        begun=run.begun > 0,
+        cut_by=run.cut_by,
     )
 
 

@@ -127,8 +127,9 @@ class View:
         self._stop_sampling()
         try:
             self._columns.add_sample(run)
-            drawing = self._last_drawing(run) if self._display.draws else None
-            summary = run.summary()
+            # Of a run in which nothing began there is nothing to draw: the error below the cell says why.
+            drawing = self._last_drawing(run) if self._display.draws and run.begun else None
+            summary = run.summary() if run.begun else "no task has begun"
             text = self._saved_text(run) if self._saved_text else _joined(name_line(run), summary)
             failure = failure_html(run.first_failure if run.failed else "")
             self._display.finish(Final(text, summary, drawing, failure))

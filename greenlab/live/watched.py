@@ -52,6 +52,10 @@ class Watched(Protocol):
         """Tasks that ended, with a value or an exception."""
 
     @property
+    def begun(self) -> int:
+        """Tasks that have begun in this run, whether they have ended or not."""
+
+    @property
     def done_before(self) -> int:
         """How many of these had ended before the run began, in the one that it resumes."""
 
@@ -66,6 +70,10 @@ class Watched(Protocol):
     @property
     def running(self) -> bool:
         """Whether the run goes on."""
+
+    @property
+    def cut_by(self) -> str:
+        """What ended the run before all its tasks had, in words; empty if nothing did, or it goes on."""
 
     @property
     def blocked(self) -> Sequence[Any]:

@@ -63,7 +63,7 @@ def numbers_line(facts: Facts) -> list[tuple[str, bool]]:
         (done_text(facts), False),
         *([(f"{facts.done_before:,} before it was resumed", False)] if facts.done_before else []),
         (format_duration(facts.elapsed_s), False),
-        _speed(facts),
+        *([] if facts.fruitless else [_speed(facts)]),
     ]
     if math.isfinite(facts.p50_s):
         line += [(f"p50 {format_duration(facts.p50_s)}", False), (f"p99 {format_duration(facts.p99_s)}", False)]
@@ -114,8 +114,13 @@ def failures_text(facts: Facts) -> str:
 
 
 def problem_lines(facts: Facts, most: int) -> list[str]:
-    """Return the failures and the blocks of a run, as lines of plain text of at most `most` characters."""
-    lines = [failures_text(facts)] if facts.error_types else []
+    """Return why a run came to nothing, its failures and its blocks, as lines of at most `most` characters."""
+    lines = []
+    if facts.fruitless:
+        what = "no task has ended" if facts.begun else "no task has begun"
+        lines.append(f"{what}: {facts.cut_by}" if facts.cut_by else what)
+    if facts.error_types:
+        lines.append(failures_text(facts))
     if facts.blocked_lines:
         lines.append(f"blocked: {blocked_text(facts)}")
     return [shortened(line, most) for line in lines]

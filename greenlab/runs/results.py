@@ -9,12 +9,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from greenlab.checks import whole_number
-from greenlab.errors import CancelledError, PendingError, UsageError
+from greenlab.errors import CancelledError, GreenlabError, PendingError, UsageError
 from greenlab.hub.blocks import by_line, folded
 from greenlab.runs.aggregate import AggregateLedger
 from greenlab.runs.bars import bars_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK, PENDING
-from greenlab.text.tracebacks import frame_left_out
+from greenlab.text.tracebacks import frame_left_out, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +104,11 @@ class RunResults:
         return self.ledger.done
 
     @property
+    def begun(self) -> int:
+        """Tasks that have begun in this run, whether they have ended or not."""
+        return self.ledger.pulled - self.ledger.done_before
+
+    @property
     def done_before(self) -> int:
         """How many of these had succeeded before, in the run that this one resumes."""
         return self.ledger.done_before
@@ -117,6 +122,18 @@ class RunResults:
     def in_flight(self) -> int:
         """Tasks begun and not ended."""
         return self._pool.count(self.ledger) if self.running else 0
+
+    @property
+    def cut_by(self) -> str:
+        """What ended the run before all its tasks had, in words; empty if nothing did, or it goes on."""
+        if self.running:
+            return ""
+        if self._ended_by is not None:
+            # greenlab's own messages are sentences that need no type before them.
+            return str(self._ended_by) if isinstance(self._ended_by, GreenlabError) else message_of(self._ended_by)
+        if self.source_error is not None:
+            return f"the items ended early: {message_of(self.source_error)}"
+        return "it was stopped" if self.cancelled else ""
 
     @property
     def source_error(self) -> BaseException | None:

@@ -40,6 +40,8 @@ class FakeRun:
     error_types: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
     keeps_times: bool = True
+    begun: int = 1
+    cut_by: str = ""
     tasks: list[TaskSpan] = field(default_factory=list)
 
     def cancel(self) -> None:

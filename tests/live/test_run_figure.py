@@ -249,18 +249,32 @@ def test_a_png_holds_the_pixels_that_were_drawn() -> None:
     assert np.array_equal(np.asarray(drawn.canvas.buffer_rgba()), decoded)
 
 
-@pytest.mark.parametrize("ended", [False, True])
-def test_where_no_task_has_ended_the_axes_have_no_figure_but_zero_and_that_is_said(ended: bool) -> None:
+def test_before_a_task_has_ended_the_axes_have_no_figure_but_zero_and_that_is_said() -> None:
     noted = columns((0.25, 0, 0, 4), (2.0, 0, 0, 4))
-    going = Samples(facts(running=True, done=0, total=200), noted)
-    source = Records(facts(done=0), 0.0, [], [], noted) if ended else going
-    drawn = run_figure.draw(curves.picture_of(source))
-    throughput, in_flight, *latency = drawn.axes
-    for axes in (throughput, *latency):
+    drawn = run_figure.draw(curves.picture_of(Samples(facts(running=True, done=0, total=200), noted)))
+    throughput, in_flight, latency = drawn.axes
+    for axes in (throughput, latency):
         assert [0] == list(axes.get_yticks())
     assert [0, 2, 4] == [tick for tick in in_flight.get_yticks() if tick <= 4], "tasks are whole numbers"
-    assert ("no task has ended" if ended else "no task has ended yet") in written(drawn)
+    assert "no task has ended yet" in written(drawn)
     assert not [words for words in written(drawn) if "µs" in words]
+
+
+def test_a_run_that_ended_before_any_of_its_tasks_shows_no_throughput_and_says_why() -> None:
+    noted = columns((0.25, 0, 0, 4), (2.0, 0, 0, 4))
+    stopped = Records(facts(done=0, cut_by="it was stopped"), 0.0, [], [], noted)
+    drawn = run_figure.draw(curves.picture_of(stopped))
+    assert ["in flight"] == [axes.get_label() for axes in drawn.axes]
+    assert "no task has ended: it was stopped" in written(drawn)
+    assert not [words for words in written(drawn) if "tasks/s" in words]
+
+
+def test_a_run_that_could_not_begin_has_no_empty_panels_but_the_reason() -> None:
+    refused = Records(facts(done=0, begun=False, cut_by="cannot send 'lock'"), 0.0, [], [], columns())
+    drawn = run_figure.draw(curves.picture_of(refused))
+    assert [] == drawn.axes
+    assert "no task has begun: cannot send 'lock'" in written(drawn)
+    assert style.to_png(drawn).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("done_before", [0, 500])

@@ -74,6 +74,17 @@ def test_a_very_short_run_shows_its_header_and_its_picture_and_nothing_between(s
     assert children == psutil.Process().children(), "the view's own process ends with the run"
 
 
+@pytest.mark.usefixtures("no_widgets_left")
+@pytest.mark.parametrize("widgets", [False, True])
+def test_a_run_that_could_not_begin_leaves_no_picture(shown: list[Shown], warm: DrawingClient, widgets: bool) -> None:
+    run, view = FakeRun(begun=0), View(not_posted, client=warm, widgets=widgets)
+    view.run_started(run)
+    run.end(0.001)
+    view.run_ended(run)
+    assert {"text/plain": "green run: url in feeds\nno task has begun"} == shown[-1].bundle
+    assert not view.stands_in(None)
+
+
 def test_the_view_ticks_by_itself_and_leaves_no_green_thread(shown: list[Shown], warm: DrawingClient) -> None:
     run, view = FakeRun(), View(not_posted, client=warm)
     view.run_started(run)

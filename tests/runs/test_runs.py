@@ -13,6 +13,7 @@ import warnings
 from typing import Any
 
 import pytest
+from waiting import wait_until
 
 import greenlab
 import greenlab.api.run
@@ -121,6 +122,17 @@ def test_results_of_a_run_that_its_pool_could_not_run_raise_why() -> None:
     run = greenlab.api.run.prepare(lambda _: lock.locked(), range(3), pool="prefork", workers=1).start().wait()
     with pytest.raises(greenlab.NotSendableError, match="cannot send 'lock'"):
         _ = run.results
+    assert 0 == run.begun
+    assert run.cut_by.startswith("cannot send 'lock'")
+
+
+def test_a_run_says_what_ended_it_before_all_its_tasks_had() -> None:
+    whole = greenlab.run(lambda x: x, range(3))
+    stopped = greenlab.api.run.prepare(lambda _: time.sleep(60), range(3)).start()
+    wait_until(lambda: stopped.begun == 3)
+    assert "" == stopped.cut_by
+    stopped.cancel()
+    assert ["", "it was stopped"] == [whole.cut_by, stopped.cut_by]
 
 
 def test_a_detached_run_goes_on_and_its_results_are_refused_until_it_has_ended() -> None:

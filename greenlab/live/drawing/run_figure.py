@@ -66,7 +66,9 @@ _UNITS = ((7200.0, 3600.0, "h"), (180.0, 60.0, "min"), (1.0, 1.0, "s"), (0.0, 1e
 
 def panels(picture: Picture) -> list[str]:
     """Return the names of the panels that the picture has data for, from the top."""
-    known = ["throughput", "in flight"]
+    if not picture.facts.begun and not picture.facts.running:
+        return []
+    known = ["in flight"] if picture.facts.fruitless else ["throughput", "in flight"]
     # The latency of a run that goes on may become known later, and a panel that appears then would move the page.
     return [*known, "latency"] if picture.facts.running or np.isfinite(picture.p50_s).any() else known
 
@@ -81,6 +83,8 @@ def title_height(facts: Facts) -> int:
 def size_px(picture: Picture) -> tuple[int, int]:
     """Return the width and the height of the figure in CSS pixels."""
     names = panels(picture)
+    if not names:
+        return WIDTH_PX, title_height(picture.facts) + _NO_TITLE
     heights = sum(_CAPTION + _HEIGHTS[name] for name in names)
     return WIDTH_PX, title_height(picture.facts) + heights + _GAP * (len(names) - 1) + _FOOT
 
@@ -276,16 +280,11 @@ def _draw_throughput(axes: Axes, picture: Picture) -> None:
     draw_caption(
         axes,
         "throughput, tasks/s",
-        _nothing(facts) or ("mean over the whole run" if one_bin else f"mean of each {format_duration(picture.bin_s)}"),
+        "no task has ended yet"
+        if not facts.done
+        else ("mean over the whole run" if one_bin else f"mean of each {format_duration(picture.bin_s)}"),
     )
     draw_legend(axes, keys)
-
-
-def _nothing(facts: Facts) -> str:
-    """Return that there is nothing to be seen; empty if there is."""
-    if facts.done:
-        return ""
-    return "no task has ended yet" if facts.running else "no task has ended"
 
 
 def _draw_failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> None:
@@ -334,7 +333,7 @@ def _draw_latency(axes: Axes, picture: Picture) -> None:
     if top > 0:
         draw_caption(axes, f"latency, {unit}", "of the tasks that ended then")
     else:
-        draw_caption(axes, "latency", _nothing(picture.facts))
+        draw_caption(axes, "latency", "" if picture.facts.done else "no task has ended yet")
     draw_legend(axes, [("━", "p50", color), ("─", "p99", color)])
 
 
