@@ -125,6 +125,16 @@ def test_each_row_says_its_task_and_how_it_ended() -> None:
     assert {"succeeded", "failed", "cancelled"} <= set(written(drawn))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("item", ["日本語", "emoji 🎉", "\x1b[31mred"])
+def test_an_item_that_the_font_cannot_write_is_called_by_its_index(item: str) -> None:
+    bars = (TaskSpan("6  …/feeds/é", 0.0, 0.5, "succeeded"), TaskSpan(f"7  {item}", 0.1, 0.3, "succeeded"))
+    drawn = waterfall.draw(source(bars, label=f"{item} in items"))
+    assert style.to_png(drawn).startswith(b"\x89PNG")
+    assert ["6  …/feeds/é", "task 7"] == [label.get_text() for label in drawn.axes[0].get_yticklabels()]
+    assert item not in "".join(written(drawn))
+
+
 def test_a_task_that_took_no_time_can_be_seen() -> None:
     (axes,) = waterfall.draw(source((TaskSpan("task 0", 0.6, 0.6, "succeeded"), *BARS))).axes
     bar = part(axes, "succeeded")

@@ -10,12 +10,14 @@ Must not import: pyplot, ipywidgets, eventlet. Imported late, because matplotlib
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import FancyBboxPatch
 
 from greenlab.live.drawing.png import encode
@@ -41,6 +43,7 @@ TEXT_COLOR, MUTED = "#23272e", "#646a73"
 SHADE, PALE_RED, GRID = "#8a8f98", "#efbfb6", "#e7e8e4"
 CARD_COLOR, _EDGE = "#fcfcfa", "#d9dad6"
 _LABEL_CHARS = 56
+_NO_GLYPH = "\ufffd"
 _TITLE_Y = 22
 
 
@@ -106,6 +109,26 @@ def size_px(figure: Figure) -> tuple[int, int]:
     return width, height
 
 
+def can_draw(text: str) -> bool:
+    """Return whether the font has all characters of a text, and each can be seen."""
+    return all(char.isprintable() and ord(char) in _glyphs() for char in text)
+
+
+def drawable(text: str) -> str:
+    """Return a text with a mark for each character that the font lacks: matplotlib warns of those, and draws boxes."""
+    return text if can_draw(text) else "".join(char if can_draw(char) else _NO_GLYPH for char in text)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    """Return the characters that the font has, plain and bold."""
+    plain, bold = (
+        get_font(findfont(FontProperties(family="DejaVu Sans", weight=weight))).get_charmap()
+        for weight in ("normal", "bold")
+    )
+    return frozenset(plain) & frozenset(bold)
+
+
 def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> float:
     """Write text whose left end is at (x, y).
 
@@ -114,7 +137,7 @@ def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> float:
     """
     width, height = size_px(figure)
     given: dict[str, Any] = {"fontsize": 12 * PT, "va": "center_baseline", "parse_math": False} | style
-    written = figure.text(x / width, 1 - y / height, text, **given)
+    written = figure.text(x / width, 1 - y / height, drawable(text), **given)
     return float(written.get_window_extent().x1) * DPI / figure.dpi
 
 

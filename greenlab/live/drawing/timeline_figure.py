@@ -19,6 +19,7 @@ from greenlab.live.drawing.style import (
     RIGHT_PX,
     TEXT_COLOR,
     WIDTH_PX,
+    drawable,
     label_x,
     new_card,
     plain_style,
@@ -133,7 +134,7 @@ def _draw_axes(axes: Axes, timeline: Drawable, lanes: Sequence[Any], row: int) -
     axes.set_xlim(0, timeline.duration_s or 1.0)
     axes.set_ylim(max(1, len(lanes)) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0, labelsize=min(10.5, row - 3) * PT, labelcolor=TEXT_COLOR)
-    names = [shortened(lane.name, _NAME_CHARS) for lane in lanes]
+    names = [drawable(shortened(lane.name, _NAME_CHARS)) for lane in lanes]
     axes.set_yticks(range(len(lanes)), names, parse_math=False)
     ticks = MaxNLocator(8, steps=[1, 2, 5, 10]).tick_values(0, (timeline.duration_s or 1.0) / size_s)
     at = [float(tick) for tick in ticks if 0 <= tick * size_s <= timeline.duration_s * (1 + 1e-9)]

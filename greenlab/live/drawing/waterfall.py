@@ -31,6 +31,7 @@ from greenlab.live.drawing.style import (
     SHADE,
     TEXT_COLOR,
     WIDTH_PX,
+    can_draw,
     new_card,
     plain_style,
     style_axes,
@@ -97,7 +98,9 @@ def draw(source: Samples | Records, scale: float = 2.0) -> CardFigure:
 
 
 def _fitted(figure: Figure, name: str, size: float) -> str:
-    """Return a name, cut to the room beside the axes."""
+    """Return a name, cut to the room beside the axes; that of its index, where the font lacks characters of it."""
+    if not can_draw(name):
+        name = f"task {name.partition(' ')[0]}"
     probe = figure.text(0, 0, name, fontsize=size, parse_math=False)
     most = _NAME_CHARS
     while True:
