@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from greenlab.pools.registry import SPECS, spec_of
 from greenlab.text import format as texts
 from greenlab.text.format import counted, plural, speed
-from greenlab.text.theme import readable
+from greenlab.text.theme import as_hex, readable, turned_round
 
 if TYPE_CHECKING:
     from greenlab.live.snapshot import Facts
@@ -28,6 +28,9 @@ POOL_COLORS = {name: spec.color for name, spec in SPECS.items()}
 RED = "#a8200d"
 """The colour of failures: clearly darker than every colour of a pool, so that it stands out without its hue."""
 _LIGHT_AND_DARK = "#ffffff", "#15181c"
+READABLE = 4.5
+"""The contrast of text that can be read: level AA of WCAG 2."""
+_STEPS = 50
 _TYPES_NAMED, _NAME_CHARS = 3, 28
 
 
@@ -36,18 +39,41 @@ def pool_color(pool: str) -> str:
     return POOL_COLORS.get(pool, POOL_COLORS["auto"])
 
 
-def text_color_on(color: str) -> str:
-    """Return the colour of text on a colour: light or dark, by the contrast ratio of WCAG 2."""
-    behind = _luminance(color) + 0.05
-    return max(
-        _LIGHT_AND_DARK,
-        key=lambda text_color: max(_luminance(text_color) + 0.05, behind) / min(_luminance(text_color) + 0.05, behind),
-    )
+def badge_colors(color: str) -> tuple[str, str]:
+    """Return the colours of a badge and of its text, that can be read on light and dark pages.
+
+    Args:
+        color: the badge's. It is moved away from that of the text as far as need be, which is the lighter or the
+            darker one, whichever leaves more of the colour.
+    """
+    light, dark = _LIGHT_AND_DARK
+    ways = [(moved_away(color, light), light), (moved_away(color, dark), dark)]
+    return min(ways, key=lambda way: sum(abs(a - b) for a, b in zip(_parts(color), _parts(way[0]), strict=True)))
+
+
+def moved_away(color: str, other: str) -> str:
+    """Return a colour, darkened or lightened until it can be read beside another one on light and dark pages."""
+    end = 0.0 if _luminance(other) > _luminance("#757575") else 1.0
+    ways = (as_hex([p + (end - p) * n / _STEPS for p in _parts(color)]) for n in range(_STEPS + 1))
+    return next(way for way in ways if lower_contrast(way, other) >= READABLE)
+
+
+def lower_contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of WCAG 2 between two colours of a picture: the lower of light and dark pages."""
+    return min(_contrast(one, other), _contrast(turned_round(one), turned_round(other)))
+
+
+def _contrast(one: str, other: str) -> float:
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _parts(color: str) -> list[float]:
+    return [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
 
 
 def _luminance(color: str) -> float:
-    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in _parts(color))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
@@ -145,6 +171,7 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
         HTML that takes its text colours from the notebook's theme.
     """
     color = pool_color(facts.pool)
+    fill, on_fill = badge_colors(color)
     of = "" if facts.total is None else f" / {facts.total:,}"
     ended, unit = speed(rate, ended=facts.done_here, failed=facts.failed).split(" ")
     numbers = [
@@ -155,10 +182,10 @@ def header_html(facts: Facts, in_flight: int, rate: float) -> str:
     ]
     return (
         f'<div style="{_FONT}"><div style="display:flex;align-items:baseline;gap:10px">'
-        f'<span style="background:{color};color:{text_color_on(color)};border-radius:9px;padding:1px 9px;'
+        f'<span style="background:{fill};color:{on_fill};border-radius:9px;padding:1px 9px;'
         f'font-weight:600">{escape(facts.pool)}</span>'
         f'<b style="overflow:hidden;text-overflow:ellipsis;white-space:nowrap">{escape(facts.label)}</b>'
-        f'<span style="{_DIM}">{limit_text(facts)}</span>'
+        f'<span style="{_DIM};white-space:nowrap">{limit_text(facts)}</span>'
         f'<span style="{_DIM};margin-left:auto;white-space:nowrap">{_clock(facts, rate)}</span></div>'
         f"{_bar(facts, color)}"
         f'<div style="{_ROW}">{_spans(numbers)}</div>{_problems(facts)}</div>'

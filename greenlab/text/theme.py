@@ -15,7 +15,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 PICTURE_CLASS: Final = "greenlab-picture"
 VIEW_CLASS: Final = "greenlab-view"
@@ -56,6 +56,24 @@ def picture_html(png: bytes, about: Mapping[str, Any], below: str = "") -> str:
     return (
         f'<img src="data:image/png;base64,{source}" class="{PICTURE_CLASS}" decoding="sync" {attributes}>{below}{STYLE}'
     )
+
+
+def turned_round(color: str) -> str:
+    """Return what the rule makes of a colour on dark pages: https://www.w3.org/TR/filter-effects-1.
+
+    Args:
+        color: the colour, as #rrggbb.
+    """
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    inverted = [part * (1 - INVERTED) + (1 - part) * INVERTED for part in parts]
+    grey = 0.213 * inverted[0] + 0.715 * inverted[1] + 0.072 * inverted[2]
+    # By half a turn, whose sine is 0 and whose cosine is -1.
+    return as_hex([2 * grey - part for part in inverted])
+
+
+def as_hex(parts: Sequence[float]) -> str:
+    """Return a colour of red, green and blue, each from 0 to 1, as #rrggbb."""
+    return "#" + "".join(f"{round(255 * min(max(part, 0.0), 1.0)):02x}" for part in parts)
 
 
 def ink(color: str) -> str:

@@ -87,6 +87,25 @@ def test_text_can_be_read_on_the_card_on_light_and_dark_pages(color: str) -> Non
     assert 4.5 < contrast(on_dark(ink), on_dark(card))
 
 
+def contrast_on_each(one: str, other: str) -> tuple[float, float]:
+    """Return the contrast on a light and on a dark page."""
+    return contrast(rgb(one), rgb(other)), contrast(on_dark(rgb(one)), on_dark(rgb(other)))
+
+
+@pytest.mark.parametrize("pool", POOL_COLORS)
+def test_a_pools_badge_and_its_name_beside_a_line_can_be_read_on_light_and_dark_pages(pool: str) -> None:
+    fill, ink = words.badge_colors(POOL_COLORS[pool])
+    assert 4.5 <= min(contrast_on_each(fill, ink)) + 0.05  # colours are in steps of 1/255
+    name = words.moved_away(POOL_COLORS[pool], style.CARD_COLOR)
+    assert 4.5 <= min(contrast_on_each(name, style.CARD_COLOR)) + 0.05
+    assert np.linalg.norm(lab(rgb(fill), np.eye(3)) - lab(rgb(POOL_COLORS[pool]), np.eye(3))) < 25, "it is its colour"
+
+
+@pytest.mark.parametrize("color", [*POOL_COLORS.values(), words.RED, style.CARD_COLOR])
+def test_words_know_what_becomes_of_a_colour_on_a_dark_page(color: str) -> None:
+    assert list(on_dark(rgb(color))) == pytest.approx(list(rgb(theme.turned_round(color))), abs=1 / 255)
+
+
 @pytest.mark.parametrize("page", ["#ffffff", "#111111", "#1e1e1e"])
 @pytest.mark.parametrize("color", ["#2a7d2a", "#b03030", "#666666"])
 def test_words_in_a_colour_can_be_read_on_light_and_dark_pages(color: str, page: str) -> None:

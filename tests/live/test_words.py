@@ -86,3 +86,8 @@ def test_how_far_a_run_is_can_be_heard() -> None:
 def test_a_report_is_one_line_of_words_for_its_picture_without_a_traceback() -> None:
     report = "green run of f: 1 of 2 tasks succeeded\n  2 tasks/s\n  the first, task 1:\n    Traceback"
     assert "green run of f: 1 of 2 tasks succeeded; 2 tasks/s" == displays.alt_text(report)
+
+
+def test_an_option_in_the_header_is_not_broken_into_two_lines() -> None:
+    said = words.header_html(facts(), 1, 2.0)
+    assert 'white-space:nowrap">-c 4</span>' in said

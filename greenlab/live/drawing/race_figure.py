@@ -18,8 +18,18 @@ import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from greenlab.live.drawing.card import Card
-from greenlab.live.drawing.style import INDENT_PX, LEFT_PX, MUTED, PT, TEXT_COLOR, WIDTH_PX, label_x, plain_style
-from greenlab.live.words import RED, format_count, format_duration, pool_color, shortened, text_color_on
+from greenlab.live.drawing.style import (
+    CARD_COLOR,
+    INDENT_PX,
+    LEFT_PX,
+    MUTED,
+    PT,
+    TEXT_COLOR,
+    WIDTH_PX,
+    label_x,
+    plain_style,
+)
+from greenlab.live.words import RED, badge_colors, format_count, format_duration, moved_away, pool_color, shortened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,7 +230,7 @@ def _name_line(axes: Axes, pool: str, end: tuple[float, float], row: int | None)
     """Write a pool's name at the end of its line: on its flag, or beside the line of one that still runs."""
     end_s, share = end
     words = pool if row is None else _flag_text(pool, end_s)
-    ink = _darker(pool_color(pool))
+    ink = moved_away(pool_color(pool), CARD_COLOR)
     y, align = share, "right"
     if row is not None:
         y = 1 + (row + 0.5) * _FLAG_PX / _LINES_PX
@@ -252,12 +262,13 @@ def _draw_bars(card: Card, source: RaceSnapshot) -> None:
     for at, row in enumerate(source.rows):
         y = card.top + _ROW_PX * (at + 0.5)
         color = pool_color(row.pool)
-        pill = {"boxstyle": "round,pad=0.22,rounding_size=0.4", "facecolor": color, "edgecolor": "none"}
+        fill, on_fill = badge_colors(color)
+        pill = {"boxstyle": "round,pad=0.22,rounding_size=0.4", "facecolor": fill, "edgecolor": "none"}
         card.write(
             INDENT_PX + 3,
             y,
             row.pool,
-            color=text_color_on(color),
+            color=on_fill,
             weight="bold",
             fontsize=11 * PT,
             bbox=pill,
@@ -278,8 +289,3 @@ def _draw_bars(card: Card, source: RaceSnapshot) -> None:
         )
         card.write(x + 12, y, row.text, color=MUTED, fontsize=11 * PT, gid=f"{row.pool} words")
     card.top += height
-
-
-def _darker(color: str) -> str:
-    """Darken a colour until it reads as text on the card: a fifth off."""
-    return "#" + "".join(f"{int(int(color[at : at + 2], 16) * 0.8):02x}" for at in (1, 3, 5))

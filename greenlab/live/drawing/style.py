@@ -21,7 +21,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import FancyBboxPatch
 
 from greenlab.live.drawing.png import encode
-from greenlab.live.words import shortened, text_color_on
+from greenlab.live.words import badge_colors, shortened
 from greenlab.text.theme import PICTURE_WIDTH_PX, picture_html
 
 if TYPE_CHECKING:
@@ -143,8 +143,9 @@ def write(figure: Figure, x: float, y: float, text: str, **style: Any) -> float:
 
 def write_title(figure: Figure, badge: str, color: str, label: str, note: str = "") -> None:
     """Write the title of a card: a coloured badge, a bold label, and a note beside it."""
-    pill = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": color, "edgecolor": "none"}
-    on = {"color": text_color_on(color), "weight": "bold", "bbox": pill}
+    fill, on_fill = badge_colors(color)
+    pill = {"boxstyle": "round,pad=0.32,rounding_size=0.5", "facecolor": fill, "edgecolor": "none"}
+    on = {"color": on_fill, "weight": "bold", "bbox": pill}
     x = write(figure, INDENT_PX + 3, _TITLE_Y, badge, gid="badge", **on)
     x = write(figure, x + 14, _TITLE_Y, shortened(label, _LABEL_CHARS), weight="bold", fontsize=13 * PT, gid="label")
     write(figure, x + 10, _TITLE_Y, note, color=MUTED, gid="note")
