@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from greenlab.live import POOL_COLORS, words
-from greenlab.live.drawing import style
+from greenlab.live.drawing import style, timeline_figure
 from greenlab.text import theme
 
 if TYPE_CHECKING:
@@ -85,6 +85,23 @@ def test_text_can_be_read_on_the_card_on_light_and_dark_pages(color: str) -> Non
     ink, card = rgb(color), rgb(style.CARD_COLOR)
     assert 4.5 < contrast(ink, card)  # WCAG 2, level AA
     assert 4.5 < contrast(on_dark(ink), on_dark(card))
+
+
+@pytest.mark.parametrize("page", ["light", "dark"])
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_the_waits_of_a_trace_stand_apart_for_every_eye_by_colour_or_by_hatch(sight: str, page: str) -> None:
+    seen = {
+        kind: lab(on_dark(rgb(color)) if page == "dark" else rgb(color), SIGHTS[sight])
+        for kind, color in {**timeline_figure.KIND_COLORS, "the card": style.CARD_COLOR}.items()
+    }
+    near = [
+        pair
+        for pair in itertools.combinations(seen, 2)
+        if np.linalg.norm(seen[pair[0]] - seen[pair[1]]) < APART
+        and timeline_figure.KIND_HATCHES.get(pair[0]) == timeline_figure.KIND_HATCHES.get(pair[1])
+    ]
+    assert [] == near
+    assert 2 * APART < min(np.linalg.norm(seen[kind] - seen["the card"]) for kind in timeline_figure.KIND_COLORS)
 
 
 def contrast_on_each(one: str, other: str) -> tuple[float, float]:

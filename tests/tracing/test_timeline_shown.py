@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from fixed_runs import FixedTimeline, lane
 
 import greenlab
 from greenlab.hub import trace
@@ -115,3 +116,15 @@ def test_an_empty_timeline_can_be_drawn_too(started: GuestHub) -> None:
     assert style.to_png(empty.plot())
     assert {"text/plain", "text/html"} == set(empty._repr_mimebundle_())
     assert "0 switches" in empty.summary()
+
+
+def test_the_legend_has_no_wait_that_only_hidden_lanes_have() -> None:
+    task, hidden = lane("task 0", (0.01, "held"), (0.02, "sleep")), lane("hub", (0.01, ""), (0.02, "other"))
+    hidden.own = True
+    timeline = FixedTimeline([task, hidden], 0.03)
+    drawn = timeline_figure.draw(timeline)
+    keys = {text.get_text() for text in drawn.texts if text.get_gid() == "key"}
+    assert "waits: sleep" in keys
+    assert "waits: other" not in keys
+    whole = timeline_figure.draw(timeline, own=True)
+    assert "waits: other" in {text.get_text() for text in whole.texts}

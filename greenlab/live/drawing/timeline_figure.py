@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from matplotlib.ticker import MaxNLocator
 
 from greenlab.live.drawing.style import (
+    CARD_COLOR,
     INDENT_PX,
     MUTED,
     PT,
@@ -26,7 +27,7 @@ from greenlab.live.drawing.style import (
     style_axes,
     write,
 )
-from greenlab.live.words import RED, format_count, format_duration, shortened
+from greenlab.live.words import RED, format_count, format_duration, moved_away, shortened
 from greenlab.text.format import plural
 
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ MAX_LANES = 32
 """Lanes drawn; of more, those that held the hub longest."""
 KIND_COLORS = {
     "socket": "#56b4e9",
-    "sleep": "#b9bdc4",
+    "sleep": "#c3c7ce",
     "lock": "#e69f00",
     "queue": "#cc79a7",
-    "other": "#dfe1dc",
+    "other": "#787d86",
 }
 """A colour a kind of wait, of Okabe and Ito's palette and greys."""
+KIND_HATCHES = {"lock": "//////", "queue": "||||||"}
+"""Kinds whose colours are near those of others in greys."""
+_KIND_MARKS = {"lock": "▨", "queue": "▥"}
 
 _HOLD = "#00704f"
 _LEFT, _HEAD, _FOOT = 152, 72, 42
@@ -85,7 +89,7 @@ def draw(timeline: Drawable, scale: float = 2.0, *, own: bool = False) -> CardFi
     height = _HEAD + row * max(1, len(lanes)) + _FOOT
     with plain_style():
         figure = new_card(height, scale)
-        _draw_head(figure, timeline, wanted, len(lanes))
+        _draw_head(figure, timeline, wanted, lanes)
         box = (_LEFT / WIDTH_PX, _FOOT / height, 1 - (_LEFT + RIGHT_PX) / WIDTH_PX, 1 - (_HEAD + _FOOT) / height)
         axes = figure.add_axes(box, label="lanes")
         _draw_axes(axes, timeline, lanes, row)
@@ -106,9 +110,9 @@ def _longest(lanes: Sequence[Any], most: int) -> list[Any]:
     return sorted(lanes, key=lambda lane: -lane.held_s)[:most]
 
 
-def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], shown: int) -> None:
+def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], lanes: Sequence[Any]) -> None:
     x = write(figure, INDENT_PX, 22, "timeline", weight="bold", fontsize=13 * PT, gid="label")
-    count, switched = len(wanted), sum(len(lane.holds) for lane in wanted)
+    count, shown, switched = len(wanted), len(lanes), sum(len(lane.holds) for lane in wanted)
     of = f"{shown} of {format_count(count)}" if shown < count else f"{count}"
     switches = f"{format_count(switched)} {plural('switch', switched)}"
     words = f"{of} {plural('green thread', count)}, {switches} in {format_duration(timeline.duration_s)}"
@@ -117,14 +121,17 @@ def _draw_head(figure: CardFigure, timeline: Drawable, wanted: Sequence[Any], sh
     write(figure, x + 12, 22, words, color=MUTED, gid="number")
     held = [f"{lane.name} held the hub for {format_duration(lane.held_s)}" for lane in _longest(wanted, 3)]
     figure.alt = "; ".join([f"timeline of {words}", *held, *(["the hub was blocked"] if timeline.blocked else [])])
-    kinds = {wait.kind for lane in timeline.lanes for wait in lane.waits}
-    keys = [("holds the hub", _HOLD)]
-    keys += [(f"waits: {kind}", color) for kind, color in KIND_COLORS.items() if kind in kinds]
+    kinds = {wait.kind for lane in lanes for wait in lane.waits}
+    keys = [("■", "holds the hub", _HOLD)]
+    for kind, color in KIND_COLORS.items():
+        if kind in kinds:
+            hatched = kind in KIND_HATCHES
+            keys.append((_KIND_MARKS.get(kind, "■"), f"waits: {kind}", _hatch_color(color) if hatched else color))
     if timeline.blocked:
-        keys.append(("blocks the hub", RED))
+        keys.append(("■", "blocks the hub", RED))
     x = INDENT_PX
-    for words, color in keys:
-        x = write(figure, x, 49, "■", color=color, gid="key") + 4
+    for mark, words, color in keys:
+        x = write(figure, x, 49, mark, color=color, gid="key") + 4
         x = write(figure, x, 49, words, color=MUTED, fontsize=11 * PT, gid="key") + 14
 
 
@@ -147,7 +154,8 @@ def _draw_axes(axes: Axes, timeline: Drawable, lanes: Sequence[Any], row: int) -
 def _draw_lane(axes: Axes, number: int, lane: Any, blocked: Sequence[Span], pixel_s: float) -> None:
     for kind, color in KIND_COLORS.items():
         waits = _joined(((each.start_s, each.end_s) for each in lane.waits if each.kind == kind), pixel_s)
-        _draw_bars(axes, waits, number, 0.34, color, f"wait {kind}")
+        hatch = KIND_HATCHES.get(kind)
+        _draw_bars(axes, waits, number, 0.34, color, f"wait {kind}", hatch)
     holds = [(each.start_s, each.end_s) for each in lane.holds]
     _draw_bars(axes, [_at_least(span, pixel_s) for span in _joined(holds, pixel_s / 2)], number, 0.72, _HOLD, "held")
     _draw_bars(axes, _blocking(lane, blocked), number, 0.72, RED, "blocks")
@@ -163,10 +171,17 @@ def _blocking(lane: Any, blocked: Sequence[Span]) -> list[Span]:
     ]
 
 
-def _draw_bars(axes: Axes, spans: Iterable[Span], number: int, height: float, color: str, gid: str) -> None:
+def _draw_bars(
+    axes: Axes, spans: Iterable[Span], number: int, height: float, color: str, gid: str, hatch: str | None = None
+) -> None:
     bars = [(start_s, end_s - start_s) for start_s, end_s in spans]
     if bars:
-        axes.broken_barh(bars, (number - height / 2, height), facecolors=color, linewidth=0, gid=gid)
+        style: dict[str, Any] = {"hatch": hatch, "edgecolors": _hatch_color(color)} if hatch else {}
+        axes.broken_barh(bars, (number - height / 2, height), facecolors=color, linewidth=0, gid=gid, **style)
+
+
+def _hatch_color(color: str) -> str:
+    return moved_away(color, CARD_COLOR)
 
 
 def _joined(spans: Iterable[Span], gap_s: float) -> Iterator[Span]:
