@@ -132,6 +132,20 @@ def race_stopped() -> RaceSnapshot:
     return _race_snapshot(made)
 
 
+def race_failed() -> RaceSnapshot:
+    """Return a race in which every task failed in every pool."""
+    why = "every task failed: 40 ZeroDivisionError"
+    made = race({"green": [], "threads": []}, label="fetch", failures=dict.fromkeys(("green", "threads"), why))
+    return _race_snapshot(made)
+
+
+def sweep_stopped() -> SweepSnapshot:
+    """Return a sweep that was interrupted at its third concurrency."""
+    made = sweep(CONCURRENCIES, 2, servers=40, seconds=2.0, label="ask")
+    made.ended = made.interrupted = True
+    return cast("SweepSnapshot", snapshot_of(made))
+
+
 def sweep_of(tried: int, seconds: float = 2.0) -> SweepSnapshot:
     """Return a sweep over a server with forty places, of which so many points have been tried."""
     made = sweep(CONCURRENCIES, tried, servers=40, seconds=seconds, label="ask")
@@ -213,6 +227,13 @@ def every_fails() -> FixedRun:
     return queued(took_s, 20, fails=dict.fromkeys(range(400), "ConnectionRefusedError"), label="url in urls")
 
 
+def limited() -> FixedRun:
+    """Return a run whose rate keeps what is in flight far below its limit."""
+    starts_s = [0.02 * number for number in range(200)]
+    ends_s = [start_s + 0.05 + 0.005 * (number % 3) for number, start_s in enumerate(starts_s)]
+    return FixedRun(starts_s, ends_s, label="url in urls", total=200)
+
+
 def huge() -> FixedRun:
     """Return a run of half an hour."""
     return queued(latencies(100_000, 80.0, seed=2, spread=0.3), 5_000, label="row in table", pool="threads")
@@ -249,6 +270,7 @@ def states() -> dict[str, list[State]]:
             State("run-empty", "It was stopped before anything had ended.", lambda: ended(empty())),
             State("run-unstarted", "It could not begin.", lambda: ended(unstarted())),
             State("run-turned", "Its concurrency was turned from 50 to 200 while it went on.", lambda: ended(turned())),
+            State("run-limited", "Its rate is limited: few are in flight.", lambda: ended(limited())),
             State("run-huge", "A hundred thousand tasks, in half an hour.", lambda: ended(huge())),
             State("run-long", "What is written is too long for its line.", lambda: ended(long_names())),
         ],
@@ -262,11 +284,13 @@ def states() -> dict[str, list[State]]:
             State("race", "It has ended; each pool ran three times.", lambda: raced(race_of(*racing()))),
             State("race-running", "It goes on: the second pool runs.", lambda: raced(race_going_on())),
             State("race-far", "One pool is far behind, one could not run.", lambda: raced(race_far_apart())),
+            State("race-failed", "Every pool failed.", lambda: raced(race_failed())),
             State("race-stopped", "It was interrupted in its second pool.", lambda: raced(race_stopped())),
         ],
         "A sweep": [
             State("sweep", "It has ended.", lambda: swept(sweep_of(7))),
             State("sweep-running", "It goes on: three of seven have been tried.", lambda: swept(sweep_of(3))),
+            State("sweep-stopped", "It was interrupted at its third point.", lambda: swept(sweep_stopped())),
             State("sweep-thin", "Too few tasks have ended for an advice.", lambda: swept(sweep_of(7, seconds=0.5))),
         ],
         "A trace": [
@@ -316,8 +340,9 @@ def _sections(alts: dict[str, str]) -> Iterator[str]:
     for name in DARK:
         image = f'<img src="images/{name}.png" alt="{html.escape(alts[name])}" width="640" style="{turn}">'
         yield f'<p class="dark-page">{image}</p>\n'
-    yield "## On a narrow page\n\nAt the width of a phone.\n"
+    yield "## On a narrow page\n\nAt 600 pixels, and at the width of a phone.\n"
     for name in NARROW:
+        yield f'{_image(name, alts)}{{ width="600" }}\n'
         yield f'{_image(name, alts)}{{ width="360" }}\n'
 
 

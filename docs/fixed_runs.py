@@ -249,8 +249,8 @@ def race(
     runs: Mapping[str, Sequence[FixedRun]], *, label: str, failures: Mapping[str, str] | None = None, ended: bool = True
 ) -> Race:
     """Return a race of these runs, an equal number of each pool, on a machine that does nothing else."""
-    count = max(len(each) for each in runs.values())
-    items = range(max(run.total or 0 for each in runs.values() for run in each))
+    count = max(1, *(len(each) for each in runs.values()))
+    items = range(max((run.total or 0 for each in runs.values() for run in each), default=40))
     made = Race(items, pools=list(runs), repeat=count, label=label, make_run=_never)
     for pool, each in runs.items():
         for number, run in enumerate(each, 1):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from greenlab.live.words import sentences
 from greenlab.places import shell
 from greenlab.text.theme import picture_html
 
@@ -161,7 +162,7 @@ def picture_bundle(final: Final) -> tuple[dict[str, Any], dict[str, Any]]:
 def alt_text(summary: str) -> str:
     """Return a report as the text that stands for its picture: one line, without a traceback."""
     lines = summary.partition("\n  the first, ")[0].split("\n")
-    return "; ".join(stripped for line in lines if (stripped := line.strip()))
+    return sentences(stripped for line in lines if (stripped := line.strip()))
 
 
 def send_output(

@@ -66,6 +66,7 @@ class RaceSnapshot:
         lines: sentences on it, each with whether it is a warning.
         rows: its pools.
         total: how many tasks each run has.
+        ended: whether it has ended.
     """
 
     drawn_by: ClassVar[str] = "greenlab.live.drawing.race_figure"
@@ -75,6 +76,7 @@ class RaceSnapshot:
     lines: tuple[tuple[str, bool], ...]
     rows: tuple[SeriesRow, ...]
     total: int
+    ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ def _of_race(race: Any, cache: dict[int, RunTimes]) -> RaceSnapshot:
         lines = [(race.verdict, False), *((text, True) for text in race.warnings)]
     subtitle = _stage(race) or (f"{race.repeat} runs a pool, one after another" if race.repeat > 1 else "")
     rows = tuple(_row_of(race, pool, cache) for pool in race.pools)
-    return RaceSnapshot(race.label, subtitle, tuple(lines), rows, len(race.items))
+    return RaceSnapshot(race.label, subtitle, tuple(lines), rows, len(race.items), race.ended)
 
 
 def _row_of(race: Any, pool: str, cache: dict[int, RunTimes]) -> SeriesRow:

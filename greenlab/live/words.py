@@ -15,6 +15,8 @@ from greenlab.text.format import counted, plural, speed
 from greenlab.text.theme import as_hex, readable, turned_round
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from greenlab.live.snapshot import Facts
     from greenlab.live.watched import Watched
 
@@ -75,6 +77,11 @@ def _parts(color: str) -> list[float]:
 def _luminance(color: str) -> float:
     red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in _parts(color))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def sentences(parts: Iterable[str]) -> str:
+    """Return texts as one line: what ends with a colon is followed by the next one."""
+    return "; ".join(parts).replace(":; ", ": ")
 
 
 def shortened_inside(words: str, most: int) -> str:

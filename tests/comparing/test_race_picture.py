@@ -10,8 +10,11 @@ import pytest
 from race_doubles import raced
 
 from greenlab.live import POOL_COLORS as COLORS
-from greenlab.live.drawing import race_figure
+from greenlab.live.displays import alt_text
+from greenlab.live.drawing import race_figure, style
+from greenlab.live.drawing.card import PANEL_HEAD_PX, Card
 from greenlab.live.series_snapshot import RaceSnapshot, RunTimes, SeriesRow, snapshot_of
+from greenlab.live.words import sentences
 
 NAN = float("nan")
 
@@ -177,3 +180,28 @@ def test_only_a_sample_of_very_many_times_is_taken() -> None:
     (trace,) = source.rows[0].runs
     assert len(trace.ends_s) <= 20_000
     assert 50_000 == pytest.approx(len(trace.ends_s) * trace.weight, rel=0.01)
+
+
+def test_a_race_in_which_every_pool_failed_has_no_empty_panel_of_progress() -> None:
+    rows = (SeriesRow("green", (), None, (), "failed: every task failed", True),)
+    begun, ended = (race_figure.draw(RaceSnapshot("x", "", (), rows, 40, done)).figure for done in (False, True))
+    assert ["progress", "bars"] == [axes.get_label() for axes in begun.axes]
+    assert ["bars"] == [axes.get_label() for axes in ended.axes]
+    assert "tasks done, share of all" not in written(ended)
+    assert "failed: every task failed" in written(ended)
+
+
+def test_a_figure_at_the_upper_end_of_a_panel_does_not_touch_its_caption() -> None:
+    with style.plain_style():
+        card = Card(PANEL_HEAD_PX + 100, [], 1.0)
+        axes = card.panel("throughput", 80, "throughput, tasks/s")
+        axes.set_ylim(0, 100)
+        axes.set_yticks([0, 100])
+    card.figure.canvas.draw()
+    (caption,) = [text for text in card.figure.texts if text.get_gid() == "quantity"]
+    assert axes.get_yticklabels()[-1].get_window_extent().y1 <= caption.get_window_extent().y0 + 1
+
+
+def test_in_words_what_is_missing_follows_its_colon() -> None:
+    assert "no advice: at 1, 8 of 20; at 2, 9 of 20" == sentences(["no advice:", "at 1, 8 of 20", "at 2, 9 of 20"])
+    assert "x; no advice: at 1" == alt_text("x\n  no advice:\n  at 1")

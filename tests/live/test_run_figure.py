@@ -310,6 +310,24 @@ def test_the_limit_of_a_pool_that_allows_fewer_is_drawn_and_not_said_to_be_what_
     assert "limit -c 100" not in written(drawn)
 
 
+def test_a_limit_far_above_what_is_in_flight_is_said_and_not_drawn() -> None:
+    drawn = run_figure.draw(curves.picture_of(records(500, 2.0, concurrency=1000)))
+    axes = drawn.axes[1]
+    assert "limit" not in gids(drawn, "in flight")
+    assert "limit -c 1,000, beyond the axis" in written(drawn)
+    assert max(part(axes, "in flight").get_data().values) < axes.get_ylim()[1] < 200
+
+
+def test_where_nobody_has_looked_and_nothing_was_kept_what_was_in_flight_is_left_out() -> None:
+    seen = columns((0.5, 900, 0, 4), (2.0, 2000, 0, 0))
+    unseen = columns((2.0, 2000, 0, 0))
+    shown = [
+        [axes.get_label() for axes in run_figure.draw(curves.picture_of(Samples(facts(done=2000), noted))).axes]
+        for noted in (seen, unseen)
+    ]
+    assert [["throughput", "in flight"], ["throughput"]] == shown
+
+
 def test_a_limit_that_was_changed_without_anybody_looking_is_not_drawn() -> None:
     drawn = run_figure.draw(
         curves.picture_of(replace(records(400, 2.0, pool="auto"), columns=columns((2.0, 8, 0, 0), limit=2)))

@@ -26,7 +26,10 @@ from greenlab.live.drawing.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Card"]
+__all__ = ["PANEL_HEAD_PX", "Card"]
+
+PANEL_HEAD_PX = 22
+"""The height of what stands above a panel: its caption, clear of a figure at the panel's upper end."""
 
 _LINE_PX = 18
 _HEAD_PX = 44
@@ -62,9 +65,9 @@ class Card:
 
     def panel(self, name: str, height: float, caption: str, note: str = "", right: float = 22) -> Axes:
         """Add axes below the panels that there are, with their quantity and unit above them."""
-        self.top += 18
-        end = self.write(INDENT_PX, self.top - 8, caption, fontsize=11 * PT, gid="quantity")
-        self.write(end + 10, self.top - 8, note, fontsize=10.5 * PT, color=MUTED, gid="note")
+        self.top += PANEL_HEAD_PX
+        end = self.write(INDENT_PX, self.top - 12, caption, fontsize=11 * PT, gid="quantity")
+        self.write(end + 10, self.top - 12, note, fontsize=10.5 * PT, color=MUTED, gid="note")
         box = (
             LEFT_PX / self.width,
             1 - (self.top + height) / self.height,

@@ -48,7 +48,7 @@ class Picture:
         error_edges_s: edges of the bins of `errors`, which may be wider.
         errors: tasks that failed, per second, by bin of its own.
         flight_edges_s: edges of the cells of `in_flight`.
-        in_flight: mean number of tasks in flight, by cell.
+        in_flight: mean number of tasks in flight, by cell; nan if it is not known.
         limit_edges_s: edges between which `limit` held.
         limit: how many tasks might be in flight.
         p50_s: median latency of the tasks that ended in a bin; nan where none did, or it is not known. From samples it
@@ -119,7 +119,7 @@ def _of_samples(samples: Samples) -> Picture:
         error_edges_s=edges_s,
         errors=_rates(edges_s, t_s, np.asarray(columns.failed)),
         flight_edges_s=np.append(t_s[:-1], max(end_s, 1e-6)) if len(t_s) > 1 else np.array([0.0, 1e-6]),
-        in_flight=np.asarray(columns.in_flight[1:] or [0], dtype=float),
+        in_flight=_flight_seen(samples),
         limit_edges_s=limit_edges_s,
         limit=limit,
         p50_s=_mean_in_bins(edges_s, columns, columns.p50_s),
@@ -165,6 +165,14 @@ def _of_records(records: Records) -> Picture:
         p50_s=p50_s,
         p99_s=p99_s,
     )
+
+
+def _flight_seen(samples: Samples) -> Floats:
+    """Return the tasks in flight as they were sampled: a sample at the end alone, of none, says nothing of before."""
+    seen = samples.columns.in_flight[1:]
+    if len(seen) < 2 and not samples.facts.running:
+        return np.array([np.nan])
+    return np.asarray(seen or [0], dtype=float)
 
 
 def _mean_in_bins(edges_s: Floats, columns: Columns, values: Sequence[float]) -> Floats:

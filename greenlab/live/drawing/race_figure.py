@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from greenlab.live.drawing.card import Card
+from greenlab.live.drawing.card import PANEL_HEAD_PX, Card
 from greenlab.live.drawing.style import (
     CARD_COLOR,
     INDENT_PX,
@@ -29,7 +29,16 @@ from greenlab.live.drawing.style import (
     label_x,
     plain_style,
 )
-from greenlab.live.words import RED, badge_colors, format_count, format_duration, moved_away, pool_color, shortened
+from greenlab.live.words import (
+    RED,
+    badge_colors,
+    format_count,
+    format_duration,
+    moved_away,
+    pool_color,
+    sentences,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,14 +158,16 @@ def draw(source: RaceSnapshot, scale: float = 2.0) -> Card:
         }
         span = span_of([*found.values()])
         flags = _flags(found, span)
-        flags_px = _FLAG_PX * (1 + max(flags.values(), default=-1))
+        # Where nothing has ended, and nothing will, an empty panel would say nothing.
+        lines_px = PANEL_HEAD_PX + _flags_px(flags) + _LINES_PX + _FOOT_PX if found or not source.ended else 0
         bars_px = _ROW_PX * len(source.rows)
-        card = Card(18 + flags_px + _LINES_PX + _FOOT_PX + 18 + bars_px + 12, lines, scale)
+        card = Card(lines_px + 18 + bars_px + 12, lines, scale)
         card.title("race", "#3f4650", source.label, source.subtitle)
-        _draw_lines(card, found, source, span, flags)
-        card.top += _FOOT_PX
+        if lines_px:
+            _draw_lines(card, found, source, span, flags)
+            card.top += _FOOT_PX
         _draw_bars(card, source)
-    card.figure.alt = "; ".join(
+    card.figure.alt = sentences(
         [f"race of {source.label}", *(words for words, _ in source.lines), *_pool_words(source)]
     )
     return card
@@ -180,6 +191,11 @@ def _flags(found: dict[str, Progress], span: Span) -> dict[str, int]:
     return {pool: row for (_, pool), row in zip(ended, rows, strict=True)}
 
 
+def _flags_px(flags: dict[str, int]) -> int:
+    """Return the height of the flags: of one row at the least, so that the panel does not grow with the first."""
+    return _FLAG_PX * (1 + max(flags.values(), default=0))
+
+
 def _flag_text(pool: str, end_s: float) -> str:
     return f"{pool} {format_duration(end_s)}"
 
@@ -190,7 +206,7 @@ def _draw_lines(
     several = any(len(row.runs) > 1 for row in source.rows)
     note = "median of the runs, earliest to latest" if several else ""
     # The flags stand between the caption and the panel.
-    flags_px = _FLAG_PX * (1 + max(flags.values(), default=-1))
+    flags_px = _flags_px(flags)
     axes = card.panel("progress", flags_px + _LINES_PX, "tasks done, share of all", note, right=_RIGHT_PX)
     _set_time_axis(axes, span)
     axes.set_ylim(0, 1 + flags_px / _LINES_PX)

@@ -59,6 +59,8 @@ if TYPE_CHECKING:
 _CAPTION, _GAP, _FOOT = 22, 12, 42
 _TITLE, _NO_TITLE, _LINE = 66, 8, 22
 _HEIGHTS = {"throughput": 138, "in flight": 50, "latency": 50}
+_FAR_BELOW = 5
+"""What is in flight is drawn to its own scale where the limit is more than so many times as high."""
 _MIN_SPAN_S = 1e-3
 """A run that never began took no time at all."""
 _UNITS = ((7200.0, 3600.0, "h"), (180.0, 60.0, "min"), (1.0, 1.0, "s"), (0.0, 1e-3, "ms"))
@@ -68,7 +70,8 @@ def panels(picture: Picture) -> list[str]:
     """Return the names of the panels that the picture has data for, from the top."""
     if not picture.facts.begun and not picture.facts.running:
         return []
-    known = ["in flight"] if picture.facts.fruitless else ["throughput", "in flight"]
+    known = [] if picture.facts.fruitless else ["throughput"]
+    known += ["in flight"] if np.isfinite(picture.in_flight).any() else []
     # The latency of a run that goes on may become known later, and a panel that appears then would move the page.
     return [*known, "latency"] if picture.facts.running or np.isfinite(picture.p50_s).any() else known
 
@@ -307,19 +310,26 @@ def _draw_failures(axes: Axes, errors: Floats, edges: Floats, top: float) -> Non
 
 def _draw_in_flight(axes: Axes, picture: Picture) -> None:
     edges = picture.flight_edges_s / _unit_s(picture)
+    flight, limit = _maximum(picture.in_flight), _maximum(picture.limit)
+    beyond = limit > _FAR_BELOW * max(flight, 1.0)
     _draw_area(axes, picture.in_flight, edges, pool_color(picture.facts.pool), "in flight")
     dashes: dict[str, Any] = {"linewidth": PT, "linestyle": (0, (4, 3)), "gid": "limit"}
-    if len(picture.limit) == 1:
+    if beyond:
+        pass
+    elif len(picture.limit) == 1:
         axes.axhline(picture.limit[0], color=MUTED, **dashes)
     else:
         _draw_steps(axes, picture.limit, picture.limit_edges_s / _unit_s(picture), edgecolor=MUTED, **dashes)
-    top = max(_maximum(picture.limit), _maximum(picture.in_flight))
+    top = max(flight, 1.0) if beyond else max(limit, flight)
     _set_y_scale(axes, top, format_count, MaxNLocator(2, steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=2))
     draw_caption(axes, "in flight, tasks")
     # The auto pool may allow fewer than were asked for, and more workers than one option names.
     asked = picture.limit[-1] == picture.facts.concurrency
-    if math.isfinite(picture.limit[-1]):
-        draw_legend(axes, [("╌", f"limit {limit_text(picture.facts)}" if asked else "limit", MUTED)])
+    words = f"limit {limit_text(picture.facts)}" if asked else "limit"
+    if beyond:
+        draw_legend(axes, [("↑", f"{words}, beyond the axis", MUTED)])
+    elif math.isfinite(picture.limit[-1]):
+        draw_legend(axes, [("╌", words, MUTED)])
 
 
 def _draw_latency(axes: Axes, picture: Picture) -> None:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from greenlab.live.drawing.card import Card
+from greenlab.live.drawing.card import PANEL_HEAD_PX, Card
 from greenlab.live.drawing.style import MUTED, PT, TEXT_COLOR, label_x, plain_style
-from greenlab.live.words import RED, format_count, format_duration, pool_color
+from greenlab.live.words import RED, format_count, format_duration, pool_color, sentences
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def draw(source: SweepSnapshot, scale: float = 2.0) -> Card:
     """
     with plain_style():
         lines = [(words if not bad else f"▲ {words}", RED if bad else TEXT_COLOR) for words, bad in source.lines]
-        card = Card(18 + _TOP_PX + _GAP_PX + 18 + _LOW_PX + _FOOT_PX, lines, scale)
+        card = Card(PANEL_HEAD_PX + _TOP_PX + _GAP_PX + PANEL_HEAD_PX + _LOW_PX + _FOOT_PX, lines, scale)
         card.title(source.pool, pool_color(source.pool), source.label, source.subtitle or "sweep")
         note = (
             "points, twice their standard error, and the fitted law"
@@ -59,7 +59,7 @@ def draw(source: SweepSnapshot, scale: float = 2.0) -> Card:
         _draw_x_axis(low, source, last=True)
         _draw_latency(low, source, unit_s)
         label_x(low, f"tasks in flight, {source.option}")
-    card.figure.alt = "; ".join(
+    card.figure.alt = sentences(
         [
             f"sweep of {source.label} in {source.pool}",
             *(words for words, _ in source.lines),
