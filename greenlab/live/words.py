@@ -33,7 +33,6 @@ _LIGHT_AND_DARK = "#ffffff", "#15181c"
 READABLE = 4.5
 """The contrast of text that can be read: level AA of WCAG 2."""
 _STEPS = 50
-_TYPES_NAMED, _NAME_CHARS = 3, 28
 
 
 def pool_color(pool: str) -> str:
@@ -141,9 +140,7 @@ def blocked_text(facts: Facts) -> str:
 
 def failures_text(facts: Facts) -> str:
     """Return the number of failures by type: the three most frequent ones, and the rest together."""
-    named = [f"{count:,} {shortened(name, _NAME_CHARS)}" for name, count in facts.error_types[:_TYPES_NAMED]]
-    rest = sum(count for _, count in facts.error_types[_TYPES_NAMED:])
-    return ", ".join([*named, *([counted(rest, "other")] if rest else [])])
+    return texts.most_by_type(facts.error_types)
 
 
 def problem_lines(facts: Facts, most: int) -> list[str]:

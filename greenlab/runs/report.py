@@ -10,8 +10,8 @@ from greenlab.places import is_machinery, with_cells_named
 from greenlab.pools.processes.serialization import RemoteTraceback
 from greenlab.pools.registry import spec_of
 from greenlab.runs.ledger import CANCELLED, FAILED, OK
-from greenlab.text.format import counted, seconds, speed
-from greenlab.text.theme import STYLE
+from greenlab.text.format import by_type, counted, most_by_type, seconds, speed
+from greenlab.text.theme import PICTURE_LINE_CHARS, STYLE
 from greenlab.text.tracebacks import lines_of, message_of, traceback_of, visible
 
 if TYPE_CHECKING:
@@ -62,15 +62,17 @@ def _remarks(run: RunResults, *, below_picture: bool = False) -> list[str]:
     if counts["cancelled"] or run.cancelled:
         out.append(f"cancelled: {counted(counts['cancelled'], 'task')} cut short")
     blocked = run.blocked_lines
-    if len(blocked) > 1 or not below_picture:
+    # A picture names one line, and cuts what is too long for it.
+    if not (below_picture and len(blocked) == 1 and len(f"blocked: {blocked[0]}") <= PICTURE_LINE_CHARS):
         out += [f"blocked: {line}" for line in blocked[:3]]
     if len(blocked) > 3:
         out.append(f"blocked at {counted(len(blocked) - 3, 'more line')}, see run.blocked_by_line")
     if run.source_error is not None:
         out.append(f"the items ended early: {message_of(run.source_error)}")
-    if counts["failed"] and not below_picture:
-        by_type = ", ".join(f"{count:,} {name}" for name, count in run.error_types.items())
-        out.append(f"failed: {by_type}")
+    kinds = by_type(run.error_types.items())
+    whole = kinds == most_by_type(run.error_types.items()) and len(kinds) <= PICTURE_LINE_CHARS
+    if counts["failed"] and not (below_picture and whole):
+        out.append(f"failed: {kinds}")
     return out
 
 

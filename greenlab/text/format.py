@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NOT_KNOWN: Final = "\N{EN DASH}"
 
@@ -42,6 +45,7 @@ def _pair(big: int, big_unit: str, small: int, small_unit: str) -> str:
     return f"{big} {big_unit} {small} {small_unit}" if small else f"{big} {big_unit}"
 
 
+_TYPES_NAMED, _NAME_CHARS = 3, 28
 ALIKE = 0.10
 """Throughputs that were measured once and differ by less are called the same."""
 _RATIO_DIGITS = 4
@@ -51,6 +55,19 @@ def with_article(value: Any) -> str:
     """Return the name of a value's type with its article, for messages: `a list`, `an int`."""
     name = type(value).__name__
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+def by_type(counts: Iterable[tuple[str, int]]) -> str:
+    """Return how many there are of each type: `40 OSError, 2 KeyError`."""
+    return ", ".join(f"{number:,} {name}" for name, number in counts)
+
+
+def most_by_type(counts: Iterable[tuple[str, int]]) -> str:
+    """Return the same for a picture: the three first types, with their names cut, and the rest together."""
+    found = list(counts)
+    rest = sum(number for _, number in found[_TYPES_NAMED:])
+    named = by_type((shortened(name, _NAME_CHARS), number) for name, number in found[:_TYPES_NAMED])
+    return f"{named}, {counted(rest, 'other')}" if rest else named
 
 
 def counted(number: int, noun: str) -> str:

@@ -22,6 +22,8 @@ VIEW_CLASS: Final = "greenlab-view"
 """The class of what a live view is made of."""
 PICTURE_WIDTH_PX: Final = 760
 """The width of every picture. JupyterLab writes nothing but its size on the image of an output: the rule goes by it."""
+PICTURE_LINE_CHARS: Final = 108
+"""Characters of a line of text on a picture; a longer one is cut there, and whole in the report below it."""
 INVERTED, TURNED_DEG = 0.93, 180
 """How far light and dark change places, and by how much hues are turned back: what was near white is near black."""
 

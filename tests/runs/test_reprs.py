@@ -11,8 +11,12 @@ import pytest
 import greenlab
 from greenlab.api.run import prepare
 from greenlab.hub import eventlet
+from greenlab.live.snapshot import facts_of
+from greenlab.live.words import failures_text, problem_lines
 from greenlab.probes import judge
 from greenlab.probes.verdict import Verdict
+from greenlab.runs import report
+from greenlab.text.theme import PICTURE_LINE_CHARS as LINE_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,3 +111,40 @@ def test_the_report_of_a_run_in_which_every_task_failed_counts_failures_a_second
     assert " failures/s in " in said
     assert "tasks/s" not in said
     assert " tasks/s in " in greenlab.run(lambda x: 1 / x, range(3), live=False).summary()
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize(
+    ("blocked", "below"),
+    [
+        (["0.9 s at line 2 of Cell In[3], in f"], []),
+        (["0.9 s at line 2 of Cell In[3], in f: " + "7 waited behind it, " * 5], [0]),
+        (["0.9 s at line 2 of Cell In[3]", "0.3 s at line 3 of Cell In[3]"], [0, 1]),
+    ],
+)
+def test_below_a_picture_a_block_is_said_again_where_the_picture_has_cut_it(
+    blocked: list[str], below: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = greenlab.run(lambda x: x, range(3))
+    monkeypatch.setattr(type(run), "blocked_lines", property(lambda _: blocked))
+    said = report.rich(run, below_picture=True).partition("<b>")[2]
+    assert [f"blocked: {blocked[at]}".strip() for at in below] == re.findall("blocked: [^<]*[^< ]", said)
+    facts = facts_of(run, titled=True)
+    cut = problem_lines(facts, LINE_CHARS) != [f"blocked: {line}" for line in blocked]
+    assert cut is bool(below)
+
+
+@pytest.mark.usefixtures("started")
+@pytest.mark.parametrize("count", [3, 4])
+def test_below_a_picture_all_types_of_failures_are_said_where_the_picture_has_left_some_out(count: int) -> None:
+    kinds = [ValueError, KeyError, OSError, TypeError]
+
+    def fails(item: int) -> None:
+        if item < count:
+            raise kinds[item]
+
+    run = greenlab.run(fails, range(6))
+    said = report.rich(run, below_picture=True).partition("<b>")[2]
+    types = ", ".join(f"{number} {name}" for name, number in run.error_types.items())
+    assert (count > 3) is (f"failed: {types}" in said)
+    assert (count > 3) is ("1 other" in failures_text(facts_of(run, titled=True)))

@@ -22,7 +22,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from greenlab.live.drawing.png import encode
 from greenlab.live.words import badge_colors, shortened
-from greenlab.text.theme import PICTURE_WIDTH_PX, picture_html
+from greenlab.text.theme import PICTURE_LINE_CHARS, PICTURE_WIDTH_PX, picture_html
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -36,7 +36,7 @@ PT: Final = 72 / DPI
 """Points a CSS pixel."""
 LEFT_PX, RIGHT_PX, INDENT_PX = 58, 22, 20
 """From the card's edges to the axes, and from its left edge to its text."""
-LINE_CHARS: Final = 108
+LINE_CHARS: Final = PICTURE_LINE_CHARS
 """Characters of a line of text that fit on the card."""
 
 TEXT_COLOR, MUTED = "#23272e", "#646a73"
