@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from fixed_runs import FixedRun, FixedTimeline, lane, latencies, queued, race, sweep, waits_and_blocks
 
 from greenlab.comparing.race_analysis import RaceRun
+from greenlab.lab import predict
 from greenlab.live.drawing import curves, run_figure, timeline_figure, waterfall
 from greenlab.live.series_snapshot import snapshot_of
 from greenlab.live.snapshot import facts_of, records_of, samples_of
@@ -335,6 +336,10 @@ def _sections(alts: dict[str, str]) -> Iterator[str]:
             if state.above:
                 yield f'<div style="max-width:760px">{state.above}</div>\n'
             yield f'{_image(state.name, alts)}{{ width="760" }}\n'
+    yield "## A prediction\n"
+    for words, guess in (("The guess was off.", 400.0), ("No guess was made.", None)):
+        made = predict("How many tasks/s will 100 in flight reach?", unit="tasks/s", guess=guess).compare(1_240.0)
+        yield f"**{words}**\n\n{made._repr_mimebundle_()['text/html']}\n"
     yield "## On a dark page\n\nWhat is light becomes dark, and keeps its hue.\n"
     turn = f"filter:invert({INVERTED}) hue-rotate({TURNED_DEG}deg)"
     for name in DARK:

@@ -74,6 +74,7 @@ def test_a_saved_picture_has_the_size_that_it_is_drawn_with(state: State) -> Non
 def test_the_page_is_the_one_that_the_script_makes_and_turns_pictures_round_as_notebooks_do() -> None:
     made = page({name: kept["alt"] for name, kept in KEPT.items()})
     assert made == (DOCS / "every_picture.md").read_text(encoding="utf-8")
+    assert made.count("prediction: How many") == 2
     rule = f"invert({theme.INVERTED}) hue-rotate({theme.TURNED_DEG}deg)"
     assert rule in made
     assert rule in (DOCS / "site.css").read_text(encoding="utf-8")
