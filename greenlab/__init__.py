@@ -9,6 +9,7 @@ import typing as _typing
 from importlib import import_module as _import_module
 
 from greenlab import patched as _patched
+from greenlab import version as _version
 from greenlab.errors import (
     CancelledError,
     GreenlabError,
@@ -38,7 +39,7 @@ if _typing.TYPE_CHECKING:
     from greenlab.tracing.stepper import Stepper
     from greenlab.tracing.timeline import Timeline
 
-__version__ = "0.1.0"
+__version__ = _version.__version__
 
 __all__ = [
     "Advice", "CancelledError", "GreenlabError", "NotSendableError", "PendingError", "Race", "Run", "RunError",

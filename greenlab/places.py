@@ -13,7 +13,8 @@ from typing import Any
 Place = tuple[str, int, str]
 """File name (a cell's is `Cell In[3]`), line number, function."""
 
-_PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+PACKAGE = os.path.dirname(__file__) + os.sep  # noqa: PTH120
+"""The folder of greenlab's own code, with the separator behind it."""
 _PICKLER = f"{os.sep}cloudpickle{os.sep}"
 _LIBRARIES = "site-packages", "dist-packages"  # the second is Debian's
 _WAITS = tuple(f"{folder}{os.sep}eventlet{os.sep}" for folder in _LIBRARIES)
@@ -32,7 +33,7 @@ def shell() -> Any:
 
 def is_own(filename: str) -> bool:
     """Return whether code is the user's own: not greenlab's, a library's or the standard library's."""
-    if filename.startswith((_PACKAGE, _STDLIB, "<frozen")):
+    if filename.startswith((PACKAGE, _STDLIB, "<frozen")):
         return False
     return not any(name in filename for name in _LIBRARIES)
 
@@ -42,7 +43,7 @@ def is_machinery(filename: str) -> bool:
 
     It is greenlab's, its pickler's, or eventlet's, in which tasks wait.
     """
-    if filename.startswith(_PACKAGE) or _PICKLER in filename:
+    if filename.startswith(PACKAGE) or _PICKLER in filename:
         return True
     return any(name in filename for name in _WAITS) and _GREENED not in filename
 

@@ -14,9 +14,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from greenlab import __version__
 from greenlab.errors import UsageError
 from greenlab.pools.celery import embedded
+from greenlab.version import __version__
 
 BROKER: Final = "GREENLAB_BROKER"
 BACKEND: Final = "GREENLAB_BACKEND"

@@ -25,12 +25,12 @@ from celery.worker import state
 from celery.worker.control import control_command
 from celery.worker.request import Request
 
-import greenlab
 from greenlab.pools.celery import messages, signing
 from greenlab.pools.celery.green_batches import GreenBatches
 from greenlab.pools.celery.reports import Reports
 from greenlab.pools.celery.serial_batches import SerialBatches
 from greenlab.pools.this_process import count_cores, enter_worker
+from greenlab.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -202,7 +202,7 @@ class WorkerSide:
         running = self._batches.running or len(state.active_requests)
         return messages.WorkerFacts(
             self.name, self.pool, int(self.controller.concurrency or 1), queues, platform.python_version(),
-            greenlab.__version__, self.pid, running, self.pool == "eventlet",
+            __version__, self.pid, running, self.pool == "eventlet",
             platform.node(), count_cores(),
         )  # fmt: skip
 

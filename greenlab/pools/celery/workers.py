@@ -11,8 +11,8 @@ from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from greenlab import __version__
 from greenlab.text.format import counted
+from greenlab.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -34,8 +34,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import greenlet
 
-import greenlab
-from greenlab import greening
+from greenlab import greening, places
 from greenlab import hub as hubs
 from greenlab.errors import TaskTimeoutError
 from greenlab.hub import eventlet
@@ -61,9 +60,9 @@ _TOGETHER_AHEAD_S: Final = 0.002  # … and within this, where more tasks are at
 _LOOK_S: Final = 0.02  # how often to look whether a task holds the hub
 _NOTHING: Final = Parcel(framing.NOTHING, [])
 # Frames that an exception must not hit: they keep the hub's books.
-_NOT_HERE: Final = tuple(
-    os.path.dirname(str(module.__file__)) + os.sep  # noqa: PTH120
-    for module in (greenlab, eventlet, greenlet)
+_NOT_HERE: Final = (
+    places.PACKAGE,
+    *(os.path.dirname(str(module.__file__)) + os.sep for module in (eventlet, greenlet)),  # noqa: PTH120
 )
 # Taken now: the greening replaces these names.
 _allocate, _start_thread, _get_ident = _thread.allocate_lock, _thread.start_new_thread, _thread.get_ident
