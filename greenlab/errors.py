@@ -98,7 +98,7 @@ class TaskTimeoutError(GreenlabError, TimeoutError):
 
 
 class CancelledError(_OneLineError):
-    """The task was not finished because its run was cancelled. `run.resume()` runs what is missing."""
+    """The task was not finished because its run was cancelled. `run.resume()` runs what is missing, in a new run."""
 
 
 class PendingError(_OneLineError):
@@ -122,10 +122,10 @@ class RunInterrupted(KeyboardInterrupt):
         counts = run.counts
         total = f"{counts['total']:,} task{'s' * (counts['total'] != 1)}"
         failed = f" ({counts['failed']:,} failed)" if counts["failed"] else ""
-        resumed = f"{name}.resume()" if name.isidentifier() else "its resume()"
+        resumed = f"again = {name}.resume()" if name.isidentifier() else "its resume()"
         super().__init__(
             f"the run was interrupted after {counts['succeeded'] + counts['failed']:,} of {total}{failed}; "
-            f"what has ended is in {name}, and {resumed} does the rest"
+            f"what has ended is in {name}, and {resumed} does the rest, as a new run"
         )
         self.run = run
 

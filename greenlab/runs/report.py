@@ -60,7 +60,8 @@ def _remarks(run: RunResults, *, below_picture: bool = False) -> list[str]:
     if run.discards:
         out.append("results were discarded, as asked")
     if counts["cancelled"] or run.cancelled:
-        out.append(f"cancelled: {counted(counts['cancelled'], 'task')} cut short")
+        cut = f"{counted(counts['cancelled'], 'task')} cut short" if counts["cancelled"] else "no task was in flight"
+        out.append(f"cancelled: {cut}")
     blocked = run.blocked_lines
     # A picture names one line, and cuts what is too long for it.
     if not (below_picture and len(blocked) == 1 and len(f"blocked: {blocked[0]}") <= PICTURE_LINE_CHARS):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from greenlab.text.tracebacks import Raised
 
 _FAILED_MASK = bytes(state == FAILED for state in range(256))
-_READABLE = "run.outcomes has what has ended, and run.resume() runs the rest"
+_READABLE = "run.outcomes has what has ended, and again = run.resume() runs the rest, as a new run"
 
 
 @runtime_checkable

@@ -118,7 +118,7 @@ def test_an_interrupt_stops_the_cell_and_what_has_ended_can_be_resumed(kernel: K
     cell = kernel.run(code, interrupt_after=0.35)
     assert "RunInterrupted" == cell.ename
     assert "KeyboardInterrupt: the run was interrupted after" in (cell.error or "")
-    assert "of 40 tasks; what has ended is in _run, and _run.resume() does the rest" in (cell.error or "")
+    assert "; what has ended is in _run, and again = _run.resume() does the rest, as a new run" in (cell.error or "")
     assert "True" == kernel.run("0 < r.done < 40").value
     assert "True" == kernel.run("r.resume().results == list(range(40))").value
 

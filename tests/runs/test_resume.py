@@ -34,10 +34,13 @@ def test_cancel_keeps_what_has_ended_and_resume_does_the_rest() -> None:
     assert not run.running
     before = run.counts["succeeded"]
     assert 8 <= before < 40
-    with pytest.raises(greenlab.CancelledError, match=r"run\.outcomes has what has ended, and run\.resume\(\) runs"):
+    with pytest.raises(greenlab.CancelledError) as caught:
         _ = run.results
+    assert "run.outcomes has what has ended, and again = run.resume() runs the rest, as a new run" in str(caught.value)
     whole = run.resume()
     assert list(range(40)) == whole.results
+    with pytest.raises(greenlab.CancelledError):
+        _ = run.results  # of this one they are not there
     assert before == run.counts["succeeded"]
     assert len(calls) == 40 + run.counts["cancelled"]
 
@@ -48,6 +51,7 @@ def test_results_of_a_cancelled_run_are_no_shorter_list_although_nothing_was_in_
         eventlet.sleep(0.005)
     run.cancel()
     assert 0 == run.counts["cancelled"]
+    assert "  cancelled: no task was in flight" in run.summary().split("\n")
     with pytest.raises(greenlab.CancelledError, match=r"before all tasks had begun: run\.outcomes has"):
         _ = run.results
     assert list(range(run.done)) == run.outcomes
