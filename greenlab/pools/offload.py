@@ -193,7 +193,7 @@ class OffloadJob:
             cause, error = (
                 error.__cause__,
                 NotSendableError(
-                    f"cannot send the arguments of {call.name} to a worker process: make them inside the call"
+                    f"cannot send {_unsendable_of(call)} of {call.name} to a worker process: make it inside the call"
                 ),
             )
             error.__cause__ = cause
@@ -213,6 +213,16 @@ class OffloadJob:
 
 def _call_here(call: _Call) -> Any:
     return call.context.copy().run(call.func, *call.args)
+
+
+def _unsendable_of(call: _Call) -> str:
+    """Return what cannot travel, of a call that cannot: the first such argument, by its place and type."""
+    from greenlab.pools.processes import serialization
+
+    for place, argument in enumerate(call.args, 1):
+        if not serialization.is_sendable(argument):
+            return f"argument {place} ({serialization.type_name(argument)})"
+    return "the arguments"
 
 
 def _packed_call() -> Callable[[Any], Any]:

@@ -168,7 +168,7 @@ def dump_function(func: Any) -> bytes:
 
 def find_culprit(func: Any) -> tuple[str, Any]:
     """Return the innermost of what a function uses that cannot be pickled, and its name, if it has one."""
-    return culprits.find("", func, [], _is_sendable)
+    return culprits.find("", func, [], is_sendable)
 
 
 def load_function(data: Bytes) -> Any:
@@ -202,7 +202,8 @@ def _sources(func: Any) -> dict[str, list[str]]:
     return found
 
 
-def _is_sendable(value: object) -> bool:
+def is_sendable(value: object) -> bool:
+    """Whether a value can be pickled."""
     try:
         dump_by_value(value)
     except Exception:
