@@ -130,7 +130,8 @@ class RunResults:
             return ""
         if self._ended_by is not None:
             # greenlab's own messages are sentences that need no type before them.
-            return str(self._ended_by) if isinstance(self._ended_by, GreenlabError) else message_of(self._ended_by)
+            error = self._ended_by.error
+            return str(error) if isinstance(error, GreenlabError) else message_of(error)
         if self.source_error is not None:
             return f"the items ended early: {message_of(self.source_error)}"
         return "it was stopped" if self.cancelled else ""
