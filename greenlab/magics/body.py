@@ -28,10 +28,6 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _CELL = "Cell In["
 
 
-class BodyError(UsageError):
-    """The cell's body cannot be a task: a syntax error, or a statement that makes no sense in one."""
-
-
 def cell_name(ip: Any) -> str:
     """Return the name of the present cell in tracebacks, with the number that is shown beside it.
 
@@ -65,7 +61,7 @@ def compile_body(
         namespace: the globals of the function.
 
     Raises:
-        BodyError: the body cannot be a task; the message names the line.
+        UsageError: the body cannot be a task; the message names the line.
     """
     name = cell_name(ip)
     source = f"%%{magic} {line}\n{cell}"
@@ -74,7 +70,7 @@ def compile_body(
     tree = _parse(ip, cell, name)
     body = tree.body
     if not body:
-        raise BodyError(f"{magic}: the cell is empty: write what each task does below the first line")
+        raise UsageError(f"{magic}: the cell is empty: write what each task does below the first line")
     _refuse(body, magic)
     if isinstance(body[-1], ast.Expr):
         body[-1] = ast.copy_location(ast.Return(body[-1].value), body[-1])
@@ -97,7 +93,7 @@ def _parse(ip: Any, cell: str, name: str) -> ast.Module:
         tree: ast.Module = ast.parse(text, filename=name)
     except SyntaxError as error:
         what = (error.text or "").strip()
-        raise BodyError(
+        raise UsageError(
             f"line {(error.lineno or 0) + 1} of the cell: {error.msg}" + (f": {what}" if what else "")
         ) from None
     return tree
@@ -131,11 +127,11 @@ def _refuse(body: list[ast.stmt], magic: str) -> None:
     for node in _own_nodes(body):
         line = getattr(node, "lineno", 0) + 1
         if isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)):
-            raise BodyError(
+            raise UsageError(
                 f"line {line} of the cell: a task is blocking code, without await: call the blocking function"
             )
         if isinstance(node, (ast.Yield, ast.YieldFrom)):
-            raise BodyError(f"line {line} of the cell: a task has one result: {magic} cannot run a yield")
+            raise UsageError(f"line {line} of the cell: a task has one result: {magic} cannot run a yield")
 
 
 def _own_nodes(body: list[ast.stmt]) -> Any:
@@ -175,14 +171,14 @@ def spawn_statement(ip: Any, line: str, cell: str | None) -> Any:
     """Start a line, or a cell, as a background task.
 
     Raises:
-        BodyError: it cannot be compiled, or it is empty.
+        UsageError: it cannot be compiled, or it is empty.
     """
     name = cell_name(ip)
     text = line if cell is None else cell
     if not text.strip():
-        raise BodyError("greenspawn: nothing to run: %greenspawn f(x), or %%greenspawn above a cell")
+        raise UsageError("greenspawn: nothing to run: %greenspawn f(x), or %%greenspawn above a cell")
     if cell is not None and line.strip():
-        raise BodyError(f"greenspawn: the cell takes no options, and {line.strip()!r} is one: leave it out")
+        raise UsageError(f"greenspawn: the cell takes no options, and {line.strip()!r} is one: leave it out")
     shift = 0 if cell is None else 1
     source = f"%greenspawn {text}" if cell is None else f"%%greenspawn\n{text}"
     if cell is not None:

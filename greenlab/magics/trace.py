@@ -53,7 +53,7 @@ def trace_cell(ip: Any, parser: argparse.ArgumentParser, line: str, cell: str) -
         the timeline; it is `_timeline` in the notebook too, also when the cell raised.
 
     Raises:
-        BodyError: the cell cannot be compiled, or is empty.
+        UsageError: the cell cannot be compiled, or is empty.
     """
     __tracebackhide__ = True
     given, unknown = parser.parse_known_args(line.split())
@@ -89,7 +89,7 @@ def _compile(ip: Any, line: str, cell: str) -> Any:
     linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
     tree = body._parse(ip, cell, name)
     if not tree.body:
-        raise body.BodyError("greentrace: the cell is empty: write what to trace below the first line")
+        raise UsageError("greentrace: the cell is empty: write what to trace below the first line")
     body._refuse(tree.body, "greentrace")
     ast.increment_lineno(tree, 1)  # the magic itself is line 1
     return compile(tree, name, "exec", dont_inherit=True)

@@ -8,6 +8,8 @@ import time
 import pytest
 from kernel import Kernel
 
+import greenlab
+
 # -- the cell, in a real kernel ----------------------------------------------------------------------------
 
 
@@ -93,6 +95,7 @@ def test_a_users_mistake_is_one_clear_error_of_the_cell(kernel: Kernel, code: st
     assert cell.error is not None
     assert says in cell.error
     assert "magics/" not in cell.error
+    assert cell.ename == "NameError" or hasattr(greenlab, cell.ename or ""), "an error that users can name"
 
 
 def test_items_that_raise_half_way_fail_the_cell_and_what_came_before_stays(kernel: Kernel) -> None:
