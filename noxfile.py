@@ -7,16 +7,17 @@ import nox
 nox.options.default_venv_backend = "none"
 FAST = (
     "advising/test_advice", "api/test_options", "comparing", "greening/test_queues", "house/test_layers",
-    "house/test_places", "house/test_typing", "hub/test_account", "hub/test_hold", "live/test_curves",
-    "live/test_run_figure", "pools/test_threads", "probes/test_judge", "runs/test_odd_items", "runs/test_resume",
-    "runs/test_runs", "text", "tracing",
+    "house/test_places", "hub/test_account", "hub/test_hold", "live/test_curves", "live/test_run_figure",
+    "pools/test_pickling", "pools/test_threads", "probes/test_judge", "runs/test_odd_items", "runs/test_resume",
+    "runs/test_runs", "text", "tracing/test_stepper", "tracing/test_stepper_isolation", "tracing/test_timeline",
+    "tracing/test_timeline_shown",
 )  # fmt: skip
 nox.options.sessions = ["lint", "fast"]
 
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """Run the tests that need no kernel, browser or real server."""
+    """Run the short tests that need no kernel, browser or real server; tests/house/test_fast.py holds that."""
     paths = [f"tests/{name}.py" if "/" in name else f"tests/{name}" for name in FAST]
     session.run("pytest", "-n", "2", "--dist", "loadfile", *paths, *session.posargs)
 
