@@ -4,8 +4,8 @@
     python -m greenlab.examples.bulk_producer
 
 To send a task takes a round trip to the broker or two, which is short on this machine and long to another one. Green
-producers have as many under way at once as there are producers, each over a connection of its own; whoever sends goes
-on meanwhile, and hears by a receipt what became of it: in a web server, say, which need not keep its users waiting.
+producers have as many under way at once as there are producers, each over a connection of its own; the caller goes on
+meanwhile, and learns from a receipt what became of it: in a web server, say, which need not keep its users waiting.
 """
 
 from __future__ import annotations

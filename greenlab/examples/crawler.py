@@ -80,7 +80,7 @@ class Crawl:
             self.stop()  # it was stopped meanwhile: what has just been added goes too
             return
         new = [link for link, is_new in zip(page.links, are_new, strict=True) if is_new]
-        with store.pipeline() as step:  # all of it at once: whoever looks sees no moment at which nothing waits
+        with store.pipeline() as step:  # all at once: no reader sees a moment at which nothing waits
             for link in new:
                 step.sadd(self._key("waiting"), link)
             step.hset(self._key("statuses"), url, json.dumps(page.status))

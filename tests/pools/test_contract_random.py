@@ -150,7 +150,7 @@ EVENTS = st.tuples(st.sampled_from(["cancel", "kill", "adjust"]), st.integers(0,
 @given(
     runs=st.lists(st.tuples(st.integers(1, 200), WIDTHS), min_size=2, max_size=4), events=st.lists(EVENTS, max_size=6)
 )
-def test_what_befalls_one_run_keeps_no_other_from_its_end(pool: Any, runs: Any, events: Any) -> None:
+def test_what_happens_to_one_run_keeps_no_other_from_its_end(pool: Any, runs: Any, events: Any) -> None:
     ledgers = [Ledger(nap_now_and_then, range(count), concurrency=width, workers=2) for count, width in runs]
     runners = [eventlet.spawn(pool.run, ledger) for ledger in ledgers]
     killed = 0

@@ -46,7 +46,7 @@ def prepare(batch: messages.Batch, owner: Task, item: Any) -> tuple[Any, Any]:
 
 
 class Results:
-    """Tells how the tasks of one message end: results of short ones together."""
+    """Reports how the tasks of one message end: results of short ones together."""
 
     def __init__(self, reports: Reports, queue: str, message: str) -> None:
         self._reports = reports

@@ -47,7 +47,7 @@ _MAILBOX: Final = kombu.Exchange("celery.pidbox", type="fanout", durable=False, 
 
 
 class Listener(Protocol):
-    """Who hears of reports."""
+    """What is told of reports, and of the connection."""
 
     @property
     def busy(self) -> bool:
@@ -70,7 +70,7 @@ class Connection:
     """Sends to workers, and reads what they report.
 
     Args:
-        listener: who hears of it.
+        listener: what is told of reports, and of whether the broker is there.
 
     Attributes:
         broken: whether the broker is away.
@@ -120,7 +120,7 @@ class Connection:
         self._rest_later() if self._listener.busy else self.close()
 
     def close(self) -> None:
-        """Read no more. Waits, cooperatively, until whoever reads has taken leave of the broker."""
+        """Read no more. Waits, cooperatively, until the reader has taken leave of the broker."""
         if self._resting is not None:
             self._resting.cancel()
         reader, self._reader = self._reader, None
@@ -171,7 +171,7 @@ class Connection:
                 began_s = perf_counter()
                 try:
                     send()
-                except self._errors:  # whoever reads finds out too, and tells
+                except self._errors:  # the reader finds out too, and reports it
                     self._producer = None
                     eventlet.sleep(wait_s)
                 else:

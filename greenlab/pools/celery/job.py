@@ -36,7 +36,7 @@ class Message:
     Attributes:
         id: the message's id, which is that of Celery's task.
         tasks: those that have not ended: item, by index.
-        worker: who has it, once that is known.
+        worker: the one that has it, once that is known.
         begun: whether its first task has begun.
         sent_s: when it was handed to the broker; infinite before.
         heard_s: when a worker last told something of it; infinite before.

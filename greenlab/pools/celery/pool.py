@@ -233,7 +233,7 @@ class CeleryPool:
         Where its process is ended for that, only once no other task would end with it: those behind a task that takes
         long are returned, and those before it are told with that.
         """
-        if self._connection is None or message.worker is None:  # whoever takes it will be asked
+        if self._connection is None or message.worker is None:  # the worker that takes it will be asked
             return
         if len(message.tasks) > 1 and self._workers.one_by_one(active.kind):
             return
@@ -263,7 +263,7 @@ class CeleryPool:
             active.out.clear()  # nobody can be told; workers find out when they report
             return
         holders = {message.worker for message in active.out.values()}
-        if None in holders:  # whoever is about to take it
+        if None in holders:  # any worker may be about to take it
             holders |= {worker.facts.name for worker in self._workers.serving(active.kind)}
         out = list(active.out)
         try:

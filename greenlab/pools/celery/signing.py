@@ -1,7 +1,7 @@
 """Signed envelopes: nothing that came through a broker is unpickled before its signature has been checked.
 
-Whoever may submit a function may run code, so the secret is the permission: who does not have it cannot make a message
-that a worker, or a kernel, would unpickle.
+To submit a function is to run code, so the secret is the permission: without it nobody can make a message that a
+worker, or a kernel, would unpickle.
 
 An envelope is its HMAC-SHA-256 (32 bytes), the length of its header (4 bytes, big endian), the header (JSON) and the
 body. The HMAC is over all that follows it.

@@ -188,7 +188,7 @@ class WorkerSide:
     def _sort(self, ids: list[str]) -> tuple[list[str], list[str], list[str]]:
         """Return those of some messages that are here, those that are through, and those that never came.
 
-        The last are refused from now on: whoever hears that they are not here may send their tasks again.
+        The last are refused from now on: the kernel that is told that they are not here may send their tasks again.
         """
         held = [id_ for id_ in ids if id_ in self._held]
         through = [id_ for id_ in ids if id_ in self._seen and id_ not in self._held]
@@ -239,7 +239,7 @@ def _show_warnings() -> None:
 
 
 class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
-    """Tells the worker's side each time that there is a connection to the broker, before a message comes by it."""
+    """Informs the worker's side each time that there is a connection to the broker, before a message comes by it."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
 

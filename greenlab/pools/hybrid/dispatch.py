@@ -23,7 +23,7 @@ _MOST: Final = 1024
 
 
 class Dispatcher(dispatch.Dispatcher[ActiveJob]):
-    """Gives the tasks of jobs to the processes that serve them."""
+    """Sends the tasks of jobs to the processes that serve them."""
 
     def find_room(self, active: ActiveJob) -> tuple[Batch[ActiveJob], int] | None:
         """Begin a batch for the process that holds fewest tasks; see `processes.dispatch`."""

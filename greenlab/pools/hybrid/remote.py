@@ -40,7 +40,7 @@ _BRIEF_S: Final = 5e-5  # tasks shorter than this are done by one green thread, 
 _LONG: Final = 8192  # above this, text and bytes travel by themselves
 
 
-class PoolCallbacks(Protocol):
+class WorkerCallbacks(Protocol):
     """Where a job's tasks come from, and their ends go."""
 
     hub: GuestHub
@@ -74,7 +74,7 @@ class RemoteJob:
 
     def __init__(
         self,
-        worker: PoolCallbacks,
+        worker: WorkerCallbacks,
         number: int,
         marks: Marks,
         slot: int,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Dispatcher(dispatch.Dispatcher[ActiveJob]):
-    """Gives the tasks of jobs to the workers of a prefork pool."""
+    """Sends the tasks of jobs to the workers of a prefork pool."""
 
     def __init__(self, supervisor: Supervisor[WorkerHandle], jobs: RoundRobin[ActiveJob]) -> None:
         super().__init__(jobs)

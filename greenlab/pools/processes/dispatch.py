@@ -86,7 +86,7 @@ class Batch(Generic[A]):
 
 
 class Dispatcher(Generic[A]):
-    """Gives the tasks of jobs to the workers of a pool.
+    """Sends the tasks of jobs to the workers of a pool.
 
     Args:
         jobs: those that run, in the order of whose turn it is.
