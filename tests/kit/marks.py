@@ -7,6 +7,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from waiting import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
@@ -27,8 +29,7 @@ def note(folder: Path, x: int) -> int:
 
 def wait_for_marks(folder: Path, count: int) -> None:
     """Wait, in a thread beside the run, until so many tasks ran."""
-    while len(list(folder.iterdir())) < count:
-        time.sleep(0.01)
+    wait_until(lambda: len(list(folder.iterdir())) >= count, f"{count} tasks", pause_s=0.01, natively=True)
 
 
 def times_run(folder: Path) -> Counter[int]:

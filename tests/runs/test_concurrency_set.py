@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from waiting import wait_until
+
 import greenlab
 from greenlab.api.run import prepare
 from greenlab.hub import eventlet
@@ -16,9 +18,7 @@ if TYPE_CHECKING:
 
 
 def await_in_flight(run: Run, count: int) -> None:
-    with eventlet.Timeout(60):
-        while run.in_flight != count:
-            eventlet.sleep(0.002)
+    wait_until(lambda: run.in_flight == count, f"{count} tasks in flight")
 
 
 def test_more_and_fewer_green_tasks_are_in_flight_at_once(started: GuestHub) -> None:
