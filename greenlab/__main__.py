@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from greenlab import __version__
 from greenlab.errors import UsageError
 from greenlab.text.format import how_to_add
+from greenlab.version import __version__
 
 COURSE = "greenlab-course"
 _PLACES = (
