@@ -190,8 +190,8 @@ def records_of(run: Watched, columns: Columns | None = None) -> Records | Sample
         columns.add_sample(run)
     facts = facts_of(run, titled=True)
     if run.done and not len(ends_s):
-        latency: Any = getattr(run, "latency", None)
-        return Samples(replace(facts, p50_s=latency.p50, p99_s=latency.p99) if latency else facts, columns)
+        latency = run.latency
+        return Samples(replace(facts, p50_s=latency.p50, p99_s=latency.p99), columns)
     failures = run.failures() if run.failed else b""
     if run.running:
         most = FEW_TASKS - 1 if _is_of_few(run) else 0

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
     from greenlab.pools.protocol import TaskSpan
 
 
+class Percentiles(Protocol):
+    """The latency of tasks, in seconds; nan while none has ended."""
+
+    @property
+    def p50(self) -> float:
+        """Half of the tasks took at most this long."""
+
+    @property
+    def p99(self) -> float:
+        """Ninety-nine of a hundred."""
+
+
 class Watched(Protocol):
     """A run, as its view reads it, on the hub's thread."""
 
@@ -90,6 +102,10 @@ class Watched(Protocol):
     @property
     def first_failure(self) -> str:
         """What the first task that failed raised, and where, in a few lines; empty if none has."""
+
+    @property
+    def latency(self) -> Percentiles:
+        """The latency of the tasks that ended, also where the run keeps no records of them."""
 
     def cancel(self) -> object:
         """Stop the run. On the hub's thread only."""

@@ -10,6 +10,7 @@ import pytest
 
 from greenlab.live.samples import Columns
 from greenlab.live.snapshot import Facts, Records, Samples
+from greenlab.runs import Latency
 
 if TYPE_CHECKING:
     from greenlab.pools.protocol import TaskSpan
@@ -39,6 +40,7 @@ class FakeRun:
     cancelled_on: list[str] = field(default_factory=list)
     error_types: dict[str, int] = field(default_factory=dict)
     first_failure: str = ""
+    latency: Latency = field(default_factory=Latency)
     keeps_times: bool = True
     begun: int = 1
     cut_by: str = ""
