@@ -1,7 +1,7 @@
 """Observers: objects that are told what happens in a run, or in a series of runs.
 
 `Observer` and `SeriesObserver` have all the hooks that there are; every hook is optional. They are called on the hub's
-thread and must not wait long. One that leaves a picture may have a method `stands_in(cell)`, see `Observers.stand_in`.
+thread and must not wait long. One that leaves a picture may be a `PictureObserver` too.
 
 Guarantees:
 
@@ -14,7 +14,7 @@ Guarantees:
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,6 +52,14 @@ class SeriesObserver(Protocol):
         """The last run has ended."""
 
 
+@runtime_checkable
+class PictureObserver(Protocol):
+    """An observer that leaves a picture in a cell."""
+
+    def stands_in(self, cell: int | None) -> bool:
+        """Return whether its picture stands in a cell; None for the cell that runs now."""
+
+
 class Observers:
     """The observers of one run or series."""
 
@@ -72,7 +80,7 @@ class Observers:
         Args:
             cell: its number; None for the cell that runs now.
         """
-        return any(observer.stands_in(cell) for observer in self._observers if hasattr(observer, "stands_in"))
+        return any(observer.stands_in(cell) for observer in self._observers if isinstance(observer, PictureObserver))
 
     def notify(self, hook: Hook, *args: Any) -> None:
         """Call a hook of every observer that has it."""
