@@ -83,6 +83,14 @@ def test_a_worker_of_another_version_is_refused_by_name_before_a_task_is_pulled(
     assert [] == pulled
 
 
+def test_a_worker_that_takes_from_no_queue_of_greenlabs_is_refused() -> None:
+    facts = _facts(os.getpid())
+    assert ("", "cpu") == (workers.Worker(facts).refused, workers.Worker(facts).kind)
+    other = workers.Worker(facts._replace(queues=("shop", "mail")))
+    assert other.refused.startswith("takes from shop, mail alone, and from no queue of greenlab's")
+    assert "" == other.kind
+
+
 def test_workers_of_another_greenlab_read_another_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     here = settings.queue_of("io")
     monkeypatch.setattr(settings, "__version__", "9.9")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import stat
 import subprocess
 import sys
@@ -10,7 +11,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from kombu.utils.url import parse_url
 
+import greenlab
 from greenlab import UsageError
 from greenlab.pools.celery import embedded, settings, signing
 
@@ -119,7 +122,10 @@ def test_half_a_configuration_is_refused_in_one_line(
 
 @pytest.mark.parametrize(
     ("broker", "backend"),
-    [("redis://h/1", "redis://h/1"), ("rediss://h", "rediss://h"), ("amqp://h", "rpc://"), ("filesystem://", "cache+memory://")],
+    [
+        ("redis://h/1", "redis://h/1"), ("rediss://h?ssl_cert_reqs=none", "rediss://h?ssl_cert_reqs=none"),
+        ("amqp://h", "rpc://"), ("filesystem://", "cache+memory://"),
+    ],
 )  # fmt: skip
 def test_a_backend_goes_with_the_broker(
     runtime: Path, monkeypatch: pytest.MonkeyPatch, broker: str, backend: str
@@ -128,6 +134,28 @@ def test_a_backend_goes_with_the_broker(
     monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
     assert (broker, backend, b"x" * 32) == (settings.find().broker, settings.find().backend, settings.find().secret)
     assert "x" * 32 not in repr(settings.find())
+
+
+@pytest.mark.parametrize("more", ["", "/1", "/1?socket_timeout=3"])
+def test_the_certificate_of_a_redis_is_checked_unless_its_url_says_otherwise(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", f"rediss://h{more}")
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    found = settings.find()
+    for url in (found.broker, found.backend):
+        assert ssl.CERT_REQUIRED == parse_url(url)["ssl"]["ssl_cert_reqs"]
+
+
+@pytest.mark.parametrize(("url", "said"), [("foo://x", "a foo broker"), ("sqs://x", "a sqs broker")])
+def test_a_broker_that_kombu_does_not_know_or_has_no_package_for_is_refused_in_one_line(
+    started: Any, runtime: Path, monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("GREENLAB_BROKER", url)
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    with pytest.raises(UsageError, match=f"GREENLAB_BROKER names {said}, which cannot be used here") as caught:
+        greenlab.run(abs, [1], pool="celery", live=False)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_others_can_read_is_refused(runtime: Path) -> None:

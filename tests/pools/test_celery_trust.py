@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import pickle
 import sys
 import time
@@ -111,6 +112,18 @@ def test_a_worker_unpickles_nothing_that_is_not_signed_for_it(sender: Sender, ha
         headers={"task": messages.TASK, "id": "foreign", "lang": "py"},
     )  # fmt: skip
     sender.wait_refused(len(hostile))
+    assert [4] == run(len, ["four"]).results
+
+
+def test_a_message_that_is_none_of_a_task_is_refused_and_the_worker_lives(sender: Sender) -> None:
+    task = {"task": messages.TASK, "lang": "py"}
+    bodies: list[Any] = [5, None, [], [1, 2, 3, 4], {"a": 1}, [3, {}, {}], [{}, {}, {}], ["", {}, {}], [[""], [], {}]]
+    for body in bodies:
+        text = json.dumps(body).encode()
+        sender.publish(text, sender.queue, content_type="application/json", headers=task | {"id": uuid.uuid4().hex})
+    for wrong in (task, task | {"id": 5}):
+        sender.publish(b"[[1], {}, {}]", sender.queue, content_type="application/json", headers=wrong)
+    sender.wait_refused(len(bodies) + 2)
     assert [4] == run(len, ["four"]).results
 
 

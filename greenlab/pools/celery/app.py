@@ -66,8 +66,9 @@ def make_app(found: Settings | None) -> Celery:
     _configure(app)
     if found is not None:
         _connect(app, found)
-    request = "greenlab.pools.celery.worker:BatchRequest"  # by name: workers alone import it
-    app.task(name=messages.TASK, bind=True, ignore_result=True, Request=request)(_run_batch)
+    # By name: workers alone import them.
+    request, strategy = "greenlab.pools.celery.worker:BatchRequest", "greenlab.pools.celery.worker:take_messages"
+    app.task(name=messages.TASK, bind=True, ignore_result=True, Request=request, Strategy=strategy)(_run_batch)
     return app
 
 

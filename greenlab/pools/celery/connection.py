@@ -25,6 +25,7 @@ import greenlet
 import kombu
 from kombu.exceptions import OperationalError
 
+from greenlab.errors import UsageError
 from greenlab.hub import eventlet
 from greenlab.pools.celery import messages, settings, signing
 
@@ -186,7 +187,16 @@ class Connection:
         return self._producer
 
     def _new_link(self) -> Any:
-        return kombu.Connection(self.settings.broker, connect_timeout=_CONNECT_S)
+        try:
+            link = kombu.Connection(self.settings.broker, connect_timeout=_CONNECT_S)
+            link.get_transport_cls()
+        except (KeyError, ImportError) as error:
+            scheme = self.settings.broker.partition("://")[0]
+            raise UsageError(
+                f"{settings.BROKER} names a {scheme} broker, which cannot be used here ({error}): use redis://, "
+                "rediss://, amqp:// or amqps://"
+            ) from None
+        return link
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:

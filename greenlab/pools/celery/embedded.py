@@ -202,7 +202,10 @@ def _start(where: Path) -> Embedded:
             break
         time.sleep(0.02)
     text = (where / "broker.log").read_text("utf-8", "replace").strip()
-    raise UsageError(f"the embedded broker does not start: {text.splitlines()[-1] if text else 'it said nothing'}")
+    why = text.splitlines()[-1] if text else "it said nothing"
+    raise UsageError(
+        f"the embedded broker does not start: {why}; for a broker of your own, set GREENLAB_BROKER and GREENLAB_SECRET"
+    )
 
 
 def keep(where: Path) -> None:

@@ -127,7 +127,8 @@ class CeleryPool:
             raise UsageError(f"no Celery worker can run this kernel's tasks: {refused}")
         self._open()
         how = "`greenlab worker`" if connection.settings.embedded else "`celery -A greenlab.celery worker -P eventlet`"
-        raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}")
+        secret = "" if connection.settings.embedded else f", with the {settings.SECRET} that this kernel has"
+        raise UsageError(f"no Celery worker answers at {connection.broker}: start some with {how}{secret}")
 
     def serves(self, kind: str) -> bool:
         """Return whether a worker takes tasks of a kind, "io" or "cpu"; asks them, where that is not known.

@@ -1,6 +1,6 @@
 """Which broker, which result backend, which secret: from the environment, or those of the embedded broker.
 
-`GREENLAB_BROKER` is a URL as Celery takes it (`redis://`, `rediss://`, `amqp://`, `amqps://`, `filesystem://` …),
+`GREENLAB_BROKER` is a URL as Celery takes it (`redis://`, `rediss://`, `amqp://`, `amqps://` …),
 `GREENLAB_BACKEND` the URL of the result backend of Celery tasks of your own, `GREENLAB_SECRET` the key that messages
 are signed with. Unset, all three are those of the embedded broker: see `greenlab.pools.celery.embedded`.
 
@@ -76,12 +76,22 @@ def find(*, start: bool = False) -> Settings:
         )
     if len(secret) < _LEAST_SECRET:
         raise UsageError(f"{SECRET} is too short: {_LEAST_SECRET} characters or more, the same everywhere")
-    return Settings(broker, os.environ.get(BACKEND) or _backend_of(broker), secret.encode())
+    broker = _sure_of_server(broker)
+    backend = _sure_of_server(os.environ.get(BACKEND) or _backend_of(broker))
+    return Settings(broker, backend, secret.encode())
 
 
 def of_embedded(found: embedded.Embedded) -> Settings:
     """Return the settings of the embedded broker."""
     return Settings(found.url, found.backend, found.secret, embedded=True)
+
+
+def _sure_of_server(url: str) -> str:
+    """Have the certificate of a server be checked: kombu (5.7) takes any if a `rediss://` URL does not ask for it."""
+    scheme, _, rest = url.partition("://")
+    if scheme != "rediss" or "ssl_cert_reqs=" in rest:
+        return url
+    return f"{url}{'&' if '?' in rest else '?'}ssl_cert_reqs=required"
 
 
 def _backend_of(broker: str) -> str:

@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import signals
 from celery.bootsteps import StartStopStep
 from celery.exceptions import InvalidTaskError
+from celery.utils.log import get_logger
 from celery.worker import state
 from celery.worker.control import control_command
 from celery.worker.request import Request
+from celery.worker.strategy import default as celerys_strategy
 
 from greenlab.pools.celery import messages, signing
 from greenlab.pools.celery.green_batches import GreenBatches
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 HELD_EVERY_S: Final = 2.0
 _PROCESSES: Final = ("prefork", "processes")
 
+_log = get_logger(__name__)
 _side: dict[str, WorkerSide] = {}
 
 
@@ -248,6 +251,25 @@ class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
         here().reconnected()
 
 
+def take_messages(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
+    """Return what takes messages of ours from Celery, and refuses those that are none of a task's.
+
+    Of such a message Celery's own (5.7) ends the worker, and the message is there again for the next one.
+    """
+    take = celerys_strategy(task, app, consumer, **options)
+
+    def take_checked(message: Any, *args: Any, **options: Any) -> Any:
+        payload = message.payload
+        is_tasks = isinstance(payload, list) and len(payload) == 3
+        if not is_tasks or not all(map(isinstance, payload, (list, dict, dict))):
+            raise InvalidTaskError("greenlab refused a message: its body is none of a task's")
+        if not isinstance(message.headers.get("id"), str):
+            raise InvalidTaskError("greenlab refused a message: it has no id")
+        return take(message, *args, **options)
+
+    return take_checked
+
+
 class BatchRequest(Request):  # type: ignore[misc]  # Celery ships no types
     """A message of ours, as the worker's main process has it."""
 
@@ -300,4 +322,4 @@ def _on_control(_state: Any, sealed: str) -> None:
     try:
         here().answer(sealed)
     except signing.RefusedError as error:
-        raise ValueError(f"greenlab refused a question: {error}") from None
+        _log.warning("greenlab refused a question: %s", error)

@@ -11,6 +11,7 @@ from collections import Counter
 from time import perf_counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from greenlab.pools.celery.settings import KINDS
 from greenlab.text.format import counted
 from greenlab.version import __version__
 
@@ -93,8 +94,8 @@ class Worker:
 
     @property
     def kind(self) -> str:
-        """What its queue is for: "io" or "cpu"."""
-        return "io" if any(queue.startswith("greenlab.io.") for queue in self.facts.queues) else "cpu"
+        """What its queue is for: "io" or "cpu"; empty if it takes from neither, and so is refused."""
+        return _kind_of(self.facts)
 
 
 class Workers:
@@ -227,4 +228,13 @@ def _mismatch(facts: WorkerFacts) -> str:
         return f"has Python {facts.python}, this kernel {platform.python_version()}"
     if facts.greenlab != __version__:
         return f"has greenlab {facts.greenlab}, this kernel {__version__}"
+    if not _kind_of(facts):
+        return (
+            f"takes from {', '.join(facts.queues)} alone, and from no queue of greenlab's: leave its -Q out, or add one"
+        )
     return ""
+
+
+def _kind_of(facts: WorkerFacts) -> str:
+    kinds = (kind for kind in KINDS if any(queue.startswith(f"greenlab.{kind}.") for queue in facts.queues))
+    return next(kinds, "")
