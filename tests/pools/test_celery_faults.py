@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import celery_workers
@@ -19,6 +20,7 @@ from waiting import wait_until
 
 import greenlab
 from greenlab import pools
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 from greenlab.pools.celery import messages, workers
 from greenlab.runs import Ledger
@@ -62,6 +64,25 @@ def test_a_process_that_dies_costs_its_task_alone(started: Any, monkeypatch: pyt
     assert {2: greenlab.WorkerLostError} == {index: type(error) for index, error in made.errors.items()}
     assert signal.SIGKILL == made.errors[2].signal
     assert [0, 1, 3, 4, 5] == [one for one in made.outcomes if isinstance(one, int)]
+
+
+def hold(until: Path, index: int) -> int:
+    while index == 0 and not until.exists():
+        time.sleep(0.02)
+    return index
+
+
+def test_no_task_waits_behind_a_long_one_while_another_worker_is_idle(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = "-P", "prefork", "-c", "1"
+    with celery_workers.working(*options) as one, celery_workers.working(*options, folder=one.folder):
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(one.folder))
+        made = prepare(partial(hold, tmp_path / "go on"), range(13), pool="celery", concurrency=100, live=False)
+        made.start()
+        wait_until(lambda: made.done == 12, limit_s=20)
+        (tmp_path / "go on").touch()
+        assert [*range(13)] == made.wait().results
 
 
 def test_a_worker_that_lives_but_cannot_speak_is_waited_for(
