@@ -8,6 +8,7 @@ import math
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +23,7 @@ import greenlab
 from greenlab import pools
 from greenlab.api.run import prepare
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages, workers
+from greenlab.pools.celery import connection, messages, workers
 from greenlab.runs import Ledger
 
 if TYPE_CHECKING:
@@ -180,4 +181,16 @@ def test_a_broker_that_is_away_is_one_line(started: Any, monkeypatch: pytest.Mon
     monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
     with pytest.raises(greenlab.UsageError, match="cannot be reached") as caught:
         run(nap, [0])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_broker_that_takes_connections_and_does_not_answer_is_one_line(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_ANSWER_S", 0.3)
+    monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("GREENLAB_BROKER", f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+        with pytest.raises(greenlab.UsageError, match=r"the broker redis://.* cannot be reached: ") as caught:
+            run(len, ["x"])
     assert "\n" not in str(caught.value)

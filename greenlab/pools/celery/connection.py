@@ -41,6 +41,8 @@ _AGAIN_S: Final = (0.1, 0.2, 0.5, 1.0)
 _REST_S: Final = 10.0
 """How long nothing may run before it is read no more: kombu (5.7) asks Redis each second for what has come."""
 _CONNECT_S: Final = 4.0
+_ANSWER_S: Final = 6.0
+"""How long a broker that takes a connection may take to answer by it."""
 _LEAVE_S: Final = 2.0
 """How long a broker may take to answer that nobody reads any more. What reads would be left behind half-way else."""
 _MAILBOX: Final = kombu.Exchange("celery.pidbox", type="fanout", durable=False, delivery_mode="transient")
@@ -207,7 +209,15 @@ class Connection:
 
     def _connect(self) -> Any:
         connection = self._new_link()
-        connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=5)
+        limit = eventlet.Timeout(_ANSWER_S)  # is no Exception: kombu would try again, without one
+        try:
+            connection.ensure_connection(max_retries=1, interval_start=0.2, timeout=5)
+        except eventlet.Timeout as error:
+            if error is not limit:
+                raise
+            raise TimeoutError("it takes connections, and does not answer") from None
+        finally:
+            limit.cancel()
         return connection
 
     def _read(self, connection: Any) -> None:
