@@ -154,9 +154,13 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
         try:
             return super().wait()
         except BaseException as error:
-            if self._failure is not None and error is self._failure.error:
-                set_traceback(error, self._failure.trace)  # without the frames of the wait, and this one
+            self._leave_wait_out(error)
             raise
+
+    def _leave_wait_out(self, error: BaseException) -> None:
+        """Set the traceback of this task.s error to the one that it failed with, without the frames of the wait."""
+        if self._failure is not None and error is self._failure.error:
+            set_traceback(error, self._failure.trace)
 
     def kill(self, *error: Any) -> None:
         """As eventlet's: end the task where it stands, which may be in a greenlet that others made in it."""
@@ -235,8 +239,7 @@ def _settle(future: asyncio.Future[Any], task: Task) -> None:
         wrapped.__cause__ = error
         future.set_exception(wrapped)
     except BaseException as error:
-        if task._failure is not None and error is task._failure.error:
-            set_traceback(error, task._failure.trace)
+        task._leave_wait_out(error)
         future.set_exception(error)
     else:
         future.set_result(result)

@@ -1,8 +1,7 @@
 """Work for processors, and how much of it was done at the same instant.
 
 A throughput says little about parallelism on a busy machine. So work keeps the instants at which it got on, by a clock
-that all processes share, and the process that has the results counts those at which
-several did.
+that all processes share, and the process that has the results counts those at which several did.
 
 Guarantees: `compute` takes as much of a processor on every machine, however many others want one.
 Must not import: anything of greenlab, nor anything outside the standard library.

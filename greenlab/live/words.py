@@ -6,13 +6,14 @@ Must not import: numpy, matplotlib, ipywidgets, eventlet.
 from __future__ import annotations
 
 import math
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING
 
 from greenlab.pools.registry import SPECS, spec_of
 from greenlab.text import format as texts
 from greenlab.text.format import counted, plural, speed
-from greenlab.text.theme import as_hex, readable, turned_round
+from greenlab.text.theme import as_hex, of_hex, readable, turned_round
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +41,7 @@ def pool_color(pool: str) -> str:
     return POOL_COLORS.get(pool, POOL_COLORS["auto"])
 
 
+@cache
 def badge_colors(color: str) -> tuple[str, str]:
     """Return the colours of a badge and of its text, that can be read on light and dark pages.
 
@@ -49,13 +51,14 @@ def badge_colors(color: str) -> tuple[str, str]:
     """
     light, dark = _LIGHT_AND_DARK
     ways = [(moved_away(color, light), light), (moved_away(color, dark), dark)]
-    return min(ways, key=lambda way: sum(abs(a - b) for a, b in zip(_parts(color), _parts(way[0]), strict=True)))
+    return min(ways, key=lambda way: sum(abs(a - b) for a, b in zip(of_hex(color), of_hex(way[0]), strict=True)))
 
 
+@cache
 def moved_away(color: str, other: str) -> str:
     """Return a colour, darkened or lightened until it can be read beside another one on light and dark pages."""
     end = 0.0 if _luminance(other) > _luminance("#757575") else 1.0
-    ways = (as_hex([p + (end - p) * n / _STEPS for p in _parts(color)]) for n in range(_STEPS + 1))
+    ways = (as_hex([p + (end - p) * n / _STEPS for p in of_hex(color)]) for n in range(_STEPS + 1))
     return next(way for way in ways if lower_contrast(way, other) >= READABLE)
 
 
@@ -69,12 +72,8 @@ def _contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def _parts(color: str) -> list[float]:
-    return [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-
-
 def _luminance(color: str) -> float:
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in _parts(color))
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in of_hex(color))
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

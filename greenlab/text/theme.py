@@ -66,11 +66,15 @@ def turned_round(color: str) -> str:
     Args:
         color: the colour, as #rrggbb.
     """
-    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    inverted = [part * (1 - INVERTED) + (1 - part) * INVERTED for part in parts]
+    inverted = [part * (1 - INVERTED) + (1 - part) * INVERTED for part in of_hex(color)]
     grey = 0.213 * inverted[0] + 0.715 * inverted[1] + 0.072 * inverted[2]
     # By half a turn, whose sine is 0 and whose cosine is -1.
     return as_hex([2 * grey - part for part in inverted])
+
+
+def of_hex(color: str) -> list[float]:
+    """Return red, green and blue, each from 0 to 1, of a colour as #rrggbb."""
+    return [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
 
 
 def as_hex(parts: Sequence[float]) -> str:

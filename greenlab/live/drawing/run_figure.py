@@ -314,11 +314,9 @@ def _draw_in_flight(axes: Axes, picture: Picture) -> None:
     beyond = limit > _FAR_BELOW * max(flight, 1.0)
     _draw_area(axes, picture.in_flight, edges, pool_color(picture.facts.pool), "in flight")
     dashes: dict[str, Any] = {"linewidth": PT, "linestyle": (0, (4, 3)), "gid": "limit"}
-    if beyond:
-        pass
-    elif len(picture.limit) == 1:
+    if len(picture.limit) == 1 and not beyond:
         axes.axhline(picture.limit[0], color=MUTED, **dashes)
-    else:
+    elif not beyond:
         _draw_steps(axes, picture.limit, picture.limit_edges_s / _unit_s(picture), edgecolor=MUTED, **dashes)
     top = max(flight, 1.0) if beyond else max(limit, flight)
     _set_y_scale(axes, top, format_count, MaxNLocator(2, steps=[1, 2, 2.5, 5, 10], integer=True, min_n_ticks=2))

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 RESULTS_EXPIRE_S: Final = 3600
 _LEAST_PREFETCHED: Final = 4
-_REDIS: Final = "redis", "sentinel", "valkey"
-"""What URLs of brokers begin with for which Celery (5.7) can take nothing ahead."""
 _KINDS_OF_POOL: Final = {"prefork": "cpu", "processes": "cpu", "solo": "cpu"}
 
 
@@ -139,8 +137,9 @@ def _begin_worker(app: Celery, instance: Any = None, options: Any = None, **_: A
         instance.app.conf.task_queues = [Queue(name, routing_key=name)]
     if pool == "eventlet":
         signals.worker_init.connect(_prefetch_some)
-    elif pool in ("prefork", "processes") and found.broker.startswith(_REDIS):
+    elif pool in ("prefork", "processes") and settings.is_redis(found.broker):
         # Else a worker whose processes are busy takes as many messages ahead, and keeps them from one that is idle.
+        # For other brokers Celery (5.7) cannot do that.
         instance.app.conf.worker_disable_prefetch = True
     if os.environ.get(launcher.PLAIN_LOG):
         _log_plainly(instance.app)

@@ -86,6 +86,11 @@ def of_embedded(found: embedded.Embedded) -> Settings:
     return Settings(found.url, found.backend, found.secret, embedded=True)
 
 
+def is_redis(url: str) -> bool:
+    """Return whether a URL is that of a Redis or a Valkey server."""
+    return url.partition("://")[0].startswith(("redis", "sentinel", "valkey"))
+
+
 def _sure_of_server(url: str) -> str:
     """Have the certificate of a server be checked: kombu (5.7) takes any if a `rediss://` URL does not ask for it."""
     scheme, _, rest = url.partition("://")
@@ -95,7 +100,7 @@ def _sure_of_server(url: str) -> str:
 
 
 def _backend_of(broker: str) -> str:
-    scheme = broker.partition("://")[0]
-    if scheme.startswith(("redis", "rediss", "sentinel", "valkey")):
+    if is_redis(broker):
         return broker
+    scheme = broker.partition("://")[0]
     return "cache+memory://" if scheme in ("filesystem", "memory") else "rpc://"
