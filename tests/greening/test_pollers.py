@@ -8,28 +8,17 @@ import selectors
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import greenlab
 from greenlab.greening import pollers
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 # In a list, for names of modules that are the native type become the green one.
 NATIVE: list[Any] = [getattr(select, "epoll", None)]
 
 pytestmark = pytest.mark.skipif(NATIVE[0] is None, reason="no epoll on this system")
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        os.close(fd)
 
 
 def polling(fd: int, events: int = select.EPOLLIN, timeout: float | None = None) -> Any:

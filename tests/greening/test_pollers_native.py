@@ -14,7 +14,7 @@ import sys
 import textwrap
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import eventlet.patcher
 import pytest
@@ -22,21 +22,10 @@ from system import forked
 
 import greenlab
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 # In a list, for names of modules that are the native type become the green one.
 NATIVE: list[Any] = [getattr(select, "epoll", None)]
 
 pytestmark = pytest.mark.skipif(NATIVE[0] is None, reason="no epoll on this system")
-
-
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for fd in ends:
-        os.close(fd)
 
 
 def test_other_threads_native_blocks_and_forked_children_wait_natively(started: Any, pipe: Any) -> None:

@@ -6,7 +6,7 @@ A module takes the checks by `pytestmark = pytest.mark.usefixtures("nothing_of_p
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -18,6 +18,8 @@ from greenlab.pools.prefork import PreforkPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import celery_workers
 
 
 @pytest.fixture
@@ -69,3 +71,21 @@ def both_pools(unstarted: Callable[[], ProcessPool]) -> Iterator[ProcessPool]:
     with unstarted() as pool:
         pool.start(FakeJob(abs, []))
         yield pool
+
+
+@pytest.fixture(params=["eventlet", "prefork"])
+def worker(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
+    """A Celery worker that tests share."""
+    return _use_worker(request.param, monkeypatch)
+
+
+@pytest.fixture
+def green_worker(started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
+    """The eventlet one."""
+    return _use_worker("eventlet", monkeypatch)
+
+
+def _use_worker(kind: str, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
+    import celery_workers  # here: most tests of pools need no Celery
+
+    return celery_workers.use(kind, monkeypatch)

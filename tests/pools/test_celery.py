@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-KINDS = ("eventlet", "prefork")
-
-
-@pytest.fixture(params=KINDS)
-def worker(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
-    """A worker that this file's tests share."""
-    return celery_workers.use(request.param, monkeypatch)
-
-
-@pytest.fixture
-def green_worker(started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
-    """The eventlet one."""
-    return celery_workers.use("eventlet", monkeypatch)
-
 
 def run(func: Callable[[Any], Any], items: Any, **options: Any) -> Any:
     return greenlab.run(func, items, pool="celery", live=False, **options)

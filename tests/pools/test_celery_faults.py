@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture
-def green_worker(started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
-    """An eventlet worker that tests share."""
-    return celery_workers.use("eventlet", monkeypatch)
-
-
 def run(func: Callable[[Any], Any], items: Any, **options: Any) -> Any:
     return greenlab.run(func, items, pool="celery", live=False, **options)
 

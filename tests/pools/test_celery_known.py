@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@pytest.fixture(params=["eventlet", "prefork"])
-def worker(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
-    """A worker that tests share."""
-    return celery_workers.use(request.param, monkeypatch)
-
-
 def run(func: Any, items: Any) -> Any:
     return greenlab.run(func, items, pool="celery", live=False)
 

@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import celery_workers
 import pytest
 from marks import note, times_run
 from waiting import wait_until
@@ -28,11 +27,7 @@ from greenlab.pools.processes import serialization
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-
-@pytest.fixture(params=["eventlet", "prefork"])
-def worker(request: Any, started: Any, monkeypatch: pytest.MonkeyPatch) -> celery_workers.Worker:
-    """A worker that tests share."""
-    return celery_workers.use(request.param, monkeypatch)
+    import celery_workers
 
 
 class Sender:

@@ -6,7 +6,7 @@ import queue
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import eventlet
 import pytest
@@ -14,15 +14,7 @@ import pytest
 import greenlab
 from greenlab import UsageError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture(autouse=True)
-def stopped() -> Iterator[None]:
-    greenlab.start()
-    yield
-    greenlab.stop()
+pytestmark = pytest.mark.usefixtures("started")
 
 
 def logged(*calls: Any) -> list[str]:

@@ -14,16 +14,10 @@ from waiting import wait_until
 import greenlab
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from greenlab import Stepper
 
 
-@pytest.fixture(autouse=True)
-def stopped() -> Iterator[None]:
-    greenlab.start()
-    yield
-    greenlab.stop()
+pytestmark = pytest.mark.usefixtures("started")
 
 
 def logged(*calls: Any) -> list[str]:
