@@ -10,6 +10,7 @@ Must not import: eventlet, asyncio, IPython.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from statistics import median_low
 
 from greenlab.places import format_place
 
@@ -72,6 +73,21 @@ class Place:
         return f"{self.source} ({where})" if self.source else where
 
 
+@dataclass
+class GilLook:
+    """What a native thread saw of the GIL while the hub was held.
+
+    Attributes:
+        watched_s: how long it tried to run.
+        missed_s: how much of that it could not run, because the GIL was kept.
+        missed_s2: the sum of the squares of the times that make it up, see `Figures.piece_s`.
+    """
+
+    watched_s: float = 0.0
+    missed_s: float = 0.0
+    missed_s2: float = 0.0
+
+
 LOAD, NATIVE, AGAIN, GREEN, TOGETHER, DONE = "load", "native", "again", "green", "together", "done"
 """The stages of a probe: load the call, call it natively, once more, green and alone, several at once."""
 
@@ -95,9 +111,7 @@ class Figures:
         at_once: how many ran at once, and each how many times in a row (`loops`).
         together_s: how long they took, all of them.
         gap_s: the longest time between two ticks of a green ticker beside them.
-        watched_s: how long a native thread tried to run while the hub was held.
-        missed_s: how much of that it could not run, because the GIL was kept.
-        missed_s2: the sum of the squares of the times that make it up, see `piece_s`.
+        gil: what a native thread saw of the GIL in each sample alone, and in that of several at once.
         others_cpu_s: CPU time of the process' other threads, per call.
         place: where the hub's thread stood for most of the time that it was held.
     """
@@ -117,9 +131,7 @@ class Figures:
     loops: int = 1
     together_s: float = 0.0
     gap_s: float = 0.0
-    watched_s: float = 0.0
-    missed_s: float = 0.0
-    missed_s2: float = 0.0
+    gil: list[GilLook] = field(default_factory=list)
     others_cpu_s: float = 0.0
     place: Place | None = None
 
@@ -135,11 +147,21 @@ class Figures:
         return one_by_one / self.together_s if self.together_s else 0.0
 
     @property
+    def watched_s(self) -> float:
+        """How long a native thread tried to run while the hub was held."""
+        return sum(look.watched_s for look in self.gil)
+
+    @property
     def gil_missed(self) -> float:
-        """Part of the time held in which no other thread could run Python, 0 to 1."""
-        return min(1.0, self.missed_s / self.watched_s) if self.watched_s else 0.0
+        """Part of the time held in which no other thread could run Python, 0 to 1: that of the middle sample.
+
+        A call that keeps the GIL keeps it each time. A machine that stands still for a moment looks the same, once.
+        """
+        shares = [min(1.0, look.missed_s / look.watched_s) for look in self.gil if look.watched_s]
+        return median_low(shares) if shares else 0.0
 
     @property
     def piece_s(self) -> float:
         """The mean length of the times without the GIL, weighted by their length."""
-        return self.missed_s2 / self.missed_s if self.missed_s else 0.0
+        missed_s = sum(look.missed_s for look in self.gil)
+        return sum(look.missed_s2 for look in self.gil) / missed_s if missed_s else 0.0

@@ -29,7 +29,7 @@ from greenlab.hub._clocks import ThreadClocks
 from greenlab.hub.account import accounts_of
 from greenlab.hub.gil import TICK_S, had_to_wait
 from greenlab.pools.processes import forkserver, serialization
-from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Measurement, Place
+from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, GilLook, Measurement, Place
 from greenlab.probes.places import Finder, Sighting
 from greenlab.text.format import shortened
 
@@ -121,9 +121,12 @@ class _Subject:
         ticker = hubs.spawn(self._hub, self._tick)
         free = {self._hub.greenlet, self._hub.root, ticker}
         accounts = accounts_of(self._hub)
+        figures.gil.append(GilLook())
         tracer = self._watch.tracer = accounts.open(lambda green: green not in free)
         others = _other_threads(self._watch)
-        for _ in range(alone):
+        for number in range(alone):
+            if number:
+                figures.gil.append(GilLook())
             tracer.reset()
             wall_s = self._checked(self._run, 1)
             loops = figures.loops
@@ -140,6 +143,7 @@ class _Subject:
         self._watch.conclude()
         self._begin(TOGETHER, figures.limit_s * at_once * figures.loops)
         figures.at_once = at_once
+        figures.gil.append(GilLook())
         tracer.reset()
         figures.gap_s = 0.0
         figures.together_s = self._checked(self._run, at_once)
@@ -249,11 +253,11 @@ class _Watch:
 
     def _account_for(self, slept_s: float, delayed_s: float, seen: Sighting | None) -> None:
         """Account for one sleep of this thread, for most of which the hub was held: it may have woken late."""
-        figures = self._subject.figures
-        figures.watched_s += slept_s
+        look = self._subject.figures.gil[-1]
+        look.watched_s += slept_s
         if had_to_wait(slept_s, delayed_s):
-            figures.missed_s += slept_s
-            figures.missed_s2 += slept_s**2
+            look.missed_s += slept_s
+            look.missed_s2 += slept_s**2
         if seen is not None:
             # By time: while the GIL is kept this thread cannot look, and sees the place when it runs again.
             self._held_s[seen] = self._held_s.get(seen, 0.0) + slept_s

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from greenlab.probes import judge
-from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, Measurement, Place
+from greenlab.probes.figures import AGAIN, DONE, GREEN, LOAD, NATIVE, TOGETHER, Figures, GilLook, Measurement, Place
 from greenlab.probes.judge import (
     BLOCKS,
     COMPUTES,
@@ -33,7 +33,7 @@ def figures(*samples: Measurement, gil: float = 0.0, piece_s: float = 0.005, **o
     missed_s = 20 * piece_s if gil else 0.0
     made = Figures(
         stage=DONE, times=12, calls=9, native_s=[0.1, 0.1], alone=list(samples), at_once=4, together_s=0.1, gap_s=0.1,
-        watched_s=missed_s / gil if gil else 1.0, missed_s=missed_s, missed_s2=missed_s * piece_s,
+        gil=[GilLook(missed_s / gil if gil else 1.0, missed_s, missed_s * piece_s)],
     )  # fmt: skip
     for name, value in others.items():
         setattr(made, name, value)
@@ -143,8 +143,20 @@ def test_every_kind_has_a_text_and_the_bad_ones_a_fix() -> None:
 
 def test_without_a_sight_of_the_gil_the_fix_does_not_speak_of_threads() -> None:
     for seen_s, says in ((0.0, "could not be measured"), (1.0, "several cores")):
-        verdict = Verdict("f()", COMPUTES, ["why"], figures(sample(1.0, 0.0, 0.0), watched_s=seen_s))
-        assert says in verdict.fix
+        measured = figures(sample(1.0, 0.0, 0.0))
+        measured.gil = [GilLook(seen_s)]
+        assert says in Verdict("f()", COMPUTES, ["why"], measured).fix
+
+
+def test_a_machine_that_stands_still_once_is_no_gil_that_is_kept() -> None:
+    fine, still = GilLook(0.05, 0.002, 0.00001), GilLook(0.2, 0.18, 0.01)
+    seen = figures(sample(0.15, 0.85, 0.0))
+    seen.gil = [fine, still, fine, fine]
+    assert seen.gil_missed == pytest.approx(0.04)
+    assert judge.BLOCKS == judge.judge(seen)[0]
+    seen.gil = [GilLook(), still, still, still]
+    assert seen.gil_missed == pytest.approx(0.9)
+    assert judge.HOLDS_GIL == judge.judge(seen)[0]
 
 
 def test_a_known_library_in_the_stack_gets_its_own_fix() -> None:
