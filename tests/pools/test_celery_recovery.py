@@ -96,13 +96,30 @@ def test_a_worker_that_is_killed_costs_what_it_had_begun(known: Any, pool: Any) 
     assert 0 < ledger.failed <= 20
 
 
-def test_a_worker_that_has_not_said_what_it_is_may_be_killed_too(unknown: Any, pool: Any) -> None:
+def test_a_worker_that_has_not_said_what_it_is_may_be_killed_too(
+    unknown: Any, pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "DEAD_ON_HUB_S", 3.0)
     ledger, runner = start(pool, nap, [0.3] * 40)
     wait_until(lambda: any(unknown.name == m.worker for a in pool._jobs.values() for m in a.out.values()), limit_s=30)
     unknown.process.kill()
     runner.wait()
     assert 40 == ledger.done
     assert {greenlab.WorkerLostError} == {type(error) for error in ledger.errors.values()}
+
+
+def test_a_worker_that_has_not_said_what_it_is_may_be_silent_for_as_long_as_any(
+    unknown: Any, pool: Any, tmp_path: Path
+) -> None:
+    """It may be an eventlet one of another machine that computes, or is cut off for a moment."""
+    ledger, runner = start(pool, partial(note, tmp_path), range(40), concurrency=20)
+    wait_until(lambda: any(unknown.name == m.worker for a in pool._jobs.values() for m in a.out.values()), limit_s=30)
+    unknown.process.send_signal(signal.SIGSTOP)
+    eventlet.sleep(5.0)
+    unknown.process.send_signal(signal.SIGCONT)
+    runner.wait()
+    assert {} == ledger.errors
+    assert {1: 40} == times_run(tmp_path)
 
 
 def test_a_worker_that_was_never_heard_takes_a_message_with_it(

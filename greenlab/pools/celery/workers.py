@@ -158,7 +158,8 @@ class Workers:
 
     def remove_silent(self, holders: set[str | None]) -> dict[str, str]:
         """Forget those that hold messages and count as dead; return their names, each with the reason."""
-        now_s, unknown = perf_counter(), (DEAD_S, f"has been silent for {DEAD_S:g} s")
+        # One that has not said yet what it is may be an eventlet one of another machine.
+        now_s, unknown = perf_counter(), (DEAD_ON_HUB_S, f"has been silent for {DEAD_ON_HUB_S:g} s")
         heard_s = self._strangers | {name: worker.seen_s for name, worker in self._known.items()}
         silent = {}
         for name, seen_s in heard_s.items():
