@@ -42,6 +42,8 @@ class Message:
         heard_s: when a worker last told something of it; infinite before.
         asked_s: since it was quiet, when workers were last asked what has become of it.
         kill_asked: the tasks that its worker was asked to end.
+        redelivered: whether the broker took it back from a worker, and gave it to another one, which refused it.
+        denied: the workers that have said that they never got it; they refuse it from then on.
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,8 @@ class Message:
         self.heard_s = math.inf
         self.asked_s = -math.inf
         self.kill_asked: set[int] = set()
+        self.redelivered = False
+        self.denied: set[str] = set()
 
     def add(self, index: int, item: Any) -> None:
         """Add a task.

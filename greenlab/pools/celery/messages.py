@@ -33,6 +33,7 @@ RESULT: Final = "result"  # message, index, start, end, packed value
 FAILURE: Final = "failure"  # message, index, start, end, packed error
 KILLED: Final = "killed"  # message, index, start, end: it was ended as asked
 RETURNED: Final = "returned"  # message, indexes that were not begun, and shall go elsewhere
+REDELIVERED: Final = "redelivered"  # message: another worker had it before, so it is not run here
 LOST: Final = "lost"  # message, process id, signal or None, exit code or None: the process that had it has died
 PRINTED: Final = "printed"  # job, index or None, stream, text
 BLOCKED: Final = "blocked"  # job, a `Block`
@@ -47,7 +48,7 @@ ASK_END: Final = "end"  # reply queue, job, its messages
 ASK_KILL: Final = "kill"  # job, message, index
 ASK_LIMIT: Final = "limit"  # job, limit
 
-ENDS: Final = frozenset((BEGUN, RESULTS, RESULT, FAILURE, KILLED, RETURNED, LOST))
+ENDS: Final = frozenset((BEGUN, RESULTS, RESULT, FAILURE, KILLED, RETURNED, REDELIVERED, LOST))
 """What may be told twice: it is of a message, and a kernel that knows it already ignores it."""
 
 LONG: Final = 8192

@@ -14,7 +14,9 @@ Bounds: a task on a `threads` worker is not stopped by a kill or a time limit; w
 computes, none of that worker gets its turn. A worker of another machine counts as dead when it has been silent
 for `workers.DEAD_S`, an eventlet one for `workers.DEAD_ON_HUB_S`; of one on this machine the process is looked at.
 Two moments remain in which a task may begin twice: a broker dies as it has handed a message to one worker and not yet
-said that it took it, so that it is sent once more; a worker is killed as a task has begun and that is not yet told.
+said that it took it, so that it is sent once more; a worker is killed, or cut off, as a task has begun and that is not
+yet told. What a broker delivers a second time is refused (`worker.WorkerSide.refuse_redelivered`), and what a worker
+had not begun when it was stopped or cut off it returns (`lease.Lease`).
 
 Must not import: runs, live, magics.
 """
@@ -318,6 +320,8 @@ class CeleryPool:
                 self._recovery.note_state(report.worker, *about)
             elif kind == messages.HELD:
                 self._recovery.note_held(report.worker, about[0])
+            elif kind == messages.REDELIVERED:
+                self._recovery.note_redelivered(about[0])
             else:
                 self._heard_of_message(report.worker, offset_s, kind, *about)
         for active in self._jobs.values():

@@ -33,6 +33,8 @@ _UNCLAIMED_S: Final = 3.0
 """How long after a worker was found dead idle ones have to take what waits in the queue."""
 _QUIET_S: Final = 6.0
 """After how long without a word of it a worker is asked whether it has a message: it says so every two seconds."""
+_ASK_EVERY_S: Final = 2.0
+"""How often workers are asked for a message that the broker took back from one."""
 _UNTOLD: Final = "what it reported was lost with the broker"
 _BACK_S: Final = 30.0
 """How long workers have to find a broker that is back."""
@@ -136,6 +138,7 @@ class Recovery:
                 self._death_s = perf_counter()
             self._note_idle()
             self._lose_unclaimed()
+            self._give_redelivered_again()
             self._ask_of_forgotten()
             missing = {active.kind for active in self._jobs.values() if not self._workers.serving(active.kind)}
             if missing:
@@ -185,6 +188,24 @@ class Recovery:
                     how = "it took the message and has been silent since"
                     self.lose(active, message, WorkerLostError(0, how=how))
 
+    def _give_redelivered_again(self) -> None:
+        """Send messages again that the broker took back from a worker, and of which that worker has said nothing.
+
+        First all are asked: one that lives may still have it, having lost the broker for a moment only.
+        """
+        now_s = perf_counter()
+        asked = []
+        for active in list(self._jobs.values()):
+            for message in [one for one in active.out.values() if one.redelivered and one.worker is None]:
+                if self._workers.names <= message.denied:
+                    self.lose(active, message, WorkerLostError(0))
+                elif now_s - message.asked_s > _ASK_EVERY_S:
+                    message.asked_s = now_s
+                    asked.append(message.id)
+        if asked:
+            connection = self._connect()
+            connection.ask(messages.ASK_AGAIN, connection.reply_queue, asked)
+
     def _ask_of_forgotten(self) -> None:
         """Ask about messages that the worker which has them, and says so every two seconds, no longer speaks of."""
         now_s = perf_counter()
@@ -211,6 +232,9 @@ class Recovery:
         if self._catching_up:
             return
         for active in list(self._jobs.values()):
+            for id_ in strange:
+                if id_ in active.out:
+                    active.out[id_].denied.add(worker)
             for message in [active.out[id_] for id_ in (*through, *strange) if id_ in active.out]:
                 if message.worker == worker and message.asked_s > -math.inf:
                     message.begun = True
@@ -221,6 +245,15 @@ class Recovery:
         for active in self._jobs.values():
             for message in [active.out[id_] for id_ in held if id_ in active.out]:
                 message.worker, message.heard_s, message.asked_s = worker, perf_counter(), -math.inf
+
+    def note_redelivered(self, id_: str) -> None:
+        """A worker has refused a message that the broker had given to another one before.
+
+        What that one has begun of it, it has told: then nothing changes, it ends there or is lost with the worker.
+        """
+        for active in self._jobs.values():
+            if id_ in active.out:
+                active.out[id_].redelivered = True
 
     def note_worker(self) -> None:
         """A worker has come: what it takes is no longer missing."""

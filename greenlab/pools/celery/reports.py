@@ -13,11 +13,14 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kombu import Producer
 
 from greenlab.pools.celery import messages, signing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 VALID_S: Final = 3600.0
 _MOST: Final = 2000
@@ -37,12 +40,14 @@ class Reports:
         app: the Celery application.
         secret: the key to sign with.
         worker: the worker's node name.
+        told_held: is called when it was told what the worker holds, with the `time.perf_counter()` of that.
     """
 
-    def __init__(self, app: Any, secret: bytes, worker: str) -> None:
+    def __init__(self, app: Any, secret: bytes, worker: str, told_held: Callable[[float], None]) -> None:
         self._app = app
         self._secret = secret
         self.worker = worker
+        self._told_held = told_held
         self._pid = os.getpid()
         self._waiting: deque[tuple[str, tuple[Any, ...], int]] = deque()
         self._changed = threading.Condition()
@@ -117,9 +122,10 @@ class Reports:
 
     def _send(self, queue: str, told: list[tuple[Any, ...]]) -> None:
         self._count += 1
+        built_s = time.perf_counter()
         header = signing.Header(queue, "", f"{self.worker}/{self._pid}/{self._count}", time.time() + VALID_S)
         try:
-            body = messages.dump(messages.Report(self.worker, messages.this_clock(), time.perf_counter(), told))
+            body = messages.dump(messages.Report(self.worker, messages.this_clock(), built_s, told))
             envelope = signing.make_envelope(self._secret, header, body)
         except signing.RefusedError:
             return  # each value was measured when it was told: what is left is never that large
@@ -133,6 +139,8 @@ class Reports:
                     return
                 time.sleep(0.2)
             else:
+                if any(one[0] == messages.HELD for one in told):
+                    self._told_held(built_s)
                 return
 
     def _publish(self, queue: str, envelope: bytes) -> None:

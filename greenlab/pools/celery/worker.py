@@ -15,6 +15,7 @@ import base64
 import logging
 import os
 import platform
+from time import perf_counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,7 @@ from celery.worker.strategy import default as celerys_strategy
 
 from greenlab.pools.celery import messages, signing
 from greenlab.pools.celery.green_batches import GreenBatches
+from greenlab.pools.celery.lease import Lease
 from greenlab.pools.celery.reports import Reports
 from greenlab.pools.celery.serial_batches import SerialBatches
 from greenlab.pools.this_process import count_cores, enter_worker
@@ -64,7 +66,7 @@ def begin_process(app: Any, name: str, secret: Callable[[], bytes]) -> None:
     """
     if not _side:
         enter_worker()
-        _side["here"] = WorkerSide(SimpleNamespace(app=app, hostname=name), "prefork", secret())
+        _side["here"] = WorkerSide(SimpleNamespace(app=app, hostname=name), "prefork", secret(), shares_lease=False)
 
 
 def here() -> WorkerSide:
@@ -79,9 +81,10 @@ class WorkerSide:
         controller: Celery's `WorkController`.
         pool: the name of Celery's pool.
         secret: the key that messages are signed with.
+        shares_lease: whether this process knows what the worker's main process has told last.
     """
 
-    def __init__(self, controller: Any, pool: str, secret: bytes) -> None:
+    def __init__(self, controller: Any, pool: str, secret: bytes, *, shares_lease: bool = True) -> None:
         self.controller = controller
         self.pool = pool
         self.secret = secret
@@ -89,6 +92,8 @@ class WorkerSide:
         self._seen = signing.SeenMessages()
         self._held: dict[str, str] = {}  # the reply queue of each message that is here
         self._telling: Any = None
+        self._lease = Lease()
+        self._shares_lease = shares_lease
         self._begin_process()
         signals.celeryd_after_setup.connect(lambda **_: _show_warnings(), weak=False)
         signals.worker_process_init.connect(lambda **_: self._begin_process(), weak=False)
@@ -96,7 +101,7 @@ class WorkerSide:
     def _begin_process(self) -> None:
         """Make what belongs to one process: also in each child, after the fork."""
         self.pid = os.getpid()
-        self.reports = Reports(self.controller.app, self.secret, self.name)
+        self.reports = Reports(self.controller.app, self.secret, self.name, self._lease.renew)
         kind = GreenBatches if self.pool == "eventlet" else SerialBatches
         self._batches: Batches = kind(self.reports)
         _show_warnings()
@@ -122,6 +127,21 @@ class WorkerSide:
             self._held[request.id] = header.reply_to
             self._tell_held()
 
+    def refuse_redelivered(self, envelope: Any, queue: str) -> bool:
+        """Refuse a message that the broker has given to another worker before: what that one began, nobody runs again.
+
+        Its kernel is told, and sends again what was not begun. Return False where it is no message that may be opened,
+        or this worker has had it itself: those are refused like any other.
+        """
+        try:
+            header, _ = signing.open_envelope(self.secret, envelope, queue)
+        except Exception:
+            return False
+        if header.id in self._seen or not header.reply_to:
+            return False
+        self.reports.tell(header.reply_to, messages.REDELIVERED, header.id)
+        return True
+
     def forget(self, message: str) -> None:
         """A message is through."""
         self._held.pop(message, None)
@@ -137,7 +157,13 @@ class WorkerSide:
         if request.id in state.revoked:  # since Celery looked: a green thread begins a little later
             return
         header, body = signing.open_envelope(self.secret, envelope, request.delivery_info["routing_key"])
-        self._batches.run(str(request.id), messages.load_batch(header, body))
+        batch = messages.load_batch(header, body)
+        if self._shares_lease and not self._lease.holds(request.greenlab_received_s):
+            back = [index for index, _ in messages.tasks_of(batch)]
+            self.reports.tell(header.reply_to, messages.RETURNED, str(request.id), back)
+            self.reports.flush()
+            return
+        self._batches.run(str(request.id), batch)
 
     def reconnected(self) -> None:
         """The broker was lost, and is back: go on telling what is held, without what Celery dropped with it.
@@ -252,9 +278,9 @@ class Reconnect(StartStopStep):  # type: ignore[misc]  # Celery ships no types
 
 
 def take_messages(task: Any, app: Any, consumer: Any, **options: Any) -> Callable[..., Any]:
-    """Return what takes messages of ours from Celery, and refuses those that are none of a task's.
+    """Return what takes messages of ours from Celery, and refuses those that are none of a task's, or come again.
 
-    Of such a message Celery's own (5.7) ends the worker, and the message is there again for the next one.
+    Of the former Celery's own (5.7) ends the worker, and the message is there again for the next one.
     """
     take = celerys_strategy(task, app, consumer, **options)
 
@@ -265,6 +291,11 @@ def take_messages(task: Any, app: Any, consumer: Any, **options: Any) -> Callabl
             raise InvalidTaskError("greenlab refused a message: its body is none of a task's")
         if not isinstance(message.headers.get("id"), str):
             raise InvalidTaskError("greenlab refused a message: it has no id")
+        if message.delivery_info.get("redelivered"):
+            envelope = payload[0][0] if payload[0] else None
+            if here().refuse_redelivered(envelope, message.delivery_info["routing_key"]):
+                message.ack_log_error(_log, consumer.connection_errors)
+                return None
         return take(message, *args, **options)
 
     return take_checked
@@ -292,6 +323,7 @@ class BatchRequest(Request):  # type: ignore[misc]  # Celery ships no types
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self._request_dict["greenlab_received_s"] = perf_counter()  # what the process that runs it is handed
         here().receive(self, self.args[0] if self.args else None)
 
     def on_failure(self, exc_info: Any, *args: Any, **options: Any) -> Any:
