@@ -5,11 +5,14 @@ Must not import: live, magics.
 
 from __future__ import annotations
 
+import contextlib
 import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from greenlab import greening
+from greenlab import greening, patched
+from greenlab.errors import UsageError
+from greenlab.pools import registry
 from greenlab.runs.run import Run
 from greenlab.text.format import counted
 
@@ -78,12 +81,29 @@ def _pids(pids: tuple[int, ...]) -> str:
     return f"{'worker' if len(pids) == 1 else 'workers'} {', '.join(map(str, pids))}"
 
 
+def _describe_workers(hub: GuestHub) -> list[str]:
+    """Return a line for each worker elsewhere: also before the first run there, to see whether they are up."""
+    used = [pool for pool in hub.kept.values() if isinstance(pool, HasRemoteWorkers)]
+    if used:
+        return [line for pool in used for line in pool.describe_workers()]
+    make = registry.spec_of(registry.ELSEWHERE).make
+    with contextlib.suppress(UsageError):
+        patched.refuse_natively(f"the {registry.ELSEWHERE} pool")
+        pool = make(hub) if make is not None else None
+        if isinstance(pool, HasRemoteWorkers):
+            try:
+                return pool.describe_workers()
+            finally:
+                pool.close()
+    return []
+
+
 def state_of(hub: GuestHub) -> HubState:
     """Return the state of a hub at this moment."""
     replaced: dict[str, int] = {}
     for owner, _ in greening.replaced():
         replaced[owner] = replaced.get(owner, 0) + 1
-    pools = {
+    used = {
         key.removeprefix(_POOL): pool.pids
         for key, pool in hub.kept.items()
         if isinstance(key, str) and key.startswith(_POOL)
@@ -95,10 +115,8 @@ def state_of(hub: GuestHub) -> HubState:
         turns=hub.turns,
         switches=hub.switches,
         replaced=replaced,
-        pools=pools,
-        remote=tuple(
-            line for pool in hub.kept.values() if isinstance(pool, HasRemoteWorkers) for line in pool.describe_workers()
-        ),
+        pools=used,
+        remote=tuple(_describe_workers(hub)),
         tasks=len(alive) - runs,
         runs=runs,
     )

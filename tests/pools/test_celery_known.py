@@ -21,6 +21,7 @@ from waiting import wait_until
 import greenlab
 from greenlab import pools
 from greenlab.pools.celery import connection, job, messages, recovery, settings, workers
+from greenlab.runs.hub_state import state_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -190,6 +191,17 @@ def test_a_kernel_that_runs_nothing_reads_nothing_and_reads_again_when_it_does(
     assert [1] == run(len, ["x"]).results
     wait_until(lambda: pool._connection._reader is None)
     assert "0 tasks running, seen 0 s ago" in pool.describe_workers()[0]
+
+
+def test_the_state_of_a_hub_lists_workers_that_are_up_before_anything_runs_there(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    worker = celery_workers.use("eventlet", monkeypatch)
+    state = state_of(started)
+    assert [worker.name] == [line.partition(":")[0] for line in state.remote]
+    assert "celery" not in state.pools
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert () == state_of(started).remote
 
 
 def test_a_kernel_does_without_celery_itself(monkeypatch: pytest.MonkeyPatch) -> None:

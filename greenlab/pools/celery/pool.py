@@ -48,8 +48,10 @@ if TYPE_CHECKING:
 
 _HELLO_S: Final = 3.0
 """How long workers have to say that they are there."""
+_FIRST_ANSWER_S: Final = 1.0
+"""How long `%greenhub` waits for an answer."""
 _ANSWER_S: Final = 0.2
-"""How long `%greenhub` waits for answers."""
+"""How long it waits for others."""
 _MORE_S: Final = 0.05
 """How long to wait for further workers after the first has answered."""
 _END_S: Final = 10.0
@@ -157,12 +159,14 @@ class CeleryPool:
     def describe_workers(self) -> list[str]:
         """Return a line for each worker that answers: its name, pool, `-c`, queues, versions, tasks, when it was seen.
 
-        Asks them, if this kernel has used them; waits shortly and cooperatively.
+        Asks them, where there is a broker; waits shortly and cooperatively.
         """
-        if self._connection is None:
-            return []
         with contextlib.suppress(UsageError), eventlet.Timeout(_HELLO_S, False):  # the broker may have gone with them
-            self._open().ask(messages.ASK_HELLO, self._connection.reply_queue)
+            settings.find()  # before kombu is loaded
+            connection, arrived = self._open(), self._arrived
+            connection.ask(messages.ASK_HELLO, connection.reply_queue)
+            with eventlet.Timeout(_FIRST_ANSWER_S, False):
+                arrived.wait()
             eventlet.sleep(_ANSWER_S)
         return [worker.describe() for worker in self._workers]
 
