@@ -243,6 +243,30 @@ def test_a_result_that_no_message_may_hold_fails_by_itself(worker: celery_worker
     assert "MiB" in str(made.errors[1].__cause__ or made.errors[1])
 
 
+def test_an_error_that_no_message_may_hold_costs_no_neighbour_and_is_named(worker: celery_workers.Worker) -> None:
+    def fail(size: int) -> int:
+        if size > 10:
+            raise ValueError("x" * size)
+        return size
+
+    made = run(fail, [10, 70 << 20, 10])
+    assert [10, 10] == [made.outcomes[0], made.outcomes[2]]
+    assert "ValueError: xxx" in str(made.errors[1])
+    assert "(it has " in str(made.errors[1])
+    assert "raise ValueError" in str(made.errors[1].__cause__)
+
+
+def test_a_print_that_no_message_may_hold_arrives(
+    worker: celery_workers.Worker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def say(size: int) -> int:
+        print("x" * size)
+        return size
+
+    assert [1, 65 << 20] == run(say, [1, 65 << 20]).results
+    assert (65 << 20) + 3 == len(capsys.readouterr().out)
+
+
 # --- the broker --------------------------------------------------------------------------------------------
 
 

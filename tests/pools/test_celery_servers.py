@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,29 @@ def test_values_errors_and_what_is_printed_come_back(capsys: pytest.CaptureFixtu
     assert [ZeroDivisionError] == [type(error) for error in made.errors.values()]
     assert [x / 1 for x in range(300) if x != 7] == [one for one in made.outcomes if isinstance(one, float)]
     assert {f"halving {x}" for x in range(300)} == set(capsys.readouterr().out.split("\n")) - {""}
+
+
+def make(size: int) -> bytes:
+    if size < 0:
+        raise ValueError("x" * -size)
+    return bytes(size)
+
+
+@pytest.mark.parametrize("where", [None, "prefork"])
+def test_a_result_or_error_that_a_broker_refuses_costs_no_neighbour(server: str, where: str | None) -> None:
+    func = greenlab.task(pool=where)(make) if where else make
+    large, half = brokers.RABBITMQ_TAKES_BYTES + 1, brokers.RABBITMQ_TAKES_BYTES // 2
+    # An error travels with its message in three places.
+    made = run(func, [20_000] * 5 + [large, -half] + [20_000] * 5, concurrency=12)
+    assert [20_000] * 10 == [len(one) for index, one in enumerate(made.outcomes) if index not in (5, 6)]
+    if server.startswith("redis"):
+        assert [large] == [len(made.outcomes[5])]
+        assert half == len(str(made.errors[6]))
+    else:
+        assert isinstance(made.errors[5], greenlab.NotSendableError)
+        for error in made.errors.values():
+            assert re.search(f"size.* {brokers.RABBITMQ_TAKES_BYTES}", str(error))
+            assert "\n" not in str(error)
 
 
 def test_nothing_reads_any_more_when_greenlab_has_stopped(started: Any) -> None:

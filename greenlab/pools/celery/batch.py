@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 TOGETHER_S: Final = 0.02
 """Results of short tasks that end within this are told together."""
+_MOST_PRINTED: Final = 1 << 20
+"""How many characters are told at once of what a task prints."""
 
 
 @lru_cache(maxsize=64)
@@ -76,7 +78,7 @@ class Results:
         try:
             packed = messages.flatten(serialization.dump(value))
             if len(packed[2]) > MOST_ITEM_BYTES:
-                raise ValueError(f"it has {len(packed[2]) >> 20} MiB, and a message at most {MOST_ITEM_BYTES >> 20}")
+                raise ValueError(_too_large(packed[2]))
         except BaseException as cause:
             self.fail(index, started_s, ended_s, serialization.unsendable_result(value, cause))
             return
@@ -88,6 +90,8 @@ class Results:
             self.tell(messages.KILLED, index, started_s, ended_s)
             return
         packed = messages.flatten(dump_task_error(error))
+        if len(packed[2]) > MOST_ITEM_BYTES:
+            packed = messages.flatten(serialization.shorten_error(packed[2], _too_large(packed[2])))
         self.tell(messages.FAILURE, index, started_s, ended_s, packed, size=len(packed[2]))
 
     def flush(self) -> None:
@@ -97,6 +101,10 @@ class Results:
             self._told_s = perf_counter()
         if plain[0]:
             self._reports.tell(self._queue, messages.RESULTS, self._message, *plain, size=64 * len(plain[0]))
+
+
+def _too_large(body: bytes) -> str:
+    return f"it has {len(body) >> 20} MiB, and a message at most {MOST_ITEM_BYTES >> 20} MiB"
 
 
 class Batches(Protocol):
@@ -139,7 +147,9 @@ class Printing:
             file.write(text.encode("utf-8", "replace"))
             return
         (queue, job), index = task
-        self._reports.tell(queue, messages.PRINTED, job, index, name, text, size=len(text))
+        for start in range(0, len(text), _MOST_PRINTED):
+            piece = text[start : start + _MOST_PRINTED]
+            self._reports.tell(queue, messages.PRINTED, job, index, name, piece, size=len(piece))
 
     def end(self, task: Task) -> None:
         """Send what a task has printed and not ended with a line end."""

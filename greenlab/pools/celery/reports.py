@@ -1,8 +1,8 @@
 """What a worker tells kernels, sent in the background: everything that has come together while the last was sent.
 
-Guarantees: what is told first arrives first, for one kernel; a broker that is away is waited for; the thread that
-sends is there only while there is something to send. In an eventlet worker it is a green thread, for `threading` is
-patched there.
+Guarantees: what is told first arrives first, for one kernel; what is too large for a message costs nothing that is told
+with it; a broker that is away is waited for; the thread that sends is there only while there is something to send. In
+an eventlet worker it is a green thread, for `threading` is patched there.
 
 Must not import: runs, live, magics.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kombu import Producer
 
-from greenlab.pools.celery import messages, signing
+from greenlab.pools.celery import messages, parts, signing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,10 @@ VALID_S: Final = 3600.0
 _MOST: Final = 2000
 """How much is told in one message: it is unpickled in the kernel's hub."""
 _MOST_BYTES: Final = 4 << 20
+_MAY_BE_REFUSED_BYTES: Final = 128 << 10
+"""Above this, a broker of AMQP is asked whether it took a message. RabbitMQ takes 16 MiB, before version 4 128 MiB."""
+_PRECONDITION_FAILED: Final = 406
+"""What AMQP answers to a message that is too large."""
 _PATIENCE_S: Final = 600.0
 _LINGER_S: Final = 5.0
 
@@ -121,27 +125,43 @@ class Reports:
         self._recent_bytes += size + 100
 
     def _send(self, queue: str, told: list[tuple[Any, ...]]) -> None:
-        self._count += 1
+        """Send a report; of one that is too large each thing by itself, and that in parts if need be."""
         built_s = time.perf_counter()
-        header = signing.Header(queue, "", f"{self.worker}/{self._pid}/{self._count}", time.time() + VALID_S)
         try:
-            body = messages.dump(messages.Report(self.worker, messages.this_clock(), built_s, told))
-            envelope = signing.make_envelope(self._secret, header, body)
-        except signing.RefusedError:
-            return  # each value was measured when it was told: what is left is never that large
+            sent = self._send_patiently(queue, self._seal(queue, told, built_s))
+        except signing.RefusedError as error:
+            for one in told if len(told) > 1 else parts.smaller(told[0], str(error)):
+                self._send(queue, [one])
+        else:
+            if sent and any(one[0] == messages.HELD for one in told):
+                self._told_held(built_s)
+
+    def _seal(self, queue: str, told: list[tuple[Any, ...]], built_s: float) -> bytes:
+        self._count += 1
+        header = signing.Header(queue, "", f"{self.worker}/{self._pid}/{self._count}", time.time() + VALID_S)
+        body = messages.dump(messages.Report(self.worker, messages.this_clock(), built_s, told))
+        return signing.make_envelope(self._secret, header, body)
+
+    def _send_patiently(self, queue: str, envelope: bytes) -> bool:
+        """Send an envelope, once the broker is there; return whether it came.
+
+        Raises:
+            RefusedError: it is larger than the broker takes.
+        """
         end_s = time.monotonic() + _PATIENCE_S
         while True:
             try:
                 self._publish(queue, envelope)
-            except Exception:  # the broker is away
+            except Exception as error:
                 self._connection = None
-                if time.monotonic() > end_s:
-                    return
+                if getattr(error, "code", None) == _PRECONDITION_FAILED:
+                    why = getattr(error, "message", None) or error
+                    raise signing.RefusedError(f"the broker says: {why}") from None
+                if time.monotonic() > end_s:  # the broker is away
+                    return False
                 time.sleep(0.2)
             else:
-                if any(one[0] == messages.HELD for one in told):
-                    self._told_held(built_s)
-                return
+                return True
 
     def _publish(self, queue: str, envelope: bytes) -> None:
         if self._connection is None:
@@ -151,3 +171,6 @@ class Reports:
             envelope, exchange="", routing_key=queue,
             content_type="application/data", content_encoding="binary", expiration=VALID_S,
         )  # fmt: skip
+        if len(envelope) > _MAY_BE_REFUSED_BYTES and self._connection.transport.driver_type == "amqp":
+            # A broker of AMQP answers no publish: what it refuses it says in place of its next answer.
+            self._producer.channel.basic_qos(0, 1, False)

@@ -41,7 +41,7 @@ from greenlab.pools.processes.framing import (
     with_buffers,
 )
 from greenlab.pools.processes.pickling import Unpickler, dump_by_value, has_class
-from greenlab.text.tracebacks import leave_out_frames, message_of
+from greenlab.text.tracebacks import leave_out_frames, message_of, shortened, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 PLAIN = frozenset({int, float, bool, complex, type(None), str, bytes})
 _NOTHING = Parcel(NOTHING, [])
 _WHY_CHARS = 200
+_TRACEBACK_CHARS, _TRACEBACK_LINES = 8000, 200
 
 
 class RemoteTraceback(Exception):  # noqa: N818 - it is a cause to read, not an error to handle
@@ -59,7 +60,7 @@ class RemoteTraceback(Exception):  # noqa: N818 - it is a cause to read, not an 
 
 
 class RemoteTaskError(GreenlabError):
-    """Stands for a task's error that cannot be pickled (its constructor wants more than its message, say).
+    """Stands for a task's error that cannot be sent: its constructor wants more than its message, or it is too large.
 
     Attributes:
         type_name: the type of the error that the task raised.
@@ -257,6 +258,20 @@ def dump_error(error: BaseException) -> Parcel:
     if not survives:
         data = pickle.dumps(RemoteTaskError(name, message), 5)
     return Parcel(PICKLED, [pickle.dumps((data, name, message, text), 5)])
+
+
+def shorten_error(body: Bytes, why: str) -> Parcel:
+    """Return, of an error that `dump_error` has pickled and that is too large to be sent, one that is not.
+
+    Args:
+        body: the error.
+        why: how large it may be, in one line; the new one says so.
+    """
+    _, name, message, text = pickle.loads(body)
+    first, *_ = message.split("\n", 1)
+    said = RemoteTaskError(name, visible(f"{shortened(first, _WHY_CHARS)} ({why})"))
+    text = shortened(text, _TRACEBACK_CHARS, _TRACEBACK_LINES)
+    return Parcel(PICKLED, [pickle.dumps((pickle.dumps(said, 5), name, str(said), text), 5)])
 
 
 def load_error(body: Bytes) -> BaseException:
