@@ -77,6 +77,8 @@ def spawn(func: Callable[..., Any], *args: Any, **kw: Any) -> Task:
 def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
     """Run one call elsewhere, from a green task, and wait for it cooperatively: fetch green, parse in a process.
 
+    In a task that runs in a worker process already the call is made there.
+
     Args:
         func: what to call.
         args: its arguments; with prefork they are sent to a worker process, and the value is sent back.
@@ -93,7 +95,7 @@ def offload(func: Callable[..., Any], *args: Any, pool: str = "prefork") -> Any:
     from greenlab.pools.offload import offload as run_elsewhere
 
     with frame_left_out:
-        return run_elsewhere(start(), func, args, pool)
+        return run_elsewhere(start, func, args, pool)
 
 
 def wait_async(awaitable: Awaitable[Any]) -> Any:

@@ -5,7 +5,8 @@ workers are warm, and calls that come together travel together.
 
 Guarantees: the value or the exception, with its traceback, comes back to the caller; killing the caller stops the
 call where the pool can (a worker process is replaced; an OS thread goes on, and its outcome is dropped); what the call
-prints goes where its caller's own output goes; when nothing was called for a second, the standing job ends.
+prints goes where its caller's own output goes; when nothing was called for a second, the standing job ends. In a worker
+process, which may have no processes of its own, the call is made where it is, unless an eventlet worker sends it on.
 
 Must not import: runs, live, magics.
 """
@@ -18,10 +19,10 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from greenlab.errors import CancelledError, GreenlabError, NotSendableError, UsageError
-from greenlab.hub import eventlet
+from greenlab.hub import current, eventlet
 from greenlab.places import is_machinery
 from greenlab.pools import registry
-from greenlab.pools.this_process import count_cores, offloads_to
+from greenlab.pools.this_process import count_cores, inside_worker, offloads_to
 from greenlab.text.tracebacks import cut_traceback, frame_left_out
 
 if TYPE_CHECKING:
@@ -37,8 +38,14 @@ THREADS = 100
 _IDLE_S = 1.0
 
 
-def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool: str) -> Any:
+def offload(find_hub: Callable[[], GuestHub], func: Callable[..., Any], args: tuple[Any, ...], pool: str) -> Any:
     """Run `func(*args)` in a process or an OS thread.
+
+    Args:
+        find_hub: returns the hub to wait on; not called where the call is made in place.
+        func: what to call.
+        args: with what.
+        pool: which of `POOLS`.
 
     Raises:
         UsageError: no such pool, or nothing to call.
@@ -50,6 +57,9 @@ def offload(hub: GuestHub, func: Callable[..., Any], args: tuple[Any, ...], pool
     if pool not in POOLS:
         raise UsageError(f"offload goes to {' or '.join(POOLS)}, not to {pool!r}")
     elsewhere = offloads_to()
+    if elsewhere is None and inside_worker() and (pool == "prefork" or current() is None):
+        return func(*args)  # it may have no processes, and no task of it waits on a hub, or that is told as a block
+    hub = find_hub()
     if elsewhere is not None and not (pool == "prefork" and _serves_processes(hub, elsewhere)):
         return func(*args)
     job: OffloadJob = hub.keep(f"offload {pool}", lambda: OffloadJob(hub, pool))

@@ -61,7 +61,7 @@ class Routed(Generic[P, R]):
         from greenlab.pools.offload import offload
 
         call: Any = self if pool == "prefork" else self.__wrapped__
-        value: R = offload(hub, functools.partial(call, **kw) if kw else call, args, pool)
+        value: R = offload(lambda: hub, functools.partial(call, **kw) if kw else call, args, pool)
         return value
 
     def routed_to(self, hub: GuestHub) -> str | None:

@@ -223,6 +223,21 @@ def test_a_call_is_made_where_it_is_if_no_worker_has_processes(green_worker: cel
     assert {green_worker.process.pid} == set(made.results)
 
 
+@pytest.mark.parametrize("kind", ["prefork", "threads"])
+def test_a_task_that_holds_no_hub_makes_the_calls_that_it_offloads_where_it_is(
+    kind: str, started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery_workers.use(kind, monkeypatch)
+
+    def place(_: Any = None) -> tuple[int, int]:
+        return os.getpid(), threading.get_ident()
+
+    made = run(lambda pool: (place(), greenlab.offload(place, 1, pool=pool)), ["prefork", "threads"] * 2)
+    assert [True] * 4 == [here == there for here, there in made.results]
+    wrong = run(lambda x: x and greenlab.offload(place, x, pool="nowhere"), range(2))
+    assert "offload goes to prefork or threads" in str(wrong.errors[1])
+
+
 # --- what travels ------------------------------------------------------------------------------------------
 
 

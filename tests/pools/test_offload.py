@@ -45,6 +45,20 @@ def test_a_process_is_another_one_and_a_thread_another_thread() -> None:
     assert threading.get_ident() != greenlab.offload(threading.get_ident, pool="threads")
 
 
+@pytest.mark.parametrize("pool", ["prefork", "hybrid"])
+def test_in_a_worker_process_which_may_have_none_a_call_is_made_where_it_is(pool: str) -> None:
+    made = greenlab.run(lambda _: (os.getpid(), greenlab.offload(os.getpid)), range(3), pool=pool, live=False)
+    assert [True] * 3 == [here == there for here, there in made.results]
+
+
+def test_an_os_thread_takes_a_call_of_a_hybrid_process() -> None:
+    threads = threading.get_ident
+    made = greenlab.run(
+        lambda _: (threads(), greenlab.offload(threads, pool="threads")), [0], pool="hybrid", live=False
+    )
+    assert [False] == [here == there for here, there in made.results]
+
+
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_other_green_tasks_run_meanwhile(pool: str) -> None:
     ticks = []
