@@ -172,7 +172,7 @@ class Pool(Protocol):
         """End one task that is being run: it fails with `error`, and the others go on.
 
         Returns:
-            whether there was such a task in flight.
+            whether there was such a task in flight, and it can be ended.
         """
 
     def close(self) -> None:

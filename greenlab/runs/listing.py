@@ -105,19 +105,27 @@ class Killed(list[str]):
     Attributes:
         names: what they were, such as "task 3 (fetch)", in the same order.
         ended: the ids of what did not run.
+        unstoppable: the ids of what runs where nothing can stop it.
     """
 
-    def __init__(self, killed: Iterable[tuple[str, str]] = (), ended: Iterable[str] = ()) -> None:
+    def __init__(
+        self, killed: Iterable[tuple[str, str]] = (), ended: Iterable[str] = (), unstoppable: Iterable[str] = ()
+    ) -> None:
         pairs = list(killed)
         super().__init__(number for number, _ in pairs)
         self.names = [name for _, name in pairs]
         self.ended = list(ended)
+        self.unstoppable = list(unstoppable)
 
     def __repr__(self) -> str:
         done = f"killed {_joined(self.names)}" if self.names else "nothing was killed"
-        if not self.ended:
-            return done
-        return f"{done}: {_joined(self.ended)} {'does' if len(self.ended) == 1 else 'do'} not run"
+        why = []
+        if self.ended:
+            why.append(f"{_joined(self.ended)} {'does' if len(self.ended) == 1 else 'do'} not run")
+        if self.unstoppable:
+            where = "where it runs" if len(self.unstoppable) == 1 else "where they run"
+            why.append(f"{_joined(self.unstoppable)} cannot be stopped {where}")
+        return ": ".join(filter(None, (done, ", ".join(why))))
 
 
 def _joined(words: list[str]) -> str:
@@ -165,14 +173,20 @@ def kill(hub: GuestHub, ids: Iterable[str | int]) -> Killed:
             "say what to kill, by the ids of %greenps: %greenkill 3, or %greenkill 3.17 for one task of a run"
         )
     tasks = {int(task.id): task for task in hub.tasks if not task.dead}
-    killed, ended = [], []
+    killed, ended, unstoppable = [], [], []
     for number, index in wanted:
         id_ = f"{number}" if index is None else f"{number}.{index}"
         if number in tasks and _kill(tasks[number], index):
             killed.append((id_, _name(tasks[number], index)))
+        elif number in tasks and _runs(tasks[number].about, index):
+            unstoppable.append(id_)
         else:
             ended.append(id_)
-    return Killed(killed, ended)
+    return Killed(killed, ended, unstoppable)
+
+
+def _runs(run: Any, index: int | None) -> bool:
+    return isinstance(run, Run) and any(held.index == index for held in run.tasks_in_flight())
 
 
 def _name(task: Any, index: int | None) -> str:

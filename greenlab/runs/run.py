@@ -217,7 +217,7 @@ class Run(RunResults):
         """End one task that is in flight: it fails with `CancelledError`, and the others go on.
 
         Returns:
-            whether there was such a task in flight.
+            whether there was such a task in flight, and it could be ended: in a thread of a Celery worker it cannot.
         """
         return self.running and self._pool.kill(self.ledger, index, CancelledError("the task was killed"))
 

@@ -17,6 +17,7 @@ from waiting import wait_until
 
 import greenlab
 from greenlab import pools
+from greenlab.api.run import prepare
 from greenlab.hub import eventlet
 from greenlab.pools.celery.app import make_app
 from greenlab.runs import Ledger
@@ -143,6 +144,46 @@ def test_a_kill_costs_none_of_those_that_travel_with_the_task(started: Any, monk
     runner.wait()
     assert {1990: "enough"} == {index: str(error) for index, error in ledger.errors.items()}
     assert 2000 == ledger.done
+
+
+def test_a_task_that_has_begun_in_a_thread_of_a_worker_is_not_said_to_be_killed(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery_workers.use("threads", monkeypatch)
+    made = prepare(nap, [1.5], pool="celery", live=False)
+    made.start()
+    wait_until(made.tasks_in_flight, limit_s=30)
+    assert not made.kill(0)
+    (task,) = [task for task in started.tasks if task.about is made]
+    assert f"nothing was killed: {task.id}.0 cannot be stopped where it runs" == repr(greenlab.kill(f"{task.id}.0"))
+    assert [1.5] == made.wait().results
+
+
+def test_a_task_that_waits_for_a_thread_of_a_worker_is_killed_before_it_begins(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    celery_workers.use("threads", monkeypatch)
+    pool: Any = pools.get(started, "celery")
+    before = Ledger(nap, [1.5] * 10, concurrency=10)
+    first = eventlet.spawn(pool.run, before)
+    wait_until(lambda: len(pool.held(before)) == 10, limit_s=30)
+    ledger = Ledger(lambda x: (tmp_path / str(x)).touch(), range(3), concurrency=3)
+    second = eventlet.spawn(pool.run, ledger)
+    wait_until(lambda: 3 == sum(len(message.tasks) for message in [*pool._jobs.values()][-1].out.values()))
+    assert pool.kill(ledger, 1, greenlab.CancelledError("enough"))
+    first.wait()
+    second.wait()
+    assert {1: "enough"} == {index: str(error) for index, error in ledger.errors.items()}
+    assert {"0", "2"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_time_limit_in_a_thread_of_a_worker_is_told_when_the_call_has_returned(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    celery_workers.use("threads", monkeypatch)
+    made = run(nap, [0.01, 0.5], timeout=0.2)
+    assert {1: greenlab.TaskTimeoutError} == {index: type(error) for index, error in made.errors.items()}
+    assert made.ledger.ended_s[1] - made.ledger.started_s[1] >= 0.5
 
 
 def test_the_hubs_state_lists_the_workers(green_worker: celery_workers.Worker, started: Any) -> None:

@@ -10,9 +10,10 @@ Guarantees:
 * a broker that goes away is waited for; what was done stays done;
 * no worker, or none that can run this kernel's functions, is one clear error before a task is pulled.
 
-Bounds: a task on a `threads` worker is not stopped by a kill or a time limit; where a task of an eventlet worker
-computes, none of that worker gets its turn. A worker of another machine counts as dead when it has been silent
-for `workers.DEAD_S`, an eventlet one for `workers.DEAD_ON_HUB_S`; of one on this machine the process is looked at.
+Bounds: a task that has begun on a `threads` worker is not stopped: a kill of it is refused, and a time limit is told
+when its call has returned; where a task of an eventlet worker computes, none of that worker gets its turn. A worker of
+another machine counts as dead when it has been silent for `workers.DEAD_S`, an eventlet one for
+`workers.DEAD_ON_HUB_S`; of one on this machine the process is looked at.
 Two moments remain in which a task may begin twice: a broker dies as it has handed a message to one worker and not yet
 said that it took it, so that it is sent once more; a worker is killed, or cut off, as a task has begun and that is not
 yet told. What a broker delivers a second time is refused (`worker.WorkerSide.refuse_redelivered`), and what a worker
@@ -217,7 +218,7 @@ class CeleryPool:
         ]
 
     def kill(self, job: Job, index: int, error: BaseException) -> bool:
-        """End one task: at a worker, or on its way there."""
+        """End one task: at a worker, unless it has begun in a thread there, or on its way."""
         for active in self._jobs.values():
             if active.job is not job:
                 continue
@@ -229,6 +230,8 @@ class CeleryPool:
                     return True
             for message in active.out.values():
                 if index in message.tasks and self._connection is not None:
+                    if message.begun and not self._workers.can_stop(message.worker):
+                        return False
                     active.killed[index] = error
                     self._ask_to_kill(active, message)
                     return True
@@ -240,7 +243,12 @@ class CeleryPool:
         Where its process is ended for that, only once no other task would end with it: those behind a task that takes
         long are returned, and those before it are told with that.
         """
-        if self._connection is None or message.worker is None:  # the worker that takes it will be asked
+        if self._connection is None:
+            return
+        if message.worker is None:  # the worker that takes it will be asked, if it is not too late then
+            if not all(worker.stops_tasks for worker in self._workers.serving(active.kind)):
+                for index in message.tasks.keys() & active.killed.keys():
+                    eventlet.spawn(self._connection.ask, messages.ASK_KILL, active.id, message.id, index)
             return
         if len(message.tasks) > 1 and self._workers.one_by_one(active.kind):
             return

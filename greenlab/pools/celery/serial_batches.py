@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from greenlab.errors import TaskTimeoutError
 from greenlab.pools.celery import messages
 from greenlab.pools.celery.batch import Printing, Results, prepare
+from greenlab.pools.processes.remote_task import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ class SerialBatches:
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
         self._printing = Printing(reports)
+        self._killed: set[tuple[str, int]] = set()  # also of messages that have not come yet
 
     def run(self, message: str, batch: messages.Batch) -> None:
         """Run the tasks of a batch."""
@@ -50,6 +52,11 @@ class SerialBatches:
                 if task is None:
                     break
                 index, item = task
+                if (message, index) in self._killed:
+                    self._killed.discard((message, index))
+                    now_s = perf_counter()
+                    results.fail(index, now_s, now_s, Killed())
+                    continue
                 owner = ((batch.reply_queue, batch.job), index)
                 started_s = perf_counter()
                 try:
@@ -65,11 +72,12 @@ class SerialBatches:
             results.flush()
             self._reports.flush()
 
-    def kill(self, job: str, message: str, index: int) -> None:
-        """Do nothing: another process runs it, and the worker's main process ends that."""
+    def kill(self, job: str, message: str, index: int) -> None:  # noqa: ARG002 - as Batches
+        """Let a task not begin, in a thread: nothing ends one that has. A process is ended by its worker instead."""
+        self._killed.add((message, index))
 
     def end(self, job: str) -> None:
-        """Do nothing: see `kill`."""
+        """Do nothing: messages that have not begun are dropped, and those that have go on."""
 
     def set_limit(self, job: str, limit: int) -> None:
         """Do nothing: the kernel sends as many messages as may run."""

@@ -33,6 +33,7 @@ from greenlab.pools.celery.green_batches import GreenBatches
 from greenlab.pools.celery.lease import Lease
 from greenlab.pools.celery.reports import Reports
 from greenlab.pools.celery.serial_batches import SerialBatches
+from greenlab.pools.celery.workers import PROCESSES
 from greenlab.pools.this_process import count_cores, enter_worker
 from greenlab.version import __version__
 
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from greenlab.pools.celery.batch import Batches
 
 HELD_EVERY_S: Final = 2.0
-_PROCESSES: Final = ("prefork", "processes")
 
 _log = get_logger(__name__)
 _side: dict[str, WorkerSide] = {}
@@ -171,7 +171,7 @@ class WorkerSide:
         With the connection Celery 5.6 clears its timers, and forgets each message that no process has accepted: it
         counts on the broker to deliver it again. Of those some may run all the same, so nobody runs them again.
         """
-        if self.pool in _PROCESSES:
+        if self.pool in PROCESSES:
             accepted = {job.correlation_id for job in self.controller.pool._pool._cache.values()}
             self._held = {message: queue for message, queue in self._held.items() if message in accepted}
         self._telling = None
@@ -236,11 +236,9 @@ class WorkerSide:
         )  # fmt: skip
 
     def _kill(self, job: str, message: str, index: int) -> None:
-        if message not in self._held:
-            return
-        if self.pool in _PROCESSES:
+        if self.pool in PROCESSES:
             # Those behind a task that is worth killing were returned long ago: it is alone in its process.
-            self._terminate([message])
+            self._terminate([message] if message in self._held else [])
         else:
             self._batches.kill(job, message, index)
 
@@ -255,7 +253,7 @@ class WorkerSide:
         state.revoked.update(held)
         mine = [message for message in held if message in self._held]
         self._batches.end(job)
-        if self.pool in _PROCESSES:
+        if self.pool in PROCESSES:
             self._terminate(mine)
         for message in mine:
             self.forget(message)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from greenlab.pools.celery.messages import WorkerFacts
 
+PROCESSES: Final = ("prefork", "processes")
+"""Celery's pools that run tasks in processes, which can be ended."""
 DEAD_S: Final = 8.0
 """After how long a silence a worker that holds messages counts as dead: it says what it holds every two seconds."""
 DEAD_ON_HUB_S: Final = 30.0
@@ -91,6 +93,11 @@ class Worker:
     @property
     def _state(self) -> str:
         return _state_of(self.facts.pid) if self.facts.host == platform.node() else "elsewhere"
+
+    @property
+    def stops_tasks(self) -> bool:
+        """Whether it can end a task that has begun: one in a thread it cannot, nor one in the thread that is asked."""
+        return self.facts.on_hub or self.facts.pool in PROCESSES
 
     @property
     def kind(self) -> str:
@@ -180,6 +187,10 @@ class Workers:
     def serving(self, kind: str) -> list[Worker]:
         """Those that take tasks of a kind, "io" or "cpu"."""
         return [worker for worker in self.able if worker.kind == kind]
+
+    def can_stop(self, name: str | None) -> bool:
+        """Whether a worker can end a task that has begun there."""
+        return name is None or name not in self._known or self._known[name].stops_tasks
 
     def would_take(self, kind: str) -> bool:
         """Whether a message that is in the queue of a kind would be taken: all have spoken of late, one has room.
