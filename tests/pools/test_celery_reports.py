@@ -28,7 +28,7 @@ class Sent:
     """Sends reports to a broker that keeps them, and refuses what is larger than `most`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: float) -> None:
-        self.reports = reports.Reports(None, SECRET, "w@test")
+        self.reports = reports.Reports(None, SECRET, "w@test", lambda _: None)
         self.most = most
         self._envelopes: list[bytes] = []
         monkeypatch.setattr(self.reports, "_publish", self._take)
