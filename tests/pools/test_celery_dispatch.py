@@ -10,6 +10,7 @@ import pytest
 from processes_kit import FakeJob
 
 from greenlab.hub import eventlet
+from greenlab.pools.celery import green_batches, messages
 from greenlab.pools.celery.dispatch import Dispatcher
 from greenlab.pools.celery.green_batches import GreenBatches
 from greenlab.pools.celery.job import ActiveJob
@@ -61,7 +62,7 @@ def test_brief_tasks_travel_together(active: ActiveJob, one_by_one: bool, task_s
 
 def test_a_job_that_ends_in_a_worker_lets_go_of_every_message_that_waits_there() -> None:
     reports: Any = None
-    batches, waits, is_through = GreenBatches(reports), eventlet.event.Event(), eventlet.event.Event()
+    batches, waits, is_through = GreenBatches(reports, lambda: 1), eventlet.event.Event(), eventlet.event.Event()
     is_through.send()
     queue = deque(
         (SimpleNamespace(through=event), index, None) for index, event in enumerate((waits, waits, is_through))
@@ -71,3 +72,35 @@ def test_a_job_that_ends_in_a_worker_lets_go_of_every_message_that_waits_there()
     batches.end("job")
     assert (True, True, True) == (job.ended, waits.ready(), is_through.ready())
     batches.end("job")  # it is not here any more
+
+
+def test_a_message_that_arrives_in_a_worker_as_the_others_of_its_job_end_is_run(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(green_batches, "Printing", lambda _: SimpleNamespace(end=lambda _: None))
+    monkeypatch.setattr(green_batches, "_call", lambda _batch, _owner, call: call())
+    may_end, is_told = eventlet.event.Event(), eventlet.event.Event()
+    ran: list[str] = []
+
+    def tell(_queue: str, kind: str, message: str, *_: Any, size: int = 0) -> None:
+        if (kind, message) == (messages.BEGUN, "late"):
+            is_told.wait()  # as where the thread that sends has the lock
+
+    reports: Any = SimpleNamespace(worker="w", tell=tell)
+    batches = GreenBatches(reports, lambda: 1)
+
+    def run(message: str, call: Any) -> Any:
+        batch = messages.Batch("queue", "job", b"", (), None, 1, 10.0, ([0], [call]), [])
+        return eventlet.spawn(batches.run, message, batch)
+
+    early = run("early", may_end.wait)
+    eventlet.sleep(0.01)
+    late = run("late", lambda: ran.append("late"))
+    eventlet.sleep(0.01)
+    may_end.send()
+    early.wait()
+    is_told.send()
+    with eventlet.Timeout(5):
+        late.wait()
+    assert ["late"] == ran
+    assert {} == batches._jobs

@@ -110,8 +110,6 @@ def _too_large(body: bytes) -> str:
 class Batches(Protocol):
     """Runs batches in one process."""
 
-    def __init__(self, reports: Reports) -> None: ...
-
     @property
     def running(self) -> int:
         """How many tasks run in this process; 0 where that is not known."""

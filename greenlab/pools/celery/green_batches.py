@@ -3,8 +3,9 @@
 The worker's hub is adopted (see `greenlab.hub.adopted`) when the first batch comes, so that the watchdog sees what
 holds it.
 
-Guarantees: no task waits for another of its batch, but where more than the job's limit are at hand; the green threads
-of a job are kept while there is work for them.
+Guarantees: no task waits for another of its batch, but where more than the job's limit are at hand, or more than the
+worker has room for; a job that waits for room gets its turn as soon as a task of one that has more ends, or after
+`_SLICE_S` of brief ones; the green threads of a job are kept while there is work for them.
 
 Must not import: runs, live, magics, celery.
 """
@@ -31,10 +32,13 @@ from greenlab.pools.celery.batch import TOGETHER_S, Printing, Results, prepare
 from greenlab.pools.processes.remote_task import Killed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from greenlab.hub.blocks import Block
     from greenlab.pools.celery.reports import Reports
 
 _SLICE_S: Final = 0.01
+"""How long brief tasks of a job may follow each other in a green thread before others get their turn."""
 
 
 class _GreenJob:
@@ -47,6 +51,13 @@ class _GreenJob:
         self.runners: set[Any] = set()
         self.running: dict[tuple[str, int], Any] = {}
         self.ended = False
+        self.turn = 0
+
+    @property
+    def wants_room(self) -> bool:
+        """Whether a task waits that none of the green threads will take next."""
+        free = len(self.runners) - len(self.running)
+        return len(self.queue) > free and len(self.runners) < max(1, self.limit)
 
 
 class _GreenMessage:
@@ -76,10 +87,18 @@ class _GreenMessage:
 
 
 class GreenBatches:
-    """Runs tasks as green threads of an eventlet worker."""
+    """Runs tasks as green threads of an eventlet worker.
 
-    def __init__(self, reports: Reports) -> None:
+    Args:
+        reports: what tells the kernel how tasks end.
+        room: returns how many tasks the worker may run at a time, of all jobs together.
+    """
+
+    def __init__(self, reports: Reports, room: Callable[[], int]) -> None:
         self._reports = reports
+        self._room = room
+        self._runners: set[Any] = set()
+        self._turns = 0
         self._printing = Printing(reports)
         self._jobs: dict[str, _GreenJob] = {}
         self._hub: Any = None
@@ -92,18 +111,20 @@ class GreenBatches:
     def run(self, message: str, batch: messages.Batch) -> None:
         """Hand the tasks of a batch to the job's green threads, and wait until they have ended."""
         tasks = messages.tasks_of(batch)
-        job = self._jobs.get(batch.job) or self._begin(batch)
-        job.limit = batch.limit
         held = _GreenMessage(message, batch, Results(self._reports, batch.reply_queue, message), len(tasks))
         held.results.tell(messages.BEGUN)
+        # Telling may wait, and the job's other messages may end meanwhile: it is looked for after that.
+        job = self._jobs.get(batch.job) or self._begin(batch)
+        job.limit = batch.limit
         job.queue.extend((held, index, item) for index, item in tasks)
-        self._grow(job)
+        self._fill_room()
         try:
             held.through.wait()
         finally:
             held.results.flush()
             if not job.queue and not job.running:
-                self._jobs.pop(batch.job, None)
+                if self._jobs.get(batch.job) is job:  # a later message may have begun it anew
+                    del self._jobs[batch.job]
                 job.watching.close()
 
     def kill(self, job: str, message: str, index: int) -> None:
@@ -144,14 +165,32 @@ class GreenBatches:
         here = self._jobs.get(job)
         if here is not None:
             here.limit = limit
-            self._grow(here)
+            self._fill_room()
 
-    def _grow(self, job: _GreenJob) -> None:
-        for _ in range(min(job.limit - len(job.runners), len(job.queue))):
+    def _fill_room(self) -> None:
+        """Start green threads while there is room: each for the job that has the fewest, or of such waits longest."""
+        while len(self._runners) < max(1, self._room()):
+            waiting = [job for job in self._jobs.values() if job.wants_room]
+            if not waiting:
+                return
+            job = min(waiting, key=lambda one: (len(one.runners), one.turn))
+            self._turns += 1
+            job.turn = self._turns
             runner = WorkerGreenlet(job, partial(self._work, job), self._hub.greenlet)
             runner.gr_context = copy_context()
             job.runners.add(runner)
+            self._runners.add(runner)
             self._hub.schedule_call_global(0, runner.switch)
+
+    def _is_owed(self, job: _GreenJob) -> bool:
+        """Return whether a green thread of a job is to leave its room to one of another."""
+        if len(self._jobs) == 1 or len(self._runners) < max(1, self._room()):
+            return False
+        return any(
+            one.wants_room and (not one.runners or len(one.runners) + 1 < len(job.runners))
+            for one in self._jobs.values()
+            if one is not job
+        )
 
     def _begin(self, batch: messages.Batch) -> _GreenJob:
         if self._hub is None:
@@ -182,6 +221,8 @@ class GreenBatches:
             self._run_tasks(me, job)
         finally:
             job.runners.discard(me)
+            self._runners.discard(me)
+            self._fill_room()
 
     def _run_tasks(self, me: Any, job: _GreenJob) -> None:
         turned_s = perf_counter()
@@ -211,8 +252,10 @@ class GreenBatches:
                 job.running.pop(key, None)
                 held.end_one()
             del item
-            if ended_s - turned_s > _SLICE_S:  # brief tasks, one after another, are not to hold the hub together
-                eventlet.sleep(0)
+            if ended_s - turned_s > _SLICE_S:
+                if self._is_owed(job):
+                    return
+                eventlet.sleep(0)  # brief tasks, one after another, are not to hold the hub together
                 turned_s = perf_counter()
 
     def _end_task(self, batch: messages.Batch, started_s: float) -> float:

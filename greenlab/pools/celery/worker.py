@@ -102,8 +102,8 @@ class WorkerSide:
         """Make what belongs to one process: also in each child, after the fork."""
         self.pid = os.getpid()
         self.reports = Reports(self.controller.app, self.secret, self.name, self._lease.renew)
-        kind = GreenBatches if self.pool == "eventlet" else SerialBatches
-        self._batches: Batches = kind(self.reports)
+        is_green = self.pool == "eventlet"
+        self._batches: Batches = GreenBatches(self.reports, self._room) if is_green else SerialBatches(self.reports)
         _show_warnings()
 
     # --- messages
@@ -225,12 +225,16 @@ class WorkerSide:
         state.revoked.update(strange)
         return held, through, strange
 
+    def _room(self) -> int:
+        """How many tasks it may run at a time, `-c`: Celery sets it a little after this is made."""
+        return int(self.controller.concurrency or 1)
+
     def facts(self) -> messages.WorkerFacts:
         """Return what this worker is."""
         queues = tuple(self.controller.app.amqp.queues.consume_from)
         running = self._batches.running or len(state.active_requests)
         return messages.WorkerFacts(
-            self.name, self.pool, int(self.controller.concurrency or 1), queues, platform.python_version(),
+            self.name, self.pool, self._room(), queues, platform.python_version(),
             __version__, self.pid, running, self.pool == "eventlet",
             platform.node(), count_cores(),
         )  # fmt: skip
