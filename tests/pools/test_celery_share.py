@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import celery_workers
 import pytest
+from waiting import wait_until
 
 from greenlab import pools
 from greenlab.hub import eventlet
@@ -14,6 +15,7 @@ from greenlab.runs import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture(params=[1, 12])
@@ -70,3 +72,27 @@ def test_a_run_alone_has_all_of_the_room(room: int, started: Any) -> None:
     ledger = Ledger(nap, [0.05] * 4 * room, concurrency=100)
     run_together(started, ledger)
     assert room == most_at_once(ledger)
+
+
+def test_two_launchers_on_a_machine_name_their_workers_apart(
+    started: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with (
+        celery_workers.launched(tmp_path, eventlet=2) as (one, ones_lines),
+        celery_workers.launched(tmp_path, eventlet=2) as (other, others_lines),
+    ):
+        try:
+            for lines in (ones_lines, others_lines):
+                next(line for line in lines if " ready." in line)
+            pool: Any = pools.get(started, "celery")
+            wait_until(lambda: len(pool.find_workers()) == 2, limit_s=10)
+            names = {worker.facts.name.partition("@")[0] for worker in pool.find_workers()}
+            assert {f"io-{one.pid}", f"io-{other.pid}"} == names
+        finally:
+            for process, lines in ((one, ones_lines), (other, others_lines)):
+                process.terminate()
+                next(line for line in lines if line.startswith("ending"))  # two signals at once may be one
+                process.terminate()
+                for _ in lines:
+                    pass

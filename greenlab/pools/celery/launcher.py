@@ -83,7 +83,8 @@ class _Worker:
         self.process: subprocess.Popen[bytes] | None = None
         self._command = [
             sys.executable, "-m", "celery", "--quiet", "-A", app, "worker", "-P", pool, "-c", str(size),
-            "-n", f"{name}@%h", "-l", "info", "--without-mingle", "--without-gossip", *options,
+            # The kernel tells workers apart by their names, and several of these programs may run on a machine.
+            "-n", f"{name}-{os.getpid()}@%h", "-l", "info", "--without-mingle", "--without-gossip", *options,
         ]  # fmt: skip
 
     def start(self) -> None:
