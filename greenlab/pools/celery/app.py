@@ -118,6 +118,9 @@ def _find_broker(app: Celery, url: str | None = None) -> None:
 
 def _connect(app: Celery, found: Settings) -> None:
     app.conf.broker_url = found.broker
+    tls = settings.tls_of(found.broker)
+    if tls is not None:
+        app.conf.broker_use_ssl = tls
     app.conf.result_backend = found.backend
 
 

@@ -190,7 +190,9 @@ class Connection:
 
     def _new_link(self) -> Any:
         try:
-            link = kombu.Connection(self.settings.broker, connect_timeout=_CONNECT_S)
+            link = kombu.Connection(
+                self.settings.broker, connect_timeout=_CONNECT_S, ssl=settings.tls_of(self.settings.broker) or False
+            )
             link.get_transport_cls()
         except (KeyError, ImportError) as error:
             scheme = self.settings.broker.partition("://")[0]

@@ -13,6 +13,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from typing import Final
+from urllib.parse import urlsplit
 
 from greenlab.errors import UsageError
 from greenlab.pools.celery import embedded
@@ -89,6 +90,15 @@ def of_embedded(found: embedded.Embedded) -> Settings:
 def is_redis(url: str) -> bool:
     """Return whether a URL is that of a Redis or a Valkey server."""
     return url.partition("://")[0].startswith(("redis", "sentinel", "valkey"))
+
+
+def tls_of(broker: str) -> dict[str, str] | None:
+    """Return what kombu is to be told of TLS beside the broker's URL.
+
+    py-amqp (5.4) checks whose certificate that of an `amqps://` server is only where it is given the name of the host.
+    """
+    parts = urlsplit(broker)
+    return {"server_hostname": parts.hostname} if parts.scheme == "amqps" and parts.hostname else None
 
 
 def _sure_of_server(url: str) -> str:
