@@ -21,6 +21,7 @@ from waiting import wait_until
 
 import greenlab
 from greenlab.api.run import prepare
+from greenlab.pools.celery import workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +58,11 @@ class Broker:
         self._server._process.kill()
         self._server._process.wait()
         self._server._process = None
+
+    @property
+    def process(self) -> psutil.Process:
+        """Its process."""
+        return psutil.Process(self._server._process.pid)
 
     def start_again(self) -> None:
         """Start an empty one at the same port."""
@@ -168,6 +174,28 @@ def test_a_broker_that_forgets_everything_costs_no_task(
     monkeypatch.setenv("GREENLAB_SECRET", "x" * 32)
     with kept_working("-P", kind, "-c", "4"):
         check_beside(broker.restart, tmp_path / "ran", TASKS)
+
+
+@pytest.mark.parametrize("kind", ["eventlet", "prefork"])
+def test_a_broker_that_stands_still_is_waited_for_and_no_worker_counts_as_lost(
+    broker: Broker, kind: str, started: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in celery_workers.network(f"redis://127.0.0.1:{broker.port}/0").items():
+        monkeypatch.setenv(name, value)
+
+    def stand_still() -> None:
+        broker.process.suspend()
+        time.sleep(workers.DEAD_S + 3)
+        broker.process.resume()
+
+    ran = tmp_path / "ran"
+    with celery_workers.working("-P", kind, "-c", "2"):
+        made = noting(ran, TASKS)
+        with pytest.warns(RuntimeWarning, match="the broker does not answer, and the run waits for it") as told:
+            complete_beside(stand_still, made, ran, TASKS)
+    assert 1 == len(told)
+    assert {} == made.errors
+    assert TASKS == len(ran.read_text().split()) == made.counts["succeeded"]
 
 
 def test_a_run_that_a_warning_has_ended_goes_on_once_the_broker_is_back(

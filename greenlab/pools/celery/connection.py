@@ -43,6 +43,11 @@ _REST_S: Final = 10.0
 _CONNECT_S: Final = 4.0
 _ANSWER_S: Final = 6.0
 """How long a broker that takes a connection may take to answer by it."""
+_QUIET_S: Final = 3.0
+"""How long nothing may come by a broker before it is looked whether it answers: workers speak every two seconds."""
+_ECHO_S: Final = 2.0
+"""How long what a kernel sends to itself may take."""
+_ECHO: Final = "echo"
 _LEAVE_S: Final = 2.0
 """How long a broker may take to answer that nobody reads any more. What reads would be left behind half-way else."""
 _MAILBOX: Final = kombu.Exchange("celery.pidbox", type="fanout", durable=False, delivery_mode="transient")
@@ -93,6 +98,8 @@ class Connection:
         self._producer: Any = None
         self._offsets: dict[str, float] = {}
         self._seen = signing.SeenMessages()
+        self._arrived_s = perf_counter()
+        self._echo_s = math.inf  # when the last message to this kernel itself was sent, while it has not come
         self.broken = False
         self.lost_s = -math.inf
 
@@ -167,6 +174,31 @@ class Connection:
             body, serializer="json", exchange=_MAILBOX.name, declare=[_MAILBOX], retry=False,
         ))  # fmt: skip
 
+    def answers(self) -> bool:
+        """Return whether the broker answers: something has come by it of late, or what this kernel sends itself comes.
+
+        One that stands still keeps its connections, and all workers seem silent.
+        """
+        now_s = perf_counter()
+        if now_s - self._arrived_s < _QUIET_S:
+            return True
+        if self._echo_s == math.inf:
+            self._echo_s = now_s
+            eventlet.spawn(self._send_echo)
+        return now_s - self._echo_s < _ECHO_S
+
+    def note_arrival(self) -> None:
+        """Something has come, or nobody has listened."""
+        self._arrived_s, self._echo_s = perf_counter(), math.inf
+
+    def _send_echo(self) -> None:
+        header = signing.Header(self.reply_queue, _ECHO, uuid.uuid4().hex, time.time() + _QUESTION_VALID_S)
+        envelope = signing.make_envelope(self.settings.secret, header, b"")
+        self._retry(lambda: self._make_producer().publish(
+            envelope, exchange="", routing_key=self.reply_queue, content_type="application/data",
+            content_encoding="binary", expiration=_QUESTION_VALID_S, retry=False,
+        ))  # fmt: skip
+
     def _retry(self, send: Any) -> float:
         """Send; return when that began. By when it ended, a broker that took it may have been lost again."""
         with self._sending:
@@ -235,6 +267,7 @@ class Connection:
                 queue = kombu.Queue(self.reply_queue, exchange="", routing_key=self.reply_queue, durable=False,
                               auto_delete=False, expires=_FORGET_S)  # fmt: skip
                 with connection, kombu.Consumer(connection, [queue], on_message=self._take, no_ack=True):
+                    self.note_arrival()
                     if self.broken:
                         self.broken = False
                         self._listener.found_broker()
@@ -264,6 +297,9 @@ class Connection:
             self._seen.add(header)
         except signing.RefusedError as error:
             warnings.warn(f"a report was refused: {error}", RuntimeWarning, stacklevel=2)
+            return
+        self.note_arrival()
+        if header.job == _ECHO:
             return
         report = messages.Report(*messages.load(body))
         self._listener.heard(report, self._offset_s(report))

@@ -69,6 +69,7 @@ class Recovery:
         self._dispatcher = dispatcher
         self._connect = connect
         self._catching_up = False
+        self._hangs = False
         self._asked_s = math.inf  # since when all are asked whether they are there
         self._death_s = -math.inf  # when a worker was last found dead
         self._idle_s: dict[str, float] = {}  # since when workers of a kind would take what they are sent
@@ -126,8 +127,9 @@ class Recovery:
             eventlet.sleep(_LOOK_S)
             if perf_counter() - look_s > _AWAY_S:  # this kernel was stopped, or computed: it has not listened
                 self._workers.note_all_heard()
+                self._connect().note_arrival()
                 continue
-            if self._catching_up or self._connect().broken:  # then all are silent
+            if self._catching_up or self._connect().broken or not self._answers():  # then all are silent
                 continue
             silent = self._workers.remove_silent(self._expected_to_speak())
             for active in list(self._jobs.values()):
@@ -144,6 +146,21 @@ class Recovery:
             if missing:
                 self._ask_for_workers(missing)
 
+    def _ask(self, kind: str, *about: object) -> None:
+        """Ask something of all workers, without waiting for a broker that stands still."""
+        connection = self._connect()
+        eventlet.spawn(connection.ask, kind, connection.reply_queue, *about)
+
+    def _answers(self) -> bool:
+        """Return whether the broker answers; warn where it begins not to."""
+        answers = self._connect().answers()
+        if not answers:
+            self._workers.note_all_heard()
+            if not self._hangs:
+                warnings.warn("the broker does not answer, and the run waits for it", RuntimeWarning, stacklevel=2)
+        self._hangs = not answers
+        return answers
+
     def _expected_to_speak(self) -> set[str | None]:
         """Return the names of workers that would not be silent if they lived.
 
@@ -156,8 +173,7 @@ class Recovery:
             self._asked_s = math.inf
         else:
             self._asked_s = min(self._asked_s, now_s)
-            connection = self._connect()
-            connection.ask(messages.ASK_HELLO, connection.reply_queue)
+            self._ask(messages.ASK_HELLO)
         holders = {message.worker for message in out}
         return holders | self._workers.names if now_s - self._asked_s > DEAD_S else holders
 
@@ -203,8 +219,7 @@ class Recovery:
                     message.asked_s = now_s
                     asked.append(message.id)
         if asked:
-            connection = self._connect()
-            connection.ask(messages.ASK_AGAIN, connection.reply_queue, asked)
+            self._ask(messages.ASK_AGAIN, asked)
 
     def _ask_of_forgotten(self) -> None:
         """Ask about messages that the worker which has them, and says so every two seconds, no longer speaks of."""
@@ -218,8 +233,7 @@ class Recovery:
         if quiet:
             for message in quiet:
                 message.asked_s = now_s
-            connection = self._connect()
-            connection.ask(messages.ASK_AGAIN, connection.reply_queue, [message.id for message in quiet])
+            self._ask(messages.ASK_AGAIN, [message.id for message in quiet])
 
     def note_state(self, worker: str, held: list[str], through: list[str], strange: list[str]) -> None:
         """A worker has answered which messages it has, which are through, and which never came.
@@ -266,8 +280,7 @@ class Recovery:
             said = f"no Celery worker{which} is left, and the run waits for one"
             warnings.warn(said, RuntimeWarning, stacklevel=2)
         self._missing |= kinds
-        connection = self._connect()
-        connection.ask(messages.ASK_HELLO, connection.reply_queue)
+        self._ask(messages.ASK_HELLO)
 
     def lose(self, active: ActiveJob, message: Message, error: WorkerLostError) -> None:
         """A worker has died with a message: its tasks failed if it had begun, and go elsewhere if not."""
