@@ -165,7 +165,9 @@ class Connection:
         ))  # fmt: skip
 
     def ask(self, kind: str, *about: Any) -> None:
-        """Ask something of all workers. Answers come as reports."""
+        """Ask something of all workers. Answers come as reports: where nobody reads them, nothing is asked."""
+        if self._reader is None:  # it was closed since this was begun: a new link would be left open
+            return
         header = signing.Header(messages.CONTROL, "", uuid.uuid4().hex, time.time() + _QUESTION_VALID_S)
         envelope = signing.make_envelope(self.settings.secret, header, messages.dump((kind, *about)))
         sealed = base64.b64encode(envelope).decode()
@@ -208,6 +210,8 @@ class Connection:
                     send()
                 except self._errors:  # the reader finds out too, and reports it
                     self._producer = None
+                    if self._reader is None:  # as in `ask`
+                        return began_s
                     eventlet.sleep(wait_s)
                 else:
                     return began_s
