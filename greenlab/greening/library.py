@@ -19,6 +19,7 @@ from greenlab.greening import (
     queues,
     resolver,
     selecting,
+    sending,
     sockets,
     tls,
     waiting,
@@ -49,7 +50,7 @@ def replace() -> None:
     """Replace what blocks."""
     patches = _patches
     patches.replace(time, "sleep", sleep)
-    for part in (sockets, tls, resolver, selecting, pollers, processes, locks, queues, local, loops, kernel):
+    for part in (sockets, tls, resolver, selecting, pollers, processes, locks, queues, local, loops, kernel, sending):
         part.patch(patches)
     # A cell that greens by eventlet's own means would hang the kernel; what it wants is there already.
     for owner in (eventlet, eventlet.patcher):
@@ -67,9 +68,9 @@ def pairs() -> list[tuple[Any, Any]]:
     return _patches.pairs()
 
 
-def place_of(new: Any) -> tuple[Any, str] | None:
-    """Return the module and the attribute where something has replaced what was there; None where it has not."""
-    return _patches.place_of(new)
+def place_of(one: Any) -> tuple[Any, str] | None:
+    """Return the module and the attribute where something has replaced what was there, or was replaced; else None."""
+    return _patches.place_of(one)
 
 
 def restore(pairs: list[tuple[Any, Any]]) -> None:

@@ -39,13 +39,13 @@ class Patches:
         """Return the list itself of what was replaced."""
         return self._done
 
-    def place_of(self, new: Any) -> tuple[Any, str] | None:
-        """Return the module and the attribute where something was put in the place of another, or None."""
+    def place_of(self, one: Any) -> tuple[Any, str] | None:
+        """Return the module and the attribute where something was put in the place of another, or stood; else None."""
         return next(
             (
                 (owner, name)
-                for owner, name, _ in self._done
-                if not isinstance(owner, type) and getattr(owner, name) is new
+                for owner, name, old in self._done
+                if not isinstance(owner, type) and (old is one or getattr(owner, name) is one)
             ),
             None,
         )

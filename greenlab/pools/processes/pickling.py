@@ -14,7 +14,7 @@ import importlib
 import io
 import pickle
 import sys
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
@@ -51,13 +51,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
             return shell.make_getter, ()
         if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
             return importlib.import_module, (obj.__name__,)
-        if isinstance(obj, FunctionType | type) and (place := _place_of(obj)):
+        if isinstance(obj, FunctionType | BuiltinFunctionType | type) and (place := _place_of(obj)):
             return getattr, place
         return super().reducer_override(obj)
 
 
 def _place_of(obj: Any) -> tuple[ModuleType, str] | None:
-    """Return the module and the name that something stands for which has replaced it there, else None."""
+    """Return the module and the name where something has replaced another, or was replaced; else None."""
     library = sys.modules.get("greenlab.greening.library")  # where nothing is greened, it need not be loaded
     return library.place_of(obj) if library is not None else None
 

@@ -1,0 +1,31 @@
+"""What is greened, sent to a process of multiprocessing: by its name in the standard library, like what it stands for.
+
+multiprocessing's pickler looks a function up under its name and refuses it where another stands there: a greened one,
+of another module, and a native one that somebody has kept since before the greening, such as the locks that
+`multiprocessing.managers` sends its server. What finds it in the other process is the standard library's.
+
+Must not import: pools, runs, live, magics.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from multiprocessing.reduction import ForkingPickler
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from greenlab.greening.patches import Patches
+
+
+def patch(patches: Patches) -> None:
+    """Have multiprocessing send what is replaced, and what was, by name."""
+
+    def reducer_override(_: ForkingPickler, obj: Any) -> Any:
+        """As `pickle.Pickler.reducer_override`."""
+        if isinstance(obj, FunctionType | BuiltinFunctionType | type) and (place := patches.place_of(obj)):
+            owner, name = place
+            return pkgutil.resolve_name, (f"{owner.__name__}:{name}",)
+        return NotImplemented
+
+    patches.replace(ForkingPickler, "reducer_override", reducer_override)
