@@ -45,7 +45,7 @@ _ANSWER_S: Final = 6.0
 """How long a broker that takes a connection may take to answer by it."""
 _QUIET_S: Final = 3.0
 """How long nothing may come by a broker before it is looked whether it answers: workers speak every two seconds."""
-_ECHO_S: Final = 2.0
+_ECHO_S: Final = 3.0
 """How long what a kernel sends to itself may take."""
 _ECHO: Final = "echo"
 _LEAVE_S: Final = 2.0
