@@ -157,7 +157,9 @@ class Figures:
 
         A call that keeps the GIL keeps it each time. A machine that stands still for a moment looks the same, once.
         """
-        shares = [min(1.0, look.missed_s / look.watched_s) for look in self.gil if look.watched_s]
+        # What was seen for a moment only, as a call had ended, says nothing of it.
+        least_s = max((look.watched_s for look in self.gil), default=0.0) / 10
+        shares = [min(1.0, look.missed_s / look.watched_s) for look in self.gil if look.watched_s > least_s]
         return median_low(shares) if shares else 0.0
 
     @property

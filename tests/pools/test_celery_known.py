@@ -24,7 +24,7 @@ from greenlab.pools.celery import connection, job, messages, recovery, settings,
 from greenlab.runs.hub_state import state_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -116,6 +116,10 @@ class Clock:
     def sleep(self, _seconds: float) -> None:
         self.now_s += self.sleeps.pop(0)  # ends the watch with an IndexError
 
+    @staticmethod
+    def spawn(call: Callable[..., object], *args: Any) -> None:
+        call(*args)
+
 
 @pytest.mark.parametrize(
     ("sleeps", "is_lost"),
@@ -133,7 +137,9 @@ def test_a_kernel_that_could_not_listen_takes_no_worker_for_dead(
     message = job.Message()
     message.worker, message.sent_s, message.heard_s, message.begun = "w", clock(), clock(), True
     active: Any = SimpleNamespace(kind="cpu", out={message.id: message})
-    link: Any = SimpleNamespace(broken=False, reply_queue="", ask=lambda *_: None)
+    link: Any = SimpleNamespace(
+        broken=False, reply_queue="", ask=lambda *_: None, answers=lambda: True, note_arrival=lambda: None
+    )
     watcher = recovery.Recovery({"job": active}, known, None, lambda: link)
     lost: list[Any] = []
     monkeypatch.setattr(watcher, "lose", lambda *_: lost.append(active.out.clear()))

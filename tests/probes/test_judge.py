@@ -154,7 +154,7 @@ def test_a_machine_that_stands_still_once_is_no_gil_that_is_kept() -> None:
     seen.gil = [fine, still, fine, fine]
     assert seen.gil_missed == pytest.approx(0.04)
     assert judge.BLOCKS == judge.judge(seen)[0]
-    seen.gil = [GilLook(), still, still, still]
+    seen.gil = [GilLook(0.002), GilLook(0.002), still, still]
     assert seen.gil_missed == pytest.approx(0.9)
     assert judge.HOLDS_GIL == judge.judge(seen)[0]
 
