@@ -68,9 +68,9 @@ def pairs() -> list[tuple[Any, Any]]:
     return _patches.pairs()
 
 
-def place_of(one: Any) -> tuple[Any, str] | None:
-    """Return the module and the attribute where something has replaced what was there, or was replaced; else None."""
-    return _patches.place_of(one)
+def by_name(one: Any) -> tuple[Any, tuple[str]] | None:
+    """Return how another process finds what was replaced, or has replaced it; None of all else. See `Patches`."""
+    return _patches.by_name(one)
 
 
 def restore(pairs: list[tuple[Any, Any]]) -> None:

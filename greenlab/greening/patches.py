@@ -5,7 +5,12 @@ Guarantees: `restore` puts back every object by identity, last replaced first, a
 
 from __future__ import annotations
 
-from typing import Any
+import pkgutil
+from types import BuiltinFunctionType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MISSING = object()
 
@@ -39,11 +44,16 @@ class Patches:
         """Return the list itself of what was replaced."""
         return self._done
 
-    def place_of(self, one: Any) -> tuple[Any, str] | None:
-        """Return the module and the attribute where something was put in the place of another, or stood; else None."""
+    def by_name(self, one: Any) -> tuple[Callable[[str], Any], tuple[str]] | None:
+        """Return how another process finds what was put in the place of another in a module, or stood there; else None.
+
+        As `object.__reduce__` returns it: by its name there, which in that process is greened, or is not.
+        """
+        if not isinstance(one, FunctionType | BuiltinFunctionType | type):
+            return None
         return next(
             (
-                (owner, name)
+                (pkgutil.resolve_name, (f"{owner.__name__}:{name}",))
                 for owner, name, old in self._done
                 if not isinstance(owner, type) and (old is one or getattr(owner, name) is one)
             ),

@@ -9,9 +9,7 @@ Must not import: pools, runs, live, magics.
 
 from __future__ import annotations
 
-import pkgutil
 from multiprocessing.reduction import ForkingPickler
-from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -23,9 +21,6 @@ def patch(patches: Patches) -> None:
 
     def reducer_override(_: ForkingPickler, obj: Any) -> Any:
         """As `pickle.Pickler.reducer_override`."""
-        if isinstance(obj, FunctionType | BuiltinFunctionType | type) and (place := patches.place_of(obj)):
-            owner, name = place
-            return pkgutil.resolve_name, (f"{owner.__name__}:{name}",)
-        return NotImplemented
+        return patches.by_name(obj) or NotImplemented
 
     patches.replace(ForkingPickler, "reducer_override", reducer_override)

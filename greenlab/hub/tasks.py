@@ -158,7 +158,7 @@ class Task(eventlet.greenthread.GreenThread):  # type: ignore[misc]  # eventlet 
             raise
 
     def _leave_wait_out(self, error: BaseException) -> None:
-        """Set the traceback of this task.s error to the one that it failed with, without the frames of the wait."""
+        """Set the traceback of this task's error to the one that it failed with, without the frames of the wait."""
         if self._failure is not None and error is self._failure.error:
             set_traceback(error, self._failure.trace)
 

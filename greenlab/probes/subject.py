@@ -124,9 +124,7 @@ class _Subject:
         figures.gil.append(GilLook())
         tracer = self._watch.tracer = accounts.open(lambda green: green not in free)
         others = _other_threads(self._watch)
-        for number in range(alone):
-            if number:
-                figures.gil.append(GilLook())
+        for _ in range(alone):
             tracer.reset()
             wall_s = self._checked(self._run, 1)
             loops = figures.loops
@@ -139,11 +137,11 @@ class _Subject:
                     longest_s=tracer.longest_s,
                 )
             )
+            figures.gil.append(GilLook())  # of the next sample
         figures.others_cpu_s = max(0.0, _other_threads(self._watch) - others) / (alone * figures.loops)
         self._watch.conclude()
         self._begin(TOGETHER, figures.limit_s * at_once * figures.loops)
         figures.at_once = at_once
-        figures.gil.append(GilLook())
         tracer.reset()
         figures.gap_s = 0.0
         figures.together_s = self._checked(self._run, at_once)

@@ -17,7 +17,7 @@ from celery import Celery, current_app, signals
 from kombu import Queue
 
 from greenlab.errors import UsageError
-from greenlab.pools.celery import launcher, messages, settings
+from greenlab.pools.celery import launcher, messages, settings, workers
 
 if TYPE_CHECKING:
     from greenlab.pools.celery.settings import Settings
@@ -140,7 +140,7 @@ def _begin_worker(app: Celery, instance: Any = None, options: Any = None, **_: A
         instance.app.conf.task_queues = [Queue(name, routing_key=name)]
     if pool == "eventlet":
         signals.worker_init.connect(_prefetch_some)
-    elif pool in ("prefork", "processes") and settings.is_redis(found.broker):
+    elif pool in workers.PROCESSES and settings.is_redis(found.broker):
         # Else a worker whose processes are busy takes as many messages ahead, and keeps them from one that is idle.
         # For other brokers Celery (5.7) cannot do that.
         instance.app.conf.worker_disable_prefetch = True

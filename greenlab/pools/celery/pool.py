@@ -163,7 +163,8 @@ class CeleryPool:
         Asks them, where there is a broker; waits shortly and cooperatively.
         """
         with contextlib.suppress(UsageError), eventlet.Timeout(_HELLO_S, False):  # the broker may have gone with them
-            settings.find()  # before kombu is loaded
+            if self._connection is None:
+                settings.find()  # before kombu is loaded
             connection, arrived = self._open(), self._arrived
             connection.ask(messages.ASK_HELLO, connection.reply_queue)
             with eventlet.Timeout(_FIRST_ANSWER_S, False):

@@ -14,7 +14,7 @@ import importlib
 import io
 import pickle
 import sys
-from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import cloudpickle
@@ -51,15 +51,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle ships 
             return shell.make_getter, ()
         if isinstance(obj, ModuleType) and type(obj) is not ModuleType and sys.modules.get(obj.__name__) is obj:
             return importlib.import_module, (obj.__name__,)
-        if isinstance(obj, FunctionType | BuiltinFunctionType | type) and (place := _place_of(obj)):
-            return getattr, place
-        return super().reducer_override(obj)
-
-
-def _place_of(obj: Any) -> tuple[ModuleType, str] | None:
-    """Return the module and the name where something has replaced another, or was replaced; else None."""
-    library = sys.modules.get("greenlab.greening.library")  # where nothing is greened, it need not be loaded
-    return library.place_of(obj) if library is not None else None
+        library = sys.modules.get("greenlab.greening.library")  # where nothing is greened, it need not be loaded
+        by_name = library.by_name(obj) if library is not None else None
+        return super().reducer_override(obj) if by_name is None else by_name
 
 
 def _is_frozen(error: BaseException) -> bool:
