@@ -26,7 +26,7 @@ from greenlab.pools.prefork import PreforkPool
 from greenlab.pools.prefork import pool as prefork_module
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.usefixtures("nothing_of_processes_left", "time_limit")
 
@@ -280,6 +280,47 @@ def test_a_worker_kept_for_a_run_that_is_killed_goes_to_another(
         killer.wait()
         threads[1].wait()
     assert (0, 100, {}) == (doomed.done, len(other.values), other.errors)
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["goes on", "stands still"])
+def test_a_task_that_was_about_to_begin_as_its_run_was_cancelled_does_not_outlive_it(
+    tmp_path: Path, goes_on: bool
+) -> None:
+    there, go, began = tmp_path / "there", tmp_path / "go", tmp_path / "began"
+
+    def stand_before_the_next_task(_: int) -> None:
+        worker: Any = sys.modules["greenlab.pools.prefork.worker"]
+        clock: Callable[[], float] = worker.perf_counter
+
+        def stand() -> float:  # the worker looks at the clock after it looked whether to skip a task
+            if not there.exists():
+                there.touch()
+                while not go.exists():
+                    time.sleep(0.001)
+            return clock()
+
+        worker.perf_counter = stand
+
+    def task(_: int) -> None:
+        began.touch()
+        time.sleep(600)
+
+    with PreforkPool(1) as pool:
+        run(pool, stand_before_the_next_task, range(1))
+        (link,) = pool._supervisor.processes
+        job = FakeJob(task, range(1))
+        thread = eventlet.spawn(pool.run, job)
+        wait_until(there.exists)
+        killer = eventlet.spawn(kill, thread)
+        wait_until(lambda: any(link._page.skip))
+        if goes_on:
+            go.touch()
+        killer.wait()
+        assert link.is_dead
+        assert 0 == pool.count(job)
+        go.touch()
+        assert [0, 1] == list(run(pool, abs, range(2)).values.values())
+        assert goes_on or not began.exists()
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["worker dies", "pool is closed"])

@@ -37,10 +37,13 @@ from greenlab.pools.prefork.worker_handle import WorkerHandle
 from greenlab.pools.processes.pool import ProcessPool
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from greenlab.pools.protocol import InFlight, Job
 
 _SPARED_S: Final = 0.02  # a short task of a cancelled run may end by itself, where others' wait at its worker
 _ANSWER_S: Final = 0.2  # for workers to say where their tasks stand
+_TURN_S: Final = 0.2  # for workers to say that the task to which they had just turned was skipped
 _LOOK_S: Final = 0.002
 
 
@@ -157,7 +160,21 @@ class PreforkPool(ProcessPool[ActiveJob, WorkerHandle]):
         end_s = perf_counter() + _SPARED_S
         while any(handle.runs(active) for handle in shared) and perf_counter() < end_s:
             eventlet.sleep(_LOOK_S)
-        self._supervisor.await_end([handle for handle in concerned if handle.end_task_of(active)])
+        self._supervisor.await_end(self._end_tasks(active, concerned))
+
+    def _end_tasks(self, active: ActiveJob, handles: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+        """Kill the workers that run a task of this job; return them when no other worker runs one or will begin one."""
+        ended: list[WorkerHandle] = []
+        end_s = perf_counter() + _TURN_S
+        while handles:
+            forced = perf_counter() > end_s
+            ended += [handle for handle in handles if handle.end_task_of(active, forced)]
+            handles = [handle for handle in handles if handle not in ended and handle.is_at(active)]
+            if forced:
+                break
+            if handles:
+                eventlet.sleep(_LOOK_S)
+        return ended
 
     def _forget(self, handle: WorkerHandle, active: ActiveJob) -> None:
         handle.forget(active)

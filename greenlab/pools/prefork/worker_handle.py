@@ -290,9 +290,33 @@ class WorkerHandle(ProcessHandle):
         self._supervisor.kill(self)
         return True
 
-    def end_task_of(self, active: ActiveJob) -> bool:
-        """Kill the worker if it runs a task of this job; return whether it does."""
-        return self.runs(active) and self.end_task(self._page.running[0])
+    def end_task_of(self, active: ActiveJob, forced: bool) -> bool:
+        """Kill the worker if it runs a task of this job; return whether it does.
+
+        Args:
+            active: the job, whose tasks are to be skipped already.
+            forced: also kill it if it has turned to such a task, and does not say whether it begins it.
+        """
+        if self.runs(active) and self.end_task(self._page.running[0]):
+            return True
+        if not forced:
+            return False
+        self.recall()  # first, so that it begins no task of another job: see `take_back`
+        if stuck := self._has_turned_to(active):
+            self._supervisor.kill(self)
+        return stuck
+
+    def is_at(self, active: ActiveJob) -> bool:
+        """Whether a task of this job runs, has an end that was not read yet, or may be about to begin.
+
+        A worker looks whether to skip a task, and then notes that it runs: in between, only `taken` tells.
+        """
+        return self.runs(active) or self._has_turned_to(active)
+
+    def _has_turned_to(self, active: ActiveJob) -> bool:
+        if self.is_closed or (entry := self.outstanding.get(self._page.taken[0])) is None:
+            return False
+        return entry[0] is active
 
     def _watch(self, left_s: float) -> None:
         """See to it that the task that runs in `left_s` seconds is not over its limit."""
