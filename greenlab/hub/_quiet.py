@@ -1,7 +1,9 @@
-"""Import eventlet without its deprecation notice, and without its resolver.
+"""Import eventlet without its deprecation notice, its word on forks, and its resolver.
 
 eventlet 0.41 warns on import that it is in bug-fix mode. README says the same in two sentences, so the notice is
-silenced here, and no other warning is. Every module of greenlab that needs eventlet imports it from this one.
+silenced here. It also warns at every fork from then on, whoever forks, that the child may not work: nothing here relies
+on that, since a forked child of greenlab's works on. Where others imported eventlet, what it says to them stays. No
+other warning is silenced. Every module of greenlab that needs eventlet imports it from this one.
 
 It also imports dnspython anew, for a resolver of its own, while its green modules stand in `sys.modules` under the
 names of os, time, socket and others. Whatever is imported for the first time in this moment keeps them for good:
@@ -19,10 +21,16 @@ from greenlab.hub._ending import import_aside
 
 _SWITCH = "EVENTLET_NO_GREENDNS"
 
+
+def _say_nothing() -> None:
+    """Stand in for eventlet 0.41's `_warn_on_fork`, which `os` calls before each fork and never drops."""
+
+
 _set_by_user = os.environ.get(_SWITCH)
+_is_ours = "eventlet" not in sys.modules
 try:
     # An eventlet that is loaded already is what it is, and submodules that are imported later read the switch.
-    if "eventlet" not in sys.modules:
+    if _is_ours:
         os.environ[_SWITCH] = "yes"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
@@ -33,5 +41,7 @@ finally:
         os.environ.pop(_SWITCH, None)
     else:
         os.environ[_SWITCH] = _set_by_user
+if _is_ours and hasattr(eventlet, "_warn_on_fork"):
+    eventlet._warn_on_fork.__code__ = _say_nothing.__code__
 
 __all__ = ["eventlet"]

@@ -212,6 +212,28 @@ print(came.wait(), greenlab.run(abs, [-1]).results)
 
 
 @pytest.mark.parametrize(
+    ("imports", "warned"),
+    [("import greenlab", False), ("import eventlet, greenlab", True)],
+    ids=["greenlab imported eventlet", "the program did"],
+)
+def test_a_fork_warns_of_eventlet_only_where_the_program_imported_that(imports: str, warned: bool) -> None:
+    code = f"""
+import os, time, warnings
+{imports}
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    child = os.fork()
+    if not child:
+        time.sleep(0.01)
+        os._exit(0)
+    os.waitpid(child, 0)
+print(any("eventlet" in str(each.message) for each in caught))
+"""
+    done = run(code)
+    assert ("", f"{warned}\n") == (done.stderr, done.stdout)
+
+
+@pytest.mark.parametrize(
     ("code", "what"),
     [
         ("import eventlet.tpool; eventlet.tpool.execute(greenlab.start)", "this is another thread"),
