@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import signal
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from greenlab.errors import TaskTimeoutError
-from greenlab.hub import eventlet
 from greenlab.pools.prefork.job import OVERHEAD_S, ActiveJob, Entry, frames_of
+from greenlab.pools.prefork.time_limit import TimeLimit
 from greenlab.pools.processes import framing, serialization
 from greenlab.pools.processes.framing import Page
 from greenlab.pools.processes.job import STREAMS, Printed
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from greenlab.pools.processes.round_robin import RoundRobin
     from greenlab.pools.processes.supervisor import Supervisor
 
-get_hub = eventlet.hubs.get_hub
-
-_GRACE_S: Final = 1.0
-"""How long a task that was told to end may take to clean up before its worker is killed: a `finally` that closes
-connections or removes files needs less, and a task that cannot be told should not keep a run waiting."""
 _PAUSE_S: Final = 0.002
 """A reading costs some 50 µs, which is 5 % of a task of a millisecond: of such tasks, several are read at once."""
 
@@ -61,9 +55,8 @@ class WorkerHandle(ProcessHandle):
         self._recalled = False  # tasks were recalled from it, and it has said nothing since
         self._low = 0  # asks for more when no more tasks than this are outstanding
         self._progress = (0, 0, 0)  # how far it had come when that was last looked at
-        self._overdue = 0  # the task that was told to end, having outlasted its limit
         self._kill_error: tuple[int, BaseException | None] = (0, None)  # a task that is killed, and its error
-        self._timer: Any = None
+        self._limit = TimeLimit(self, self._page, lambda signum: supervisor.signal(self, signum))
 
     @property
     def load(self) -> int:
@@ -165,8 +158,7 @@ class WorkerHandle(ProcessHandle):
         self.posts += 1
         self.given += len(batch)
         self.write()
-        if active.job.timeout_s is not None and self._timer is None:
-            self._watch(active.job.timeout_s)
+        self._limit.watch(active.job)
         self._retire_if_spent()
 
     def _retire_if_spent(self) -> None:
@@ -318,42 +310,6 @@ class WorkerHandle(ProcessHandle):
             return False
         return entry[0] is active
 
-    def _watch(self, left_s: float) -> None:
-        """See to it that the task that runs in `left_s` seconds is not over its limit."""
-        self._timer = get_hub().schedule_call_global(left_s, self._check_time)
-
-    def _check_time(self) -> None:
-        """The hub calls this, so it must not wait."""
-        self._timer = None
-        left_s = self._time_left()
-        if left_s is None or self.is_dead:
-            return
-        number, running = self._page.running[0], self.running
-        if left_s <= 0 and running is not None:
-            limit_s = running[1][0].job.timeout_s or 0.0
-            if self._overdue == number:
-                self.end_task(number)
-            else:
-                self._overdue = number
-                self._page.limit_s[0] = limit_s
-                self._page.stop[0] = number
-                self._supervisor.signal(self, signal.SIGUSR1)
-            left_s = min(limit_s, _GRACE_S)
-        self._watch(max(left_s, 0.001))
-
-    def _time_left(self) -> float | None:
-        """Seconds until the running task reaches its limit, at the soonest; None if no limit is near."""
-        limits = [active.job.timeout_s for active, _, _ in self.outstanding.values()]
-        soonest = min((limit for limit in limits if limit is not None), default=None)
-        started_s, running = self._page.started_s[0], self.running
-        if running is None or running[1][0].job.timeout_s is None or running[0] != self._page.running[0]:
-            return soonest
-        limit_s = running[1][0].job.timeout_s
-        left_s = started_s + limit_s - perf_counter()
-        if running[0] == self._overdue:
-            return left_s + _GRACE_S
-        return min(left_s, limit_s)  # while the function is loaded, `started_s` lies ahead
-
     # --- where it stands
 
     def ask(self) -> tuple[int, int, float] | None:
@@ -401,17 +357,11 @@ class WorkerHandle(ProcessHandle):
     def _loss_of(self, number: int, active: ActiveJob, status: int) -> BaseException:
         if self._kill_error[0] == number and self._kill_error[1] is not None:
             return self._kill_error[1]
-        if self._overdue == number:
-            return TaskTimeoutError(
-                f"the task ran longer than its timeout of {active.job.timeout_s:g} s, did not end "
-                f"within {_GRACE_S:g} s of being told to, and its worker was replaced"
-            )
-        return self.loss(status)
+        return self._limit.loss(number, active.job) or self.loss(status)
 
     def close(self) -> None:
         """As ProcessHandle; and no limit is watched any longer."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._limit.close()
         super().close()
         self._outward.close()
         self._inward.close()
