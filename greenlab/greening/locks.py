@@ -209,7 +209,7 @@ class Lock:
 
     def __repr__(self) -> str:
         state = "locked" if self.locked() else "unlocked"
-        return f"<{state} {type(self).__module__}.{type(self).__qualname__} object at {id(self):#x}>"
+        return f"<{state} {type(self).__module__}.{type(self).__name__} object at {id(self):#x}>"
 
 
 class RLock:
@@ -309,7 +309,9 @@ class RLock:
 
 
 # The names of C's own types: libraries and tracebacks look for these.
-Lock.__module__, Lock.__qualname__, Lock.__name__ = "_thread", "lock", "lock"
+Lock.__module__, Lock.__name__ = "_thread", "lock"
+# Pickled by this one: before CPython 3.13 `threading.Lock` is a function, and `_thread` has no `lock`.
+Lock.__qualname__ = "lock" if hasattr(_thread, "lock") else "allocate_lock"
 RLock.__module__, RLock.__qualname__, RLock.__name__ = "_thread", "RLock", "RLock"
 
 

@@ -6,7 +6,7 @@ Guarantees: `restore` puts back every object by identity, last replaced first, a
 from __future__ import annotations
 
 import pkgutil
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -55,10 +55,14 @@ class Patches:
             (
                 (pkgutil.resolve_name, (f"{owner.__name__}:{name}",))
                 for owner, name, old in self._done
-                if not isinstance(owner, type) and (old is one or getattr(owner, name) is one)
+                if isinstance(owner, ModuleType) and (old is one or getattr(owner, name) is one)
             ),
             None,
         )
+
+    def in_modules(self) -> list[tuple[ModuleType, str, Any]]:
+        """List (module, name, replacement) of what stands in modules."""
+        return [(owner, name, getattr(owner, name)) for owner, name, _ in self._done if isinstance(owner, ModuleType)]
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """List (original, replacement) of what stands in modules: what others may have imported by name."""

@@ -111,5 +111,6 @@ SimpleQueue.__module__, SimpleQueue.__qualname__ = "_queue", "SimpleQueue"
 
 
 def patch(patches: Patches) -> None:
-    """Make `queue.SimpleQueue` cooperate."""
-    patches.replace(queue, "SimpleQueue", SimpleQueue)
+    """Make `queue.SimpleQueue` cooperate; pickle looks for it in `_queue`."""
+    for module in (queue, _queue):
+        patches.replace(module, "SimpleQueue", SimpleQueue)

@@ -1,7 +1,7 @@
 """Import eventlet without its deprecation notice, its word on forks, and its resolver.
 
 eventlet 0.41 warns on import that it is in bug-fix mode. README says the same in two sentences, so the notice is
-silenced here. It also warns at every fork from then on, whoever forks, that the child may not work: nothing here relies
+silenced here. From then on it also warns at every fork, of any code, that the child may not work: nothing here relies
 on that, since a forked child of greenlab's works on. Where others imported eventlet, what it says to them stays. No
 other warning is silenced. Every module of greenlab that needs eventlet imports it from this one.
 
