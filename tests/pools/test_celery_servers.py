@@ -90,6 +90,29 @@ def test_a_result_or_error_that_a_broker_refuses_costs_no_neighbour(server: str,
             assert "\n" not in str(error)
 
 
+def test_items_that_a_broker_refuses_together_are_sent_one_by_one_and_one_too_large_fails(server: str) -> None:
+    large = brokers.RABBITMQ_TAKES_BYTES
+    sizes = [10, large // 32, large // 2, large // 2, large, 20]
+    made = run(len, map(bytes, sizes), concurrency=6)
+    kept = [index for index, size in enumerate(sizes) if server.startswith("redis") or size < large]
+    assert [sizes[index] for index in kept] == [made.outcomes[index] for index in kept]
+    assert set(range(6)) - set(kept) == made.errors.keys()
+    for error in made.errors.values():
+        assert isinstance(error, greenlab.NotSendableError)
+        assert str(brokers.RABBITMQ_TAKES_BYTES) in str(error)
+        assert "\n" not in str(error)
+
+
+def test_a_function_that_a_broker_refuses_is_named(server: str) -> None:
+    data = bytes(brokers.RABBITMQ_TAKES_BYTES)
+    if server.startswith("redis"):
+        assert [len(data)] == run(lambda _: len(data), range(1)).results
+        return
+    with pytest.raises(greenlab.NotSendableError, match="the task's function to a worker: it has 16 MiB"):
+        run(lambda _: len(data), range(100))
+    assert [0, 1] == run(abs, range(2)).results
+
+
 def test_nothing_reads_any_more_when_greenlab_has_stopped(started: Any) -> None:
     run(halve, range(3))
     pool: Any = pools.get(started, "celery")

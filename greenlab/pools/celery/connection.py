@@ -27,7 +27,7 @@ from kombu.exceptions import OperationalError
 
 from greenlab.errors import UsageError
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages, settings, signing
+from greenlab.pools.celery import messages, parts, settings, signing
 
 if TYPE_CHECKING:
     from greenlab.pools.celery.messages import Report
@@ -148,7 +148,7 @@ class Connection:
         """Send a batch; return when it was handed to the broker. Waits, cooperatively, also for one that is away.
 
         Raises:
-            RefusedError: it is too large.
+            RefusedError: it is larger than is sent, or than the broker takes.
         """
         queue = settings.queue_of(kind)
         header = signing.Header(queue, batch.job, message, time.time() + _VALID_S, batch.reply_queue)
@@ -159,10 +159,16 @@ class Connection:
             "retries": 0, "eta": None, "expires": None, "timelimit": [None, None], "argsrepr": "", "kwargsrepr": "",
             "origin": self.reply_queue, "ignore_result": True,
         }  # fmt: skip
-        return self._retry(lambda: self._make_producer().publish(
-            body, serializer="json", headers=headers, exchange="", routing_key=queue, correlation_id=message,
-            declare=[kombu.Queue(queue, routing_key=queue)], retry=False,
-        ))  # fmt: skip
+
+        def send() -> None:
+            producer = self._make_producer()
+            producer.publish(
+                body, serializer="json", headers=headers, exchange="", routing_key=queue, correlation_id=message,
+                declare=[kombu.Queue(queue, routing_key=queue)], retry=False,
+            )  # fmt: skip
+            parts.ask_if_taken(producer, len(envelope))
+
+        return self._retry(send)
 
     def ask(self, kind: str, *about: Any) -> None:
         """Ask something of all workers. Answers come as reports: where nobody reads them, nothing is asked."""
@@ -208,8 +214,11 @@ class Connection:
                 began_s = perf_counter()
                 try:
                     send()
-                except self._errors:  # the reader finds out too, and reports it
-                    self._producer = None
+                except self._errors as error:  # of a broker that is away the reader finds out too, and reports it
+                    producer, self._producer = self._producer, None
+                    if why := parts.refusal(error):
+                        producer.connection.release()  # its channel is closed, and it is not
+                        raise signing.RefusedError(why) from None
                     if self._reader is None:  # as in `ask`
                         return began_s
                     eventlet.sleep(wait_s)

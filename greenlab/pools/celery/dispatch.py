@@ -11,8 +11,9 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from greenlab.errors import NotSendableError
 from greenlab.hub import eventlet
-from greenlab.pools.celery import messages
+from greenlab.pools.celery import messages, signing
 from greenlab.pools.celery.job import MOST_BYTES, ActiveJob, Message
 from greenlab.pools.processes import serialization
 
@@ -126,7 +127,35 @@ class Dispatcher:
             connection.reply_queue, active.id, active.func, _path_for(connection), job.timeout_s, self.limit(active),
             self._blocked_after_s(), message.plain, message.packed,
         )  # fmt: skip
-        message.sent_s = connection.send_batch(message.id, active.kind, batch)
+        try:
+            message.sent_s = connection.send_batch(message.id, active.kind, batch)
+        except signing.RefusedError as error:
+            self._send_less(active, message, error)
+
+    def _send_less(self, active: ActiveJob, message: Message, why: signing.RefusedError) -> None:
+        """Send the tasks of a message that is too large one by one; one that is so by itself fails.
+
+        Raises:
+            NotSendableError: it is the function that is too large.
+        """
+        if len(active.func) > message.size:
+            size = f"{len(active.func) / (1 << 20):.3g} MiB"
+            raise NotSendableError(
+                f"cannot send the task's function to a worker: it has {size} with what it uses; "
+                f"load that inside the task ({why})"
+            )
+        del active.out[message.id]
+        if len(message.tasks) == 1:
+            ((index, item),) = message.tasks.items()
+            active.fail_now(index, serialization.unsendable_item(index, item, why))
+            active.wake()
+            return
+        alone = [Message() for _ in message.tasks]
+        for one, (index, item) in zip(alone, message.tasks.items(), strict=True):
+            one.add(index, item)
+        active.out |= {one.id: one for one in alone}
+        for one in alone:
+            self._post(active, one)
 
     def give_again(self, active: ActiveJob, tasks: list[tuple[int, Any]]) -> None:
         """Send tasks that were not begun, before the others."""

@@ -69,16 +69,22 @@ class Message:
             Exception: its item cannot be pickled, or is too large.
         """
         if serialization.is_plain(item):
+            size = len(item) if isinstance(item, str | bytes) else 16
+            _check_size(size)
             self.plain[0].append(index)
             self.plain[1].append(item)
-            self.size += len(item) if isinstance(item, str | bytes) else 16
         else:
             form, buffers, body = messages.flatten(serialization.dump(item))
-            if len(body) > MOST_ITEM_BYTES:
-                raise ValueError(f"it has {len(body) >> 20} MiB, more than a message may have")
+            size = len(body)
+            _check_size(size)
             self.packed.append((index, form, buffers, body))
-            self.size += len(body)
+        self.size += size
         self.tasks[index] = item
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_ITEM_BYTES:
+        raise ValueError(f"it has {size >> 20} MiB, more than a message may have")
 
 
 class ActiveJob:

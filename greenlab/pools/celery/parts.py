@@ -1,4 +1,4 @@
-"""What is told instead of something that is too large for one message.
+"""What is too large for one message: how that is found out, and what a worker tells instead.
 
 Guarantees: a task whose end is too large fails, with an error that says so; what tasks printed, and many results
 together, are told in parts and lose nothing.
@@ -14,8 +14,30 @@ from greenlab.errors import NotSendableError
 from greenlab.pools.celery import messages
 from greenlab.pools.processes import serialization
 
+_MAY_BE_REFUSED_BYTES: Final = 128 << 10
+"""Above this, a broker of AMQP is asked whether it took a message. RabbitMQ takes 16 MiB, before version 4 128 MiB."""
+_PRECONDITION_FAILED: Final = 406
+"""What AMQP answers to a message that is too large."""
 _SHORT_BYTES: Final = 32 << 10
 """An error that has no more than that is not told shorter."""
+
+
+def ask_if_taken(producer: Any, size: int) -> None:
+    """Wait until the broker of kombu's `producer` has taken what it was sent last, of so many bytes, if it may not.
+
+    Raises:
+        amqp.PreconditionFailed: it is too large for it, as `refusal` tells.
+    """
+    if size > _MAY_BE_REFUSED_BYTES and producer.connection.transport.driver_type == "amqp":
+        # A broker of AMQP answers no publish: what it refuses it says in place of its next answer.
+        producer.channel.basic_qos(0, 1, False)
+
+
+def refusal(error: BaseException) -> str:
+    """Return why a broker refused a message as too large; nothing where that is not what the error says."""
+    if getattr(error, "code", None) != _PRECONDITION_FAILED:
+        return ""
+    return f"the broker says: {getattr(error, 'message', None) or error}"
 
 
 def smaller(told: tuple[Any, ...], why: str) -> list[tuple[Any, ...]]:

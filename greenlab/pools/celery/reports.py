@@ -26,10 +26,6 @@ VALID_S: Final = 3600.0
 _MOST: Final = 2000
 """How much is told in one message: it is unpickled in the kernel's hub."""
 _MOST_BYTES: Final = 4 << 20
-_MAY_BE_REFUSED_BYTES: Final = 128 << 10
-"""Above this, a broker of AMQP is asked whether it took a message. RabbitMQ takes 16 MiB, before version 4 128 MiB."""
-_PRECONDITION_FAILED: Final = 406
-"""What AMQP answers to a message that is too large."""
 _PATIENCE_S: Final = 600.0
 _LINGER_S: Final = 5.0
 
@@ -153,10 +149,11 @@ class Reports:
             try:
                 self._publish(queue, envelope)
             except Exception as error:
-                self._connection = None
-                if getattr(error, "code", None) == _PRECONDITION_FAILED:
-                    why = getattr(error, "message", None) or error
-                    raise signing.RefusedError(f"the broker says: {why}") from None
+                connection, self._connection = self._connection, None
+                if why := parts.refusal(error):
+                    if connection is not None:  # its channel is closed, and it is not
+                        connection.release()
+                    raise signing.RefusedError(why) from None
                 if time.monotonic() > end_s:  # the broker is away
                     return False
                 time.sleep(0.2)
@@ -171,6 +168,4 @@ class Reports:
             envelope, exchange="", routing_key=queue,
             content_type="application/data", content_encoding="binary", expiration=VALID_S,
         )  # fmt: skip
-        if len(envelope) > _MAY_BE_REFUSED_BYTES and self._connection.transport.driver_type == "amqp":
-            # A broker of AMQP answers no publish: what it refuses it says in place of its next answer.
-            self._producer.channel.basic_qos(0, 1, False)
+        parts.ask_if_taken(self._producer, len(envelope))
