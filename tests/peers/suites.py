@@ -171,7 +171,14 @@ SUITES: dict[str, Suite] = {
         },
         limit_s=900,
     ),
-    "futures": Suite(cpython("test_concurrent_futures"), limit_s=900),
+    "futures": Suite(
+        cpython("test_concurrent_futures"),
+        differ={
+            "test_shutdown_deadlock_pickle":
+                "may hang natively too: 3.13.0 joins the feeder while it holds the lock that the feeder wants"
+        },
+        limit_s=900,
+    ),
     "tornado": Suite(tornado, needs=("tornado",)),
     "trio": Suite(trio, needs=("trio", "trustme", "pyopenssl")),
 }  # fmt: skip
