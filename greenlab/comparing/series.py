@@ -117,6 +117,9 @@ class Series:
         run = self.current = self._make_run(pool, items, observers=(meter,), **options)
         try:
             run.start().wait()
+        except BaseException:  # an interrupt between the two, or a kill of the task that waits
+            run.cancel()
+            raise
         finally:
             self.current = None
         return run

@@ -96,6 +96,9 @@ class Run(RunResults):
         except KeyboardInterrupt:  # between the start and the wait
             self.cancel()
             raise RunInterrupted(self) from None
+        except BaseException:  # such as a time limit, or a kill, of the task that waits
+            self.cancel()
+            raise
 
     @property
     def id(self) -> int:

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from race_doubles import FakeRun, usage
 from tasks import burn, double, fail
+from waiting import wait_until
 
 import greenlab
 from greenlab import UsageError, pools
 from greenlab.api import compare
 from greenlab.comparing.race import Race
+from greenlab.runs import Run
 from greenlab.runs.resource_usage import UsageMeter
 
 
@@ -172,6 +174,34 @@ def test_items_that_raise_end_the_race_before_it_begins() -> None:
         greenlab.race(pytest.fail, items())
 
 
+def test_a_race_whose_task_is_killed_leaves_no_run_behind(started: Any) -> None:
+    began: list[float] = []
+
+    def task(_: int) -> None:
+        began.append(time.perf_counter())
+        time.sleep(60)
+
+    racing = greenlab.spawn(greenlab.race, task, range(4), pools=("green",), live=False)
+    wait_until(lambda: len(began) == 4)
+    racing.kill()
+    wait_until(lambda: not list(greenlab.ps()))
+
+
+def test_an_interrupt_between_the_start_of_a_run_and_the_wait_for_it_stops_the_run(
+    started: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[Any] = []
+
+    def wait(self: Run) -> None:
+        runs.append(self)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        greenlab.race(time.sleep, [60.0] * 4, pools=("green",), live=False)
+    assert [(True, False)] == [(run.cancelled, run.running) for run in runs]
+
+
 # -- its course, run by run ----------------------------------------------------------------------------------
 
 
@@ -188,6 +218,9 @@ class ScriptedRun(FakeRun):
         if isinstance(self.raises, greenlab.RunInterrupted):
             raise self.raises
         return self
+
+    def cancel(self) -> None:
+        pass
 
     def check(self) -> ScriptedRun:
         if self.raises is not None:

@@ -57,6 +57,44 @@ def test_cancelling_an_await_kills_the_task() -> None:
     assert "killed" == asyncio.run(main())
 
 
+def returns() -> str:
+    return "cleaned up"
+
+
+def fails() -> str:
+    raise LookupError("while it cleaned up")
+
+
+@pytest.mark.parametrize(("clean_up", "state"), [(returns, "done"), (fails, "failed")])
+def test_a_task_may_end_as_it_likes_when_nobody_awaits_it_any_more(
+    clean_up: Any, state: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def bear_the_kill() -> Any:
+        try:
+            eventlet.sleep(60)
+        except eventlet.greenlet.GreenletExit:
+            return clean_up()
+        return "slept"
+
+    async def main() -> Any:
+        wrong = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
+        here = hub.start()
+        try:
+            task, ended = hub.spawn(here, bear_the_kill), asyncio.Event()
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(task, 0.02)
+            task.link(lambda _: ended.set())
+            await asyncio.wait_for(ended.wait(), 30)
+            await asyncio.sleep(0.01)
+            return task.state, wrong
+        finally:
+            hub.stop()
+
+    assert (state, []) == asyncio.run(main())
+    assert "InvalidState" not in capsys.readouterr().err
+
+
 def test_an_awaited_task_that_is_killed_cancels_what_awaits_it() -> None:
     async def wait_for(task: hub.Task) -> None:
         await task

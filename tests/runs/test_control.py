@@ -228,6 +228,27 @@ def test_many_runs_at_once_share_the_workers_of_a_pool_and_all_end() -> None:
     assert [sum(range(x + 1)) for x in range(1, 9)] == greenlab.run(outer, range(1, 9)).results
 
 
+@pytest.mark.parametrize("end", ["kill", "timeout", "time limit"])
+@pytest.mark.parametrize("pool", ["green", "threads", "prefork"])
+def test_a_run_ends_with_the_task_that_waits_for_it(end: str, pool: str) -> None:
+    naps = 0.2 if pool == "threads" else 600.0  # a thread is left alone until its call returns
+
+    def wait_for_a_run(_: int = 0) -> None:
+        greenlab.run(time.sleep, [naps] * 2, pool=pool, **two_workers(pool), live=False)
+
+    if end == "time limit":
+        with pytest.raises(greenlab.RunError, match="TaskTimeoutError"):
+            greenlab.run(wait_for_a_run, [0], timeout=0.1, live=False)
+    elif end == "timeout":
+        with eventlet.Timeout(0.1, False):
+            wait_for_a_run()
+    else:
+        task = greenlab.spawn(wait_for_a_run)
+        wait_until(lambda: any(one.state == "0 of 2 done" for one in greenlab.ps()))
+        task.kill()
+    wait_until(lambda: not list(greenlab.ps()))
+
+
 # -- what was printed --------------------------------------------------------------------------------------
 
 
