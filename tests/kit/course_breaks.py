@@ -44,7 +44,7 @@ QUICK = [
     Break("08", "claim-open", "open", "concurrency=300, rate=150", "concurrency=4"),
     Break("09", "claim-jitter", "crowds", "lambda: 0.2", "lambda: random.uniform(0, 0.4)"),
     Break("10", "claim-lost", "lost", "    time.sleep(0.001)", "    pass"),
-    Break("11", "claim-broken", "broken", "    time.sleep(0.05)", "    pass", (1, 2, 3)),
+    Break("11", "claim-broken", "broken", "    time.sleep(0.05)", "    pass", (1, 2)),
     Break("12", "claim-routed", "parsed", '@greenlab.task(pool="prefork")\n', "", (1, 2)),
     Break("tour", "claim-failing", "shops", "shop in closed:", "shop in closed and shop > 3:", (1, 2)),
 ]
@@ -147,6 +147,7 @@ OTHERS = [
         "-o race url in urls\nimport threading\n"
         "time.sleep(6 * (threading.current_thread() is not threading.main_thread()))\n",
     ),
+    Break("11", "claim-broken", "mended", "range(20), live", "range(20), concurrency=1, live", (3,)),
     Break("12", "claim-elsewhere", "celery", "-p celery -c 100", "-c 100", (2,)),
     Break("12", "claim-elsewhere", "celery", "%%greenrun -p celery -c 100", "%%preforkrun -w 2"),
     Break("12", "claim-together", "celery", "-c 100", "-c 4"),

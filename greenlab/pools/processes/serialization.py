@@ -78,7 +78,9 @@ def type_name(value: object) -> str:
     """Return the name of a value's type, with its module unless that is builtins."""
     kind = type(value)
     where = "" if kind.__module__ in ("builtins", None) else f"{kind.__module__}."
-    return f"{where}{kind.__qualname__}"
+    # A greened lock's qualified name is that of the function which pickle takes it for.
+    is_plain_name = kind.__qualname__.rpartition(".")[2] == kind.__name__
+    return f"{where}{kind.__qualname__ if is_plain_name else kind.__name__}"
 
 
 # --- values ------------------------------------------------------------------------------------------------
