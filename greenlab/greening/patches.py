@@ -10,7 +10,7 @@ from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _MISSING = object()
 
@@ -53,21 +53,19 @@ class Patches:
             return None
         return next(
             (
-                (pkgutil.resolve_name, (f"{owner.__name__}:{name}",))
-                for owner, name, old in self._done
-                if isinstance(owner, ModuleType) and (old is one or getattr(owner, name) is one)
+                (pkgutil.resolve_name, (f"{module.__name__}:{name}",))
+                for module, name, old, new in self.in_modules()
+                if old is one or new is one
             ),
             None,
         )
 
-    def in_modules(self) -> list[tuple[ModuleType, str, Any]]:
-        """List (module, name, replacement) of what stands in modules."""
-        return [(owner, name, getattr(owner, name)) for owner, name, _ in self._done if isinstance(owner, ModuleType)]
+    def in_modules(self) -> Iterator[tuple[ModuleType, str, Any, Any]]:
+        """Yield (module, name, original or `_MISSING`, replacement) of what stands in modules."""
+        for owner, name, old in self._done:
+            if isinstance(owner, ModuleType):
+                yield owner, name, old, getattr(owner, name)
 
     def pairs(self) -> list[tuple[Any, Any]]:
         """List (original, replacement) of what stands in modules: what others may have imported by name."""
-        return [
-            (old, getattr(owner, name))
-            for owner, name, old in self._done
-            if old is not _MISSING and not isinstance(owner, type)
-        ]
+        return [(old, new) for _, _, old, new in self.in_modules() if old is not _MISSING]

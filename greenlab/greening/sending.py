@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 def patch(patches: Patches) -> None:
     """Have what is replaced sent by name, and by multiprocessing also what stood there before."""
-    for owner, name, green in patches.in_modules():
+    for module, name, _, green in patches.in_modules():
         ours = isinstance(green, FunctionType) and green.__module__.startswith("greenlab.")
-        if ours and owner.__name__.partition(".")[0] in sys.stdlib_module_names:
-            green.__module__, green.__qualname__, green.__name__ = owner.__name__, name, name
+        if ours and module.__name__.partition(".")[0] in sys.stdlib_module_names:
+            green.__module__, green.__qualname__, green.__name__ = module.__name__, name, name
 
     def reducer_override(_: ForkingPickler, obj: Any) -> Any:
         """As `pickle.Pickler.reducer_override`."""
