@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import celery_workers
 import pytest
+from kernel import Kernel
 from waiting import wait_until
 
 import greenlab
@@ -49,6 +50,21 @@ def divide(x: float) -> float:
 def speak(x: Any) -> Any:
     print("said", x)
     return x
+
+
+# --- from a notebook ----------------------------------------------------------------------------------------
+
+
+def test_cells_race_green_against_celery_and_leave_runs_there(worker: celery_workers.Worker) -> None:
+    with Kernel() as kernel:
+        assert kernel.run("%load_ext greenlab").error is None
+        raced = kernel.run("%%greenrace -p green,celery -c 5 --no-live -o race x in range(10)\nx * 2")
+        assert raced.error is None
+        assert "'celery'" in kernel.run("sorted(race.runs)").value
+        assert "True" == kernel.run("race.runs['celery'].results == race.runs['green'].results").value
+        left = "%%greenrun -p celery -c 5 --detach --no-live -o later x in range(5)\nimport time\ntime.sleep(0.2)\n-x"
+        assert kernel.run(left).error is None
+        assert "[0, -1, -2, -3, -4]" == kernel.run("later.wait().results").value
 
 
 # --- what a run has ----------------------------------------------------------------------------------------
